@@ -1,0 +1,150 @@
+// Package model is the vocabulary that the control plane and the data plane share:
+// the Snapshot and the plain objects in it. Everything here is data, immutable once
+// published, named and hashed; nothing here holds runtime state, knows Kubernetes,
+// or imports more than the standard library.
+package model
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Snapshot is everything a data plane needs to serve, decided as a whole by the control
+// plane. Slices are sorted by Name; names are unique within each slice.
+type Snapshot struct {
+	// Version is the hash of all objects: equal snapshots have equal versions.
+	Version string
+	// Revision counts what the source delivered, from 1; it only grows within a process.
+	Revision    uint64
+	Listeners   []*Listener
+	RouteTables []*RouteTable
+	Clusters    []*Cluster
+	Endpoints   []*EndpointSet
+}
+
+// Origin says where a value was written: a position in a file and the object that holds it.
+type Origin struct {
+	Object string `json:"object,omitempty"` // kind/namespace/name
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"` // from 1
+	Column int    `json:"column,omitempty"`
+}
+
+// Origins names, by the path of an effective field (timeouts.request), who set it.
+// A field that nobody set is absent: its value is the default.
+type Origins map[string]Origin
+
+// Listener is one socket and the route tables that it serves.
+type Listener struct {
+	// Name is the socket's address, the stable key of its state: "0.0.0.0:8080", "[::]:8080".
+	Name    string
+	Hash    Hash
+	Address netip.AddrPort
+	// Tables are ordered from the most specific hostname to the least; a request is
+	// served by the first whose Hostname matches, and by no other (listener isolation).
+	Tables []TableBinding
+	Client Client
+}
+
+// TableBinding gives the requests for one hostname of a listener to a route table.
+type TableBinding struct {
+	// Hostname is exact ("shop.example.com"), a wildcard ("*.example.com", any number of
+	// labels in place of the star), or empty for every host.
+	Hostname string
+	Table    string // RouteTable.Name
+}
+
+// Client is how a listener treats its clients: TrafficPolicy's client side, merged and
+// with defaults filled in.
+type Client struct {
+	HeadTimeout    time.Duration // from a request's first byte to the end of its head; 0: none
+	BodyTimeout    time.Duration // longest gap between two pieces of a body, either way; 0: none
+	KeepAlive      time.Duration // idle time before a connection is closed; 0: close after each answer
+	MaxConnections int           // open connections; 0: no limit of its own
+	MaxHead        int           // bytes of a request head, request line included
+	Underscores    NamePolicy    // header names with underscores
+	Escapes        EscapePolicy  // %2F, %5C and %00 in paths
+	FlagHeaders    bool          // send x-weir-flag and x-weir-blame on answers of our own
+	TrustHops      int           // number of proxies in front whose forwarded headers count; 0: none
+	TrustAddresses []netip.Prefix
+	Origins        Origins
+}
+
+// NamePolicy says what happens to header names with underscores.
+type NamePolicy string
+
+// EscapePolicy says what happens to escaped slashes, backslashes and NULs in paths.
+type EscapePolicy string
+
+// The policies of Client.
+const (
+	NameReject NamePolicy = "Reject" // 400
+	NameDrop   NamePolicy = "Drop"   // the field is removed, the request goes on
+	NameKeep   NamePolicy = "Keep"
+
+	EscapeReject EscapePolicy = "Reject" // 400
+	EscapeKeep   EscapePolicy = "Keep"   // kept as written, never decoded (%00 is refused all the same)
+)
+
+// RouteTable is what one Gateway listener serves.
+type RouteTable struct {
+	Name string // namespace/gateway/listener
+	Hash Hash
+	// Entries are in the order that breaks ties between equal matches: the oldest route
+	// first, then by namespace/name, then the order of rules.
+	Entries []Entry
+}
+
+// Entry attaches a route to a table under the hostnames that both allow.
+type Entry struct {
+	Hostnames []string // exact or wildcard, as in TableBinding; empty: every host of the table
+	Route     *Route   // shared between tables
+}
+
+// Cluster is a backend or service, never a route's view of one: routes that refer to the
+// same backend share its hosts, health, pools and limits.
+type Cluster struct {
+	// Name is backend/namespace/name, service/namespace/name/port, or for a gateway with
+	// backend defaults of its own the same with @namespace/gateway behind it.
+	Name           string
+	Hash           Hash
+	ConnectTimeout time.Duration
+	KeepAlive      time.Duration // idle time before a pooled connection is closed; 0: no reuse
+	Algorithm      Algorithm
+	// DNS is set for a backend that is resolved by name instead of having endpoints.
+	DNS     *DNSName
+	Origins Origins
+}
+
+// DNSName is a backend's host name and port.
+type DNSName struct {
+	Hostname string
+	Port     uint16
+}
+
+// Algorithm is a way to choose a host.
+type Algorithm string
+
+// The algorithms.
+const (
+	RoundRobin   Algorithm = "RoundRobin"
+	Random       Algorithm = "Random"
+	LeastRequest Algorithm = "LeastRequest"
+	PeakEWMA     Algorithm = "PeakEWMA"
+)
+
+// EndpointSet is where a cluster's requests can go. It changes without its cluster.
+type EndpointSet struct {
+	Cluster   string // Cluster.Name
+	Hash      Hash
+	Endpoints []Endpoint // sorted by Address, which is unique
+}
+
+// Endpoint is one address of a backend.
+type Endpoint struct {
+	Address  netip.AddrPort
+	Weight   uint32 // relative; 0 receives nothing
+	Zone     string
+	Priority uint32 // 0 first
+	Labels   map[string]string
+}
