@@ -1,0 +1,91 @@
+// Package balance chooses hosts: the algorithms alone, pure and lock-free. A Picker is
+// built from hosts and weights, never changes and is thrown away when they do; what a
+// host has learned (requests in flight, latency) lives in its Load, which belongs to the
+// host and survives. Time and randomness are arguments. Health, connections and the
+// names of things are not its business.
+package balance
+
+import (
+	"fmt"
+	"slices"
+
+	"weir.dev/weir/model"
+)
+
+// Host is one destination. Load must be set for LeastRequest and PeakEWMA and may be
+// shared between pickers.
+type Host struct {
+	Weight uint32 // relative; 0 receives nothing
+	Load   *Load
+}
+
+// Request is what a choice depends on.
+type Request struct {
+	Random uint64 // uniformly random bits, new for each request; unused by RoundRobin
+	Now    int64  // nanoseconds since any fixed moment, the same one for all; only for PeakEWMA
+	Tried  []int  // indices of hosts to avoid while another one exists
+}
+
+// Picker chooses a host. It never blocks, never allocates, and is safe for any number
+// of goroutines.
+type Picker interface {
+	// Pick returns an index into the hosts the picker was built from, or -1 if no host
+	// has a weight. A host of weight 0 is never chosen; a tried one only when all are.
+	Pick(r Request) int
+}
+
+// New returns a picker for the algorithm. The seed says where RoundRobin begins, so that
+// many proxies, and one proxy after each change, do not all begin at the first host.
+// An unknown algorithm is an error.
+func New(algorithm model.Algorithm, hosts []Host, seed uint64) (Picker, error) {
+	switch algorithm {
+	case model.RoundRobin:
+		return NewRoundRobin(hosts, seed), nil
+	case model.Random:
+		return NewRandom(hosts), nil
+	case model.LeastRequest:
+		return NewLeastRequest(hosts), nil
+	case model.PeakEWMA:
+		return NewPeakEWMA(hosts), nil
+	}
+	return nil, fmt.Errorf("unknown balancing algorithm %q", algorithm)
+}
+
+// redraws is how often a choice is repeated that fell on a tried host, before the next
+// host in order is taken. Each is O(1), so is their sum.
+const redraws = 8
+
+// eligible lists the indices of the hosts that have a weight.
+func eligible(hosts []Host) []int {
+	list := make([]int, 0, len(hosts))
+	for i := range hosts {
+		if hosts[i].Weight > 0 {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// untried returns the position of the first host in the list that is not tried, going
+// round from position start, or start itself if all are.
+func untried(list []int, start int, tried []int) int {
+	for i := range list {
+		at := start + i
+		if at >= len(list) {
+			at -= len(list)
+		}
+		if !slices.Contains(tried, list[at]) {
+			return at
+		}
+	}
+	return start
+}
+
+// mix returns the next of a sequence of random numbers from one (the finaliser of
+// SplitMix64; Steele, Lea, Flood 2014).
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}

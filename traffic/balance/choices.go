@@ -1,0 +1,116 @@
+package balance
+
+import "slices"
+
+// The power of two choices (Mitzenmacher 1996): draw two different hosts and take the
+// better one. It comes close to always taking the best of all, at constant cost, and
+// without the herd that follows when every proxy sends to the one best host.
+
+// redrawsSecond is how often a second draw that equals the first is repeated.
+const redrawsSecond = 4
+
+// twoUntried draws two hosts by weight: different and untried ones where possible. They
+// are equal only when there is no second host to choose.
+func (a *alias) twoUntried(r Request) (first, second int) {
+	first, random := a.drawUntried(r.Random, r.Tried)
+	if len(a.hosts) == 1 {
+		return a.hosts[0], a.hosts[0]
+	}
+	second, random = a.drawUntried(random, r.Tried)
+	for i := 0; second == first && i < redrawsSecond; i++ {
+		second, random = a.drawUntried(random, r.Tried)
+	}
+	if second == first {
+		next := first + 1
+		if next == len(a.hosts) {
+			next = 0
+		}
+		next = untried(a.hosts, next, r.Tried)
+		if !slices.Contains(r.Tried, a.hosts[next]) {
+			second = next
+		}
+	}
+	return a.hosts[first], a.hosts[second]
+}
+
+// LeastRequest takes the less busy of two hosts: busy is requests in flight per weight.
+// The two are drawn by weight, and of equally busy ones the first is taken, so that
+// shares follow the weights when nothing is in flight and when everything is busy alike.
+//
+// Worked example: A has weight 1 and 3 requests in flight, B weight 4 and 8. A's 3/1 is
+// more than B's 8/4 = 2: B, whichever was drawn first. With nothing in flight anywhere,
+// the first drawn: B in four of five requests.
+type LeastRequest struct {
+	table alias
+	all   []Host
+}
+
+// NewLeastRequest returns a picker. Every host with a weight needs a Load.
+func NewLeastRequest(hosts []Host) *LeastRequest {
+	return &LeastRequest{newAlias(hosts), append([]Host(nil), hosts...)}
+}
+
+// Pick implements Picker.
+func (p *LeastRequest) Pick(r Request) int {
+	if len(p.table.hosts) == 0 {
+		return -1
+	}
+	first, second := p.table.twoUntried(r)
+	if first == second {
+		return first
+	}
+	a, b := &p.all[first], &p.all[second]
+	if b.Load.InFlight()*int64(a.Weight) < a.Load.InFlight()*int64(b.Weight) {
+		return second
+	}
+	return first
+}
+
+// PeakEWMA takes the host of two that promises the shorter wait: its latency average
+// (see Load) times the requests in flight including this one, divided by weight.
+//
+// Worked example, equal weights: A answers in 10 ms and has 4 requests in flight, B
+// in 40 ms with none. A's 10 × 5 = 50 is more than B's 40 × 1: B. With 3 in flight at A
+// they are equal, and the first drawn is taken.
+//
+// A host that has never answered is asked first, but by one request at a time as far as
+// others are free: while that is in flight it counts as DefaultLatency. Without this a new
+// host beside fast ones would learn nothing until they are busy.
+//
+// The two are drawn by weight: drawn evenly, as Finagle does, no host of n could receive
+// more than 2/n of the requests, whatever its weight. With little in flight the host of
+// the greater weight has the shorter wait and wins where both are drawn; as more is in
+// flight, shares approach weight divided by latency.
+type PeakEWMA struct {
+	table alias
+	all   []Host
+}
+
+// NewPeakEWMA returns a picker. Every host with a weight needs a Load.
+func NewPeakEWMA(hosts []Host) *PeakEWMA {
+	return &PeakEWMA{newAlias(hosts), append([]Host(nil), hosts...)}
+}
+
+// Pick implements Picker.
+func (p *PeakEWMA) Pick(r Request) int {
+	if len(p.table.hosts) == 0 {
+		return -1
+	}
+	first, second := p.table.twoUntried(r)
+	if first == second {
+		return first
+	}
+	if wait(&p.all[second], r.Now) < wait(&p.all[first], r.Now) {
+		return second
+	}
+	return first
+}
+
+// wait returns the expected wait at a host in weighted nanoseconds.
+func wait(h *Host, now int64) float64 {
+	inFlight := h.Load.InFlight()
+	if inFlight == 0 && !h.Load.Tried() {
+		return 0
+	}
+	return h.Load.latency(now) * float64(inFlight+1) / float64(h.Weight)
+}
