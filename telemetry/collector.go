@@ -1,0 +1,248 @@
+package telemetry
+
+import (
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+
+	"weir.dev/weir/model"
+)
+
+// maxScrapes is how many scrapes are answered at the same time; more get 503.
+const maxScrapes = 4
+
+// Handler serves the metrics in Prometheus's text format, or OpenMetrics where the client
+// asks for it. A series that never counted a request shows one zero line only.
+func (m *Metrics) Handler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		newCollector(m),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, EnableOpenMetrics: true})
+}
+
+// collector reads the atomics at every scrape. Between scrapes no Prometheus type exists
+// for a series.
+type collector struct {
+	metrics *Metrics
+	descs   [famCount]*prometheus.Desc
+}
+
+func newCollector(m *Metrics) *collector {
+	c := &collector{metrics: m}
+	for i, f := range Families {
+		c.descs[i] = prometheus.NewDesc(f.Name, f.Help, f.Labels, nil)
+	}
+	return c
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	m := c.metrics
+	now := time.Now()
+	m.routes.sweep(now)
+	m.clusters.sweep(now)
+	m.hosts.sweep(now)
+
+	var labels []string // of the series at hand, room for one series' labels and two more
+	e := &emitter{descs: &c.descs, out: out}
+	m.routes.each(func(name string, s *Series) {
+		labels = append(labels[:0], name)
+		e.series(famRoute, s, labels)
+	})
+	m.clusters.each(func(name string, s *Series) {
+		labels = append(labels[:0], name)
+		e.series(famCluster, s, labels)
+	})
+	m.hosts.each(func(k hostKey, s *Series) {
+		labels = append(labels[:0], k.cluster, k.address)
+		e.series(famHost, s, labels)
+	})
+	e.value(famOverflow, float64(m.routes.overflow.Load()), "route")
+	e.value(famOverflow, float64(m.clusters.overflow.Load()), "cluster")
+	e.value(famOverflow, float64(m.hosts.overflow.Load()), "host")
+	e.hostStates(m)
+	e.listeners(m)
+	e.process(m, now)
+}
+
+// emitter turns figures into metrics.
+type emitter struct {
+	descs *[famCount]*prometheus.Desc
+	out   chan<- prometheus.Metric
+}
+
+func (e *emitter) value(family int, v float64, labels ...string) {
+	kind := prometheus.GaugeValue
+	if Families[family].Type == Counter {
+		kind = prometheus.CounterValue
+	}
+	e.out <- &sample{desc: e.descs[family], kind: kind, value: v, labels: pairs(family, labels)}
+}
+
+// series emits one series; base is famRoute, famCluster or famHost.
+func (e *emitter) series(base int, s *Series, labels []string) {
+	stats := s.Snapshot()
+	with := func(extra ...string) []string { return append(labels[:len(labels):len(labels)], extra...) }
+	if stats.Requests == 0 && stats.InFlight == 0 {
+		e.value(base+famRequests, 0, with(classNames[2])...)
+		return
+	}
+	for class, n := range stats.Classes {
+		// Zero for the two that ratios are made of, so that their first rise is seen.
+		if n > 0 || class == 2 || class == 5 {
+			e.value(base+famRequests, float64(n), with(classNames[class])...)
+		}
+	}
+	for f, n := range stats.Flags {
+		if n > 0 {
+			e.value(base+famFlags, float64(n), with(model.Flag(f).String(), model.Flag(f).Blame().String())...)
+		}
+	}
+	e.out <- &sample{desc: e.descs[base+famDuration], stats: &stats, labels: pairs(base+famDuration, labels)}
+	e.value(base+famInFlight, float64(stats.InFlight), labels...)
+	e.value(base+famRetries, float64(stats.Retries), labels...)
+	e.value(base+famBytesIn, float64(stats.BytesIn), labels...)
+	e.value(base+famBytesOut, float64(stats.BytesOut), labels...)
+}
+
+func (e *emitter) hostStates(m *Metrics) {
+	watch := m.watch.Load()
+	if watch == nil {
+		return
+	}
+	seen := make(map[hostKey]bool)
+	for _, h := range (*watch)() {
+		key := hostKey{h.Cluster, h.Address}
+		if seen[key] || len(seen) >= SeriesLimit {
+			continue // a host stands once on the page, or the whole page fails
+		}
+		seen[key] = true
+		e.value(famHostHealthy, truth(h.Healthy), h.Cluster, h.Address)
+		e.value(famHostConnections, float64(h.Open-h.Idle), h.Cluster, h.Address, "active")
+		e.value(famHostConnections, float64(h.Idle), h.Cluster, h.Address, "idle")
+		e.value(famHostOpened, float64(h.Opened), h.Cluster, h.Address)
+		e.value(famHostConnectFailures, float64(h.ConnectFailures), h.Cluster, h.Address)
+	}
+}
+
+func (e *emitter) listeners(m *Metrics) {
+	m.listenersMu.Lock()
+	defer m.listenersMu.Unlock()
+	for name, c := range m.listeners {
+		e.value(famListenerActive, float64(c.Active()), name)
+		e.value(famListenerConnections, float64(c.accepted.Load()), name)
+		for reason := range c.refused {
+			e.value(famListenerRefused, float64(c.refused[reason].Load()), name, refusalNames[reason])
+		}
+		e.value(famListenerBytesIn, float64(c.bytesIn.Load()), name)
+		e.value(famListenerBytesOut, float64(c.bytesOut.Load()), name)
+	}
+}
+
+func (e *emitter) process(m *Metrics, now time.Time) {
+	for r := range m.Mirrors {
+		e.value(famMirrors, float64(m.Mirrors[r].Load()), mirrorNames[r])
+	}
+	s := &m.config
+	s.mu.Lock()
+	revision, version, appliedAt, build := s.revision, s.version, s.appliedAt, s.build
+	s.mu.Unlock()
+	e.value(famConfigRevision, float64(revision))
+	if !appliedAt.IsZero() {
+		e.value(famConfigInfo, 1, version)
+		e.value(famConfigAge, now.Sub(appliedAt).Seconds())
+	}
+	e.value(famConfigApplies, float64(s.applied.Load()), "applied")
+	e.value(famConfigApplies, float64(s.refused.Load()), "refused")
+	e.value(famConfigQuarantined, float64(s.quarantined.Load()))
+	e.value(famReady, truth(s.ready.Load()))
+	l := m.accessLog.Load()
+	e.value(famLogWritten, float64(l.Written()))
+	e.value(famLogDropped, float64(l.Dropped()))
+	e.value(famBuildInfo, 1, build, runtime.Version())
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// sample is one metric: a value, or the histogram of stats.
+type sample struct {
+	desc   *prometheus.Desc
+	kind   prometheus.ValueType
+	value  float64
+	stats  *Stats
+	labels []*dto.LabelPair
+}
+
+// Desc implements prometheus.Metric.
+func (s *sample) Desc() *prometheus.Desc { return s.desc }
+
+// Write implements prometheus.Metric.
+func (s *sample) Write(out *dto.Metric) error {
+	out.Label = s.labels
+	switch {
+	case s.stats != nil:
+		out.Histogram = histogram(s.stats)
+	case s.kind == prometheus.CounterValue:
+		out.Counter = &dto.Counter{Value: &s.value}
+	default:
+		out.Gauge = &dto.Gauge{Value: &s.value}
+	}
+	return nil
+}
+
+// exportedBounds are the upper bounds, in seconds, of the buckets that are exported: the
+// ends of the octaves.
+var exportedBounds = func() (bounds [bucketCount / 2]float64) {
+	for i := range bounds {
+		bounds[i] = float64(upperBound(2*i+1)) / float64(time.Second) // Seconds() would round twice
+	}
+	return bounds
+}()
+
+func histogram(s *Stats) *dto.Histogram {
+	count, sum := s.Buckets.Count(), s.Duration.Seconds()
+	h := &dto.Histogram{SampleCount: &count, SampleSum: &sum, Bucket: make([]*dto.Bucket, len(exportedBounds))}
+	var below uint64
+	for i := range exportedBounds {
+		below += s.Buckets[2*i] + s.Buckets[2*i+1]
+		upTo := below
+		h.Bucket[i] = &dto.Bucket{CumulativeCount: &upTo, UpperBound: &exportedBounds[i]}
+	}
+	return h
+}
+
+// pairs joins a family's label names with values, sorted by name as Prometheus wants them.
+func pairs(family int, values []string) []*dto.LabelPair {
+	names := Families[family].Labels
+	out := make([]*dto.LabelPair, len(names))
+	for i := range names {
+		value := values[i]
+		pair := &dto.LabelPair{Name: &names[i], Value: &value}
+		at := i
+		for ; at > 0 && out[at-1].GetName() > names[i]; at-- {
+			out[at] = out[at-1]
+		}
+		out[at] = pair
+	}
+	return out
+}

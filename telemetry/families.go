@@ -1,0 +1,113 @@
+package telemetry
+
+// FamilyType is a Prometheus metric type.
+type FamilyType string
+
+// The types in use.
+const (
+	Counter   FamilyType = "counter"
+	Gauge     FamilyType = "gauge"
+	Histogram FamilyType = "histogram"
+)
+
+// Family describes one metric. Families lists all of ours.
+type Family struct {
+	Name   string
+	Type   FamilyType
+	Labels []string
+	Unit   string // of the value; empty: a number of what the name says
+	Help   string
+}
+
+// The places of the metrics in Families. Route, cluster and host metrics come in the same
+// order, so that one function collects all three.
+const (
+	famRequests = iota
+	famFlags
+	famDuration
+	famInFlight
+	famRetries
+	famBytesIn
+	famBytesOut
+	famsPerKind
+
+	famRoute   = 0
+	famCluster = famsPerKind
+	famHost    = 2 * famsPerKind
+)
+
+const (
+	famHostHealthy = 3*famsPerKind + iota
+	famHostConnections
+	famHostOpened
+	famHostConnectFailures
+	famListenerConnections
+	famListenerActive
+	famListenerRefused
+	famListenerBytesIn
+	famListenerBytesOut
+	famMirrors
+	famConfigRevision
+	famConfigInfo
+	famConfigAge
+	famConfigApplies
+	famConfigQuarantined
+	famReady
+	famLogWritten
+	famLogDropped
+	famOverflow
+	famBuildInfo
+	famCount
+)
+
+// Families is every metric that Weir itself exports, beside those of the Go runtime and
+// the process (go_..., process_...).
+var Families = [famCount]Family{
+	famRoute + famRequests: {"weir_route_requests_total", Counter, []string{"route", "code_class"}, "", "Requests that ended, by route and class of the status sent; none: no answer was sent."},
+	famRoute + famFlags:    {"weir_route_flags_total", Counter, []string{"route", "flag", "blame"}, "", "Requests that ended with a response flag, by route, flag and whose doing it was."},
+	famRoute + famDuration: {"weir_route_request_duration_seconds", Histogram, []string{"route"}, "seconds", "Time from a request's first byte to its answer's last, by route."},
+	famRoute + famInFlight: {"weir_route_in_flight", Gauge, []string{"route"}, "", "Requests in flight, by route."},
+	famRoute + famRetries:  {"weir_route_retries_total", Counter, []string{"route"}, "", "Tries after the first, by route."},
+	famRoute + famBytesIn:  {"weir_route_received_bytes_total", Counter, []string{"route"}, "bytes", "Bytes of requests received from clients, by route."},
+	famRoute + famBytesOut: {"weir_route_sent_bytes_total", Counter, []string{"route"}, "bytes", "Bytes of answers sent to clients, by route."},
+
+	famCluster + famRequests: {"weir_cluster_requests_total", Counter, []string{"cluster", "code_class"}, "", "Tries that ended, by cluster and class of the upstream's status; none: there was no answer."},
+	famCluster + famFlags:    {"weir_cluster_flags_total", Counter, []string{"cluster", "flag", "blame"}, "", "Tries that ended with a response flag, by cluster, flag and whose doing it was."},
+	famCluster + famDuration: {"weir_cluster_request_duration_seconds", Histogram, []string{"cluster"}, "seconds", "Time that a try took, by cluster."},
+	famCluster + famInFlight: {"weir_cluster_in_flight", Gauge, []string{"cluster"}, "", "Tries in flight, by cluster."},
+	famCluster + famRetries:  {"weir_cluster_retries_total", Counter, []string{"cluster"}, "", "Tries that were not a request's first, by cluster."},
+	famCluster + famBytesIn:  {"weir_cluster_sent_bytes_total", Counter, []string{"cluster"}, "bytes", "Bytes of requests sent upstream, by cluster."},
+	famCluster + famBytesOut: {"weir_cluster_received_bytes_total", Counter, []string{"cluster"}, "bytes", "Bytes of answers received from upstream, by cluster."},
+
+	famHost + famRequests: {"weir_host_requests_total", Counter, []string{"cluster", "host", "code_class"}, "", "Tries that ended, by host and class of its status; none: there was no answer."},
+	famHost + famFlags:    {"weir_host_flags_total", Counter, []string{"cluster", "host", "flag", "blame"}, "", "Tries that ended with a response flag, by host, flag and whose doing it was."},
+	famHost + famDuration: {"weir_host_request_duration_seconds", Histogram, []string{"cluster", "host"}, "seconds", "Time that a try took, by host."},
+	famHost + famInFlight: {"weir_host_in_flight", Gauge, []string{"cluster", "host"}, "", "Tries in flight, by host."},
+	famHost + famRetries:  {"weir_host_retries_total", Counter, []string{"cluster", "host"}, "", "Tries that were not a request's first, by host."},
+	famHost + famBytesIn:  {"weir_host_sent_bytes_total", Counter, []string{"cluster", "host"}, "bytes", "Bytes of requests sent to a host."},
+	famHost + famBytesOut: {"weir_host_received_bytes_total", Counter, []string{"cluster", "host"}, "bytes", "Bytes of answers received from a host."},
+
+	famHostHealthy:         {"weir_host_healthy", Gauge, []string{"cluster", "host"}, "", "1 if the host may be picked, else 0."},
+	famHostConnections:     {"weir_host_connections", Gauge, []string{"cluster", "host", "state"}, "", "Open connections to a host: active (in use) or idle (pooled)."},
+	famHostOpened:          {"weir_host_connections_opened_total", Counter, []string{"cluster", "host"}, "", "Connections made to a host."},
+	famHostConnectFailures: {"weir_host_connect_failures_total", Counter, []string{"cluster", "host"}, "", "Connections to a host that could not be made."},
+
+	famListenerConnections: {"weir_listener_connections_total", Counter, []string{"listener"}, "", "Connections accepted."},
+	famListenerActive:      {"weir_listener_connections_active", Gauge, []string{"listener"}, "", "Accepted connections that are open."},
+	famListenerRefused:     {"weir_listener_connections_refused_total", Counter, []string{"listener", "reason"}, "", "Connections closed before their first request, or not accepted, by reason."},
+	famListenerBytesIn:     {"weir_listener_received_bytes_total", Counter, []string{"listener"}, "bytes", "Bytes read from clients."},
+	famListenerBytesOut:    {"weir_listener_sent_bytes_total", Counter, []string{"listener"}, "bytes", "Bytes written to clients."},
+
+	famMirrors: {"weir_mirror_requests_total", Counter, []string{"result"}, "", "Mirrored copies of requests: answered, failed, or dropped because of a bound."},
+
+	famConfigRevision:    {"weir_config_revision", Gauge, nil, "", "Revision of the live configuration; 0 before the first."},
+	famConfigInfo:        {"weir_config_info", Gauge, []string{"version"}, "", "Always 1; the label is the hash of the live configuration."},
+	famConfigAge:         {"weir_config_age_seconds", Gauge, nil, "seconds", "Time since the live configuration was applied."},
+	famConfigApplies:     {"weir_config_applies_total", Counter, []string{"result"}, "", "Configurations that were applied, or refused by an engine while the one before stayed live."},
+	famConfigQuarantined: {"weir_config_quarantined_objects", Gauge, nil, "", "Objects whose newest version is wrong and therefore not live."},
+	famReady:             {"weir_ready", Gauge, nil, "", "1 if the process wants traffic, else 0."},
+	famLogWritten:        {"weir_access_log_written_total", Counter, nil, "", "Access log lines written."},
+	famLogDropped:        {"weir_access_log_dropped_total", Counter, nil, "", "Access log lines lost to a full queue or a failed write."},
+	famOverflow:          {"weir_series_overflow_total", Counter, []string{"kind"}, "", "Times an object had to share the series named other, because too many exist."},
+	famBuildInfo:         {"weir_build_info", Gauge, []string{"version", "goversion"}, "", "Always 1; the labels say what runs."},
+}
