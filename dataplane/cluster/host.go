@@ -1,0 +1,119 @@
+package cluster
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"weir.dev/weir/dataplane/transport"
+	"weir.dev/weir/model"
+	"weir.dev/weir/telemetry"
+	"weir.dev/weir/traffic/balance"
+)
+
+// Host is one address of a cluster, with its load, its counters and its connections.
+// It stays the same object while its address stays in its cluster.
+type Host struct {
+	cluster  *Cluster
+	address  netip.AddrPort
+	endpoint model.Endpoint // guarded by set.mu
+	shards   []shard        // the pool, see pool.go
+	draining atomic.Bool    // see drain
+	pooled   atomic.Bool    // it is in set.pooled
+
+	// Series counts the tries at this host; nil if nobody counts.
+	Series *telemetry.Series
+
+	load  balance.Load
+	idle  atomic.Int64 // connections in shards
+	Stats Stats
+}
+
+// Stats counts what happened at a host since it appeared.
+type Stats struct {
+	Requests        atomic.Uint64 // tries begun
+	Failures        atomic.Uint64 // tries ended as failed
+	ConnectFailures atomic.Uint64
+	Opened          atomic.Uint64 // connections
+	Open            atomic.Int64  // connections now, idle ones included
+}
+
+// HostStatus is a host as people and programs see it.
+type HostStatus struct {
+	Cluster         string
+	Address         netip.AddrPort
+	Zone            string
+	Weight          uint32
+	Priority        uint32
+	Healthy         bool
+	Draining        bool // removed, or its cluster is; finishing what is in flight
+	InFlight        int64
+	Idle, Open      int64         // connections
+	Latency         time.Duration // peak-sensitive average; 0: none yet
+	Requests        uint64
+	Failures        uint64
+	ConnectFailures uint64
+	Opened          uint64
+}
+
+func newHost(c *Cluster, address netip.AddrPort) *Host {
+	h := &Host{cluster: c, address: address, shards: make([]shard, c.set.config.Shards)}
+	if m := c.set.config.Metrics; m != nil {
+		h.Series = m.Host(c.name, address.String())
+	}
+	return h
+}
+
+// Address returns the host's address.
+func (h *Host) Address() netip.AddrPort { return h.address }
+
+// Cluster returns the cluster that the host belongs to.
+func (h *Host) Cluster() *Cluster { return h.cluster }
+
+// Begin counts a try: in flight until exactly one of End and Cancel is called.
+func (h *Host) Begin() {
+	h.load.Begin()
+	h.Stats.Requests.Add(1)
+}
+
+// End ends a try, now, that took so long and failed or not. A failed one feeds a penalty into
+// the latency average (balance.Load.Fail), so that a host that fails fast attracts nothing.
+func (h *Host) End(now transport.Instant, latency time.Duration, failed bool) {
+	h.load.End()
+	if failed {
+		h.Stats.Failures.Add(1)
+		h.load.Fail(int64(now), latency)
+		return
+	}
+	h.load.Observe(int64(now), latency)
+}
+
+// Cancel ends a try that says nothing about the host: the client went away.
+func (h *Host) Cancel() { h.load.End() }
+
+// InFlight returns the number of tries in flight.
+func (h *Host) InFlight() int64 { return h.load.InFlight() }
+
+// status is called with set.mu held.
+func (h *Host) status(now transport.Instant) HostStatus {
+	s := HostStatus{
+		Cluster:         h.cluster.name,
+		Address:         h.address,
+		Zone:            h.endpoint.Zone,
+		Weight:          h.endpoint.Weight,
+		Priority:        h.endpoint.Priority,
+		Healthy:         true,
+		Draining:        h.draining.Load(),
+		InFlight:        h.load.InFlight(),
+		Idle:            h.idle.Load(),
+		Open:            h.Stats.Open.Load(),
+		Requests:        h.Stats.Requests.Load(),
+		Failures:        h.Stats.Failures.Load(),
+		ConnectFailures: h.Stats.ConnectFailures.Load(),
+		Opened:          h.Stats.Opened.Load(),
+	}
+	if h.load.Tried() {
+		s.Latency = h.load.Latency(int64(now))
+	}
+	return s
+}

@@ -1,0 +1,183 @@
+package http1
+
+import (
+	"bytes"
+	"math"
+)
+
+// Bounds of a trailer section.
+const (
+	maxTrailer       = 8 << 10 // bytes, with its empty line
+	maxTrailerFields = 32
+)
+
+// Chunked validates a chunked body as it streams (RFC 9112 7.1). Sizes are plain
+// hexadecimal, at most 16 digits, and less than 2^63; extensions are refused; lines end
+// with CRLF. Trailer fields are checked as header fields are, may not have underscores, may
+// not be framing, routing, authentication, hop-by-hop or proxies' own fields
+// (RFC 9110 6.5.1), and take at most 8 KiB and 32 lines. The zero value is ready.
+//
+//	       size line > 0            Size bytes
+//	size ─────────────────► data ──────────────► end
+//	 │ ▲                                          │ CRLF
+//	 │ └──────────────────────────────────────────┘
+//	 │ size line = 0             empty line
+//	 └──────────────► trailer ──────────────► over
+//	                   │   ▲ field line
+//	                   └───┘
+//
+// After an error, which is always an *Error, it needs a Reset. The error's status is that for a request.
+type Chunked struct {
+	state   chunkState
+	left    int64 // bytes of the current chunk's data
+	scanned int   // bytes of an incomplete trailer line known to have no LF
+	bytes   int   // of the trailer section so far
+	fields  int   // in the trailer section so far
+}
+
+type chunkState uint8
+
+const (
+	chunkSize chunkState = iota
+	chunkData
+	chunkEnd
+	chunkTrailer
+	chunkOver
+)
+
+// Reset makes c ready for another body.
+func (c *Chunked) Reset() { *c = Chunked{} }
+
+// Scan returns how many leading bytes of buf are valid and may be forwarded as they are,
+// and whether the body, trailers and final CRLF included, ends there. The next call's buf
+// starts n bytes further. n == 0, not done and no err: more bytes are needed than buf has.
+// Lines are given only whole. Bytes before a fault may be lost with it: n is 0 on error.
+func (c *Chunked) Scan(buf []byte) (n int, done bool, err error) {
+	for {
+		data, used, done, err := c.Next(buf[n:])
+		if err != nil {
+			return 0, false, err
+		}
+		n += used
+		if done || used == 0 && len(data) == 0 {
+			return n, done, nil
+		}
+	}
+}
+
+// Next is the same walk for decoding: data is the next piece of content in buf, possibly
+// empty, and n how many bytes of buf were used up to its end.
+func (c *Chunked) Next(buf []byte) (data []byte, n int, done bool, err error) {
+	for {
+		if c.state == chunkData {
+			size := int(min(c.left, int64(len(buf)-n)))
+			if c.left -= int64(size); c.left == 0 {
+				c.state = chunkEnd
+			}
+			return buf[n : n+size], n + size, false, nil
+		}
+		if c.state == chunkOver {
+			return nil, n, true, nil
+		}
+		used, refusal := c.step(buf[n:])
+		if refusal != nil {
+			return nil, 0, false, refusal
+		}
+		if used == 0 {
+			return nil, n, false, nil
+		}
+		n += used
+	}
+}
+
+// step consumes one piece of framing at the start of buf, or nothing while it is incomplete.
+func (c *Chunked) step(buf []byte) (int, *Error) {
+	switch c.state {
+	case chunkSize:
+		return c.sizeLine(buf)
+	case chunkEnd:
+		switch {
+		case len(buf) > 0 && buf[0] != '\r', len(buf) > 1 && buf[1] != '\n':
+			return 0, errChunkEnd
+		case len(buf) < 2:
+			return 0, nil
+		}
+		c.state = chunkSize
+		return 2, nil
+	}
+	return c.trailerLine(buf)
+}
+
+func (c *Chunked) sizeLine(buf []byte) (int, *Error) {
+	var size uint64
+	i := 0
+	for ; i < len(buf) && classes[buf[i]]&isHex != 0; i++ {
+		if i == 16 {
+			return 0, errChunkHuge
+		}
+		size = size<<4 | uint64(hexValue(buf[i]))
+	}
+	switch {
+	case i == len(buf):
+		return 0, nil
+	case i == 0:
+		return 0, errChunkSize
+	case size > math.MaxInt64:
+		return 0, errChunkHuge
+	case buf[i] == ';':
+		return 0, errChunkExt
+	case buf[i] == '\n':
+		return 0, errChunkLine
+	case buf[i] != '\r':
+		return 0, errChunkSize
+	case i+1 == len(buf):
+		return 0, nil
+	case buf[i+1] != '\n':
+		return 0, errChunkLine
+	}
+	c.left, c.state = int64(size), chunkData
+	if size == 0 {
+		c.state = chunkTrailer
+	}
+	return i + 2, nil
+}
+
+func (c *Chunked) trailerLine(buf []byte) (int, *Error) {
+	if c.scanned > len(buf) { // the caller shows less than last time
+		c.scanned = 0
+	}
+	i := bytes.IndexByte(buf[c.scanned:], '\n')
+	if i < 0 {
+		c.scanned = len(buf)
+		if c.bytes+len(buf) >= maxTrailer {
+			return 0, errTrailerLarge
+		}
+		return 0, nil
+	}
+	end := c.scanned + i
+	c.scanned = 0
+	if c.bytes += end + 1; c.bytes > maxTrailer {
+		return 0, errTrailerLarge
+	}
+	if end == 0 || buf[end-1] != '\r' {
+		return 0, errBareLF
+	}
+	if end == 1 {
+		c.state = chunkOver
+		return 2, nil
+	}
+	if c.fields++; c.fields > maxTrailerFields {
+		return 0, errTrailerMany
+	}
+	line := buf[:end-1]
+	nameEnd, _, _, seen, err := splitField(line)
+	switch {
+	case err != nil:
+		return 0, err
+	case seen&isUnderscore != 0:
+		return 0, errUnderscore
+	case recognise(line[:nameEnd]).has(early):
+		return 0, errTrailerFields
+	}
+	return end + 1, nil
+}

@@ -1,0 +1,39 @@
+package listener
+
+import (
+	"sync/atomic"
+	"syscall"
+)
+
+// reservedFiles are kept for everything that is not a client's connection or its
+// upstream's: the admin port, files being read, logs.
+const reservedFiles = 128
+
+// budget counts connections against one bound.
+type budget struct {
+	used atomic.Int64
+	max  int64
+}
+
+func newBudget(limit int) *budget { return &budget{max: int64(limit)} }
+
+func (b *budget) take() bool {
+	if b.used.Add(1) > b.max {
+		b.used.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (b *budget) give() { b.used.Add(-1) }
+
+// connectionsForFiles derives the bound from the limit on open files: each client's
+// connection may need one to the upstream as well.
+func connectionsForFiles() int {
+	const fallback = 10_000
+	var lim syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil || lim.Cur > 1<<31 {
+		return fallback
+	}
+	return max((int(lim.Cur)-reservedFiles)/2, 16)
+}

@@ -1,0 +1,173 @@
+// Package listener owns the sockets that clients connect to: opening and closing them as
+// snapshots come, accepting, the limits on connections, and draining. It hands each
+// connection to a Handler in a goroutine that it waits for, and knows no protocol.
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"weir.dev/weir/dataplane/transport"
+	"weir.dev/weir/model"
+	"weir.dev/weir/telemetry"
+)
+
+// Handler serves one connection and returns when it is done with it. The connection is
+// closed by the caller.
+type Handler func(c *Conn)
+
+// Config is what a Set needs from outside.
+type Config struct {
+	Listen  func(ctx context.Context, addr netip.AddrPort) (net.Listener, error)
+	Handle  Handler
+	Log     *slog.Logger
+	Metrics *telemetry.Metrics
+	// Shards is the number of shards that connections are dealt out to, at least 1.
+	Shards int
+	// MaxConnections bounds the connections of all sockets together; 0 derives the bound
+	// from the limit on open files.
+	MaxConnections int
+	// IdleGrace is how long a draining socket leaves idle connections open, so that a
+	// request already on its way still gets its answer.
+	IdleGrace time.Duration
+}
+
+// Set is all sockets, by name. Its methods may be called from any goroutine.
+type Set struct {
+	cfg   Config
+	total *budget
+
+	mu       sync.Mutex
+	sockets  map[string]*Socket
+	retired  map[*Socket]struct{} // sockets that are closed and may still have connections
+	draining sync.WaitGroup       // counts them
+	closed   bool
+}
+
+// New returns an empty set.
+func New(cfg Config) *Set {
+	if cfg.MaxConnections == 0 {
+		cfg.MaxConnections = connectionsForFiles()
+	}
+	return &Set{cfg: cfg, total: newBudget(cfg.MaxConnections), sockets: map[string]*Socket{}, retired: map[*Socket]struct{}{}}
+}
+
+// Apply drains the sockets that are gone, whose addresses are free from then on, keeps those
+// that stay, and opens those that are new. A socket that cannot be opened is reported and does not keep the others from
+// opening; a later Apply tries it again.
+func (s *Set) Apply(listeners []*model.Listener) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	var errs []error
+	wanted := make(map[string]bool, len(listeners))
+	for _, l := range listeners {
+		wanted[l.Name] = true
+	}
+	for name, sock := range s.sockets {
+		if !wanted[name] {
+			delete(s.sockets, name)
+			s.retire(sock)
+		}
+	}
+	for _, l := range listeners {
+		if sock := s.sockets[l.Name]; sock != nil {
+			sock.limit.Store(int64(l.Client.MaxConnections))
+			continue
+		}
+		sock, err := s.open(l)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("listener %s: %w", l.Name, err))
+			continue
+		}
+		s.sockets[l.Name] = sock
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Set) open(l *model.Listener) (*Socket, error) {
+	nl, err := s.cfg.Listen(context.Background(), l.Address)
+	if err != nil {
+		return nil, err
+	}
+	sock := newSocket(l, nl, s)
+	sock.work.Go(sock.accept)
+	return sock, nil
+}
+
+// retire drains a socket in the background; Drain waits for it. It is called with mu held.
+func (s *Set) retire(sock *Socket) {
+	s.retired[sock] = struct{}{}
+	sock.Drain()
+	s.draining.Go(func() {
+		sock.work.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.retired, sock)
+	})
+}
+
+// Addresses returns where each socket listens, by listener name.
+func (s *Set) Addresses() map[string]net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[string]net.Addr, len(s.sockets))
+	for name, sock := range s.sockets {
+		out[name] = sock.nl.Addr()
+	}
+	return out
+}
+
+// Drain closes every socket and lets its connections end: the handler sees Draining and
+// finishes, idle connections are closed after the grace. When ctx ends, what is left is
+// cut off. Drain returns when every connection is gone.
+func (s *Set) Drain(ctx context.Context) {
+	s.mu.Lock()
+	s.closed = true
+	for _, sock := range s.sockets {
+		s.retire(sock)
+	}
+	clear(s.sockets)
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		s.draining.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return
+	case <-ctx.Done():
+	}
+	s.cut()
+	<-done
+}
+
+// cut closes every connection that is left, those of sockets removed long ago included.
+func (s *Set) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sock := range s.retired {
+		sock.cut()
+	}
+}
+
+// Conn is one client's connection with what its handler needs to know of it.
+type Conn struct {
+	*transport.Conn
+	Socket *Socket
+	Shard  int
+	Remote netip.AddrPort
+	Local  netip.AddrPort
+
+	// BytesIn and BytesOut are kept by the handler: what it read from and wrote to the client.
+	BytesIn, BytesOut int64
+}

@@ -1,0 +1,207 @@
+package listener
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"weir.dev/weir/dataplane/transport"
+	"weir.dev/weir/model"
+	"weir.dev/weir/telemetry"
+)
+
+// acceptPause is how long a socket that cannot accept (no file descriptors) waits before
+// it tries again.
+const acceptPause = 50 * time.Millisecond
+
+// Socket is one listening address and its connections.
+type Socket struct {
+	Name string
+
+	nl    net.Listener
+	set   *Set
+	stats *telemetry.ConnStats
+	limit atomic.Int64 // 0: none
+
+	stopping atomic.Bool // no new connections; answers close
+	stopIdle atomic.Bool // idle connections end now
+	stop     chan struct{}
+	work     sync.WaitGroup
+
+	mu        sync.Mutex
+	conns     map[*transport.Conn]struct{}
+	accepting bool          // the accept loop is running: there may be more
+	empty     chan struct{} // closed when a draining socket's last connection has gone
+}
+
+func newSocket(l *model.Listener, nl net.Listener, set *Set) *Socket {
+	s := &Socket{
+		Name: l.Name, nl: nl, set: set,
+		stats: set.cfg.Metrics.Listener(l.Name),
+		stop:  make(chan struct{}),
+		empty: make(chan struct{}),
+		conns: map[*transport.Conn]struct{}{}, accepting: true,
+	}
+	s.limit.Store(int64(l.Client.MaxConnections))
+	return s
+}
+
+// Draining reports whether connections should end after the request they are at.
+func (s *Socket) Draining() bool { return s.stopping.Load() }
+
+// StopIdle is the Stop of a wait for the next request.
+func (s *Socket) StopIdle() *atomic.Bool { return &s.stopIdle }
+
+// Quiesce makes connections end after the request that they are at, and goes on accepting.
+func (s *Socket) Quiesce() { s.stopping.Store(true) }
+
+// Drain stops accepting and ends the connections: those at work after their request, the
+// idle ones after the grace. It returns at once.
+func (s *Socket) Drain() {
+	s.stopping.Store(true)
+	close(s.stop)
+	_ = s.nl.Close() // its accept loop sees it
+	s.work.Go(func() {
+		timer := time.NewTimer(s.set.cfg.IdleGrace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-s.empty:
+			return
+		}
+		s.stopIdle.Store(true)
+		s.each(func(c *transport.Conn) { c.Wake() })
+	})
+}
+
+// signalEmpty closes empty once a draining socket has no connections and gets no more.
+func (s *Socket) signalEmpty() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.conns) > 0 || s.accepting {
+		return
+	}
+	select {
+	case <-s.empty:
+	default:
+		close(s.empty)
+	}
+}
+
+// cut closes every connection that is left.
+func (s *Socket) cut() { s.each(func(c *transport.Conn) { _ = c.Close() }) }
+
+func (s *Socket) each(do func(*transport.Conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		do(c)
+	}
+}
+
+// accept takes connections until the socket is closed.
+func (s *Socket) accept() {
+	defer s.accepted()
+	shard := 0
+	for {
+		nc, err := s.nl.Accept()
+		if err != nil {
+			if !s.pauseAfter(err) {
+				return
+			}
+			continue
+		}
+		shard++
+		s.admit(nc, shard%s.set.cfg.Shards)
+	}
+}
+
+// accepted notes that no more connections come.
+func (s *Socket) accepted() {
+	s.mu.Lock()
+	s.accepting = false
+	s.mu.Unlock()
+	s.signalEmpty()
+}
+
+// pauseAfter waits after a failed accept and reports whether to go on.
+func (s *Socket) pauseAfter(err error) bool {
+	if s.stopping.Load() && errors.Is(err, net.ErrClosed) {
+		return false
+	}
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		s.stats.Refuse(telemetry.RefusedDescriptors)
+	} else {
+		s.stats.Refuse(telemetry.RefusedOther)
+		s.set.cfg.Log.Warn("accept", slog.String("listener", s.Name), slog.Any("error", err))
+	}
+	timer := time.NewTimer(acceptPause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.stop:
+		return false
+	}
+}
+
+// admit starts the handler for one connection, or refuses it.
+func (s *Socket) admit(nc net.Conn, shard int) {
+	if !s.take() {
+		s.stats.Refuse(telemetry.RefusedLimit)
+		_ = nc.Close() // nothing was promised
+		return
+	}
+	c := &Conn{
+		Conn: transport.New(nc), Socket: s, Shard: shard,
+		Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()),
+	}
+	s.mu.Lock()
+	s.conns[c.Conn] = struct{}{}
+	s.mu.Unlock()
+	s.stats.Open()
+	s.work.Go(func() {
+		defer s.release(c)
+		s.set.cfg.Handle(c)
+	})
+}
+
+// take takes a place for one connection within the process's limit and the socket's.
+func (s *Socket) take() bool {
+	if !s.set.total.take() {
+		return false
+	}
+	if limit := s.limit.Load(); limit > 0 && s.stats.Active() >= limit {
+		s.set.total.give()
+		return false
+	}
+	return true
+}
+
+func (s *Socket) release(c *Conn) {
+	_ = c.Close() // may have been closed by its handler
+	s.mu.Lock()
+	delete(s.conns, c.Conn)
+	s.mu.Unlock()
+	s.signalEmpty()
+	s.stats.Close(c.BytesIn, c.BytesOut)
+	s.set.total.give()
+}
+
+// addrPort reads an address of any kind; the zero AddrPort for those without one (pipes).
+func addrPort(a net.Addr) netip.AddrPort {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		ap := tcp.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return ap
+}

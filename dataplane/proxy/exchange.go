@@ -1,0 +1,225 @@
+package proxy
+
+import (
+	"log/slog"
+	"runtime/debug"
+
+	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/listener"
+	"weir.dev/weir/dataplane/policy"
+	"weir.dev/weir/dataplane/transport"
+	"weir.dev/weir/model"
+	"weir.dev/weir/telemetry"
+	"weir.dev/weir/traffic/match"
+)
+
+// exchange is one connection's present request and everything that serving it needs. It
+// is reused for the connection's next request, so that a plain one allocates nothing.
+type exchange struct {
+	p    *Proxy
+	c    *listener.Conn
+	door *door
+
+	// The request.
+	view    *view
+	in      transport.Buffer // what the client sent: the head, then body or the next request
+	req     http1.Request
+	head    int // bytes of the head at the start of in
+	body    body
+	query   match.Request // what routes are asked
+	caller  policy.Caller
+	id      policy.Identity
+	route   *route
+	match   *model.Match
+	arm     *arm
+	forward forward
+
+	// The answer.
+	up       upstream
+	out      []byte // a head under construction, either way
+	scratch  []byte // fields of an answer of our own
+	idMemory []byte
+	result   result
+	started  transport.Instant
+	timings  timings
+	attempts []telemetry.Attempt
+
+	watch     func() error // bound once: is the client still there?
+	leftSince transport.Instant
+	idleSince transport.Instant
+	trying    bool // a try has been counted as begun and not yet as ended
+}
+
+// forward is what the policies changed about the request that is forwarded.
+type forward struct {
+	path   []byte
+	host   string // empty: the request's
+	memory []byte
+}
+
+// result is how a request ended.
+type result struct {
+	status  int
+	flag    model.Flag
+	detail  string // more about the flag, for the log
+	in, out int64  // bytes from and to the client
+	request int64  // bytes of the head that is forwarded
+	retries int
+	sent    bool // an answer's head has been sent
+	close   bool // the connection ends after this request
+	abort   bool // and ends at once, because the answer could not be completed
+	tunnel  bool // the connection became a tunnel
+	counted bool // observe has run
+}
+
+// timings are the instants that the access log wants; only kept when there is one.
+type timings struct {
+	head, attempt, sent, firstByte transport.Instant
+	connect                        int64 // nanoseconds
+}
+
+// serve is the listener's handler: requests one after the other until the connection ends.
+func (p *Proxy) serve(c *listener.Conn) {
+	x := &exchange{p: p, c: c, door: p.door(c.Socket.Name)}
+	x.watch = x.clientLeft
+	x.query.Headers = &x.req.Head
+	defer x.release()
+	defer x.contain()
+	x.idleSince = transport.Now()
+	for x.serveOne() {
+	}
+}
+
+// release gives back what the exchange holds.
+func (x *exchange) release() {
+	x.in.Release()
+	x.body.full.Release()
+	x.up.discard()
+}
+
+// contain keeps a defect in the handling of one connection from ending the process.
+func (x *exchange) contain() {
+	if fault := recover(); fault != nil {
+		x.p.report(fault)
+		x.result.flag, x.result.abort = model.FlagWI, true
+		if x.trying {
+			x.endTry(x.timings.attempt, &failure{flag: model.FlagWI})
+		}
+		x.observe()
+		x.c.Abort()
+	}
+}
+
+// report logs a panic that has been contained.
+func (p *Proxy) report(fault any) {
+	p.cfg.Log.Error("panic contained", slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
+}
+
+// serveOne serves the next request and reports whether another may follow.
+func (x *exchange) serveOne() bool {
+	x.reset()
+	ok, refused := x.readHead()
+	if !ok {
+		return false
+	}
+	if refused == nil {
+		x.handle()
+	} else {
+		x.result.close = true
+		x.refuse(*refused)
+	}
+	x.observe()
+	return x.finish()
+}
+
+// reset forgets the last request but not its memory.
+func (x *exchange) reset() {
+	x.req.Reset()
+	x.body.reset()
+	x.result = result{}
+	x.timings = timings{}
+	x.attempts = x.attempts[:0]
+	x.route, x.match, x.arm, x.up.host = nil, nil, nil, nil
+	x.forward.path, x.forward.host = nil, ""
+	x.caller, x.id = policy.Caller{}, policy.Identity{}
+	x.leftSince, x.started = 0, 0
+	if cap(x.out) > transport.Small {
+		x.out = nil // an idle connection does not keep what one long head needed
+	}
+}
+
+// handle carries one request, whose head is complete, from match to answer.
+func (x *exchange) handle() {
+	if x.logging() {
+		x.timings.head = transport.Now()
+	}
+	x.result.close = !x.req.KeepAlive || x.view.client.KeepAlive <= 0 || x.closing()
+	x.id = policy.Identify(x.idMemory, &x.req.Head, x.p.cfg.Random)
+	if x.id.Made {
+		x.idMemory = x.id.ID
+	}
+	x.caller = x.view.forwarding.Judge(x.c.Remote.Addr(), &x.req.Head)
+	if err := x.frame(); err != nil {
+		x.result.close = true
+		x.refuse(refusal{status: statusOf(err), flag: model.FlagDPE, detail: err.Error()})
+		return
+	}
+	if !x.findRoute() {
+		x.refuse(refusal{flag: model.FlagNR})
+		return
+	}
+	x.route.series.Begin(x.c.Shard)
+	for _, s := range x.route.steps {
+		if s(x) {
+			return
+		}
+	}
+	x.arm = x.route.draw(x.p.cfg.Random)
+	switch {
+	case x.arm == nil:
+		x.refuse(refusal{flag: model.FlagNC, detail: "no backend has any weight"})
+	case x.arm.model.Refusal != nil:
+		x.refuse(refusalOf(x.arm.model.Refusal))
+	default:
+		x.carry()
+	}
+}
+
+// findRoute looks up the route of the request and remembers what matched.
+func (x *exchange) findRoute() bool {
+	t, ok := x.view.tables.Find(x.req.Host)
+	if !ok {
+		return false
+	}
+	q := &x.query
+	q.Host, q.Method, q.Path, q.Query = x.req.Host, x.req.Method, x.req.Path, x.req.Query
+	hit, ok := t.routes.Find(q)
+	if !ok {
+		return false
+	}
+	x.route, x.match = hit.Value, hit.Match
+	return true
+}
+
+// closing reports whether answers should close their connections now.
+func (x *exchange) closing() bool {
+	return x.p.draining.Load() || x.c.Socket.Draining()
+}
+
+// finish leaves the connection ready for the next request, or ends it.
+func (x *exchange) finish() bool {
+	switch {
+	case x.result.abort:
+		x.c.Abort()
+		return false
+	case x.result.tunnel:
+		return false
+	case x.result.close || !x.body.consumed(x):
+		x.linger()
+		return false
+	}
+	return true
+}
+
+// logging reports whether the access log wants this request's details.
+func (x *exchange) logging() bool { return x.p.cfg.AccessLog != nil }

@@ -1,0 +1,127 @@
+// Package proxy is the request engine: it serves HTTP/1.1 connections, matches each
+// request to a route, applies the route's policies in one written order, and carries the
+// request to a host of the chosen cluster and the answer back. A goroutine a connection,
+// straight-line code, nothing allocated for a plain request. It never parses policy: what
+// to do comes as a model.Snapshot, which Apply makes ready for use.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weir.dev/weir/dataplane/cluster"
+	"weir.dev/weir/dataplane/listener"
+	"weir.dev/weir/model"
+	"weir.dev/weir/telemetry"
+)
+
+// Config is what a Proxy needs from outside.
+type Config struct {
+	Log       *slog.Logger
+	Metrics   *telemetry.Metrics
+	AccessLog *telemetry.AccessLog // nil: none
+	Listen    func(ctx context.Context, addr netip.AddrPort) (net.Listener, error)
+	Dial      func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+	Resolve   func(ctx context.Context, host string) ([]netip.Addr, error)
+	Random    func() uint64
+	// Shards is how many shards connections, idle pools and counters are dealt out to: GOMAXPROCS.
+	Shards int
+	// MaxConnections bounds client connections; 0 derives it from the limit on open files.
+	MaxConnections int
+	// MaxMirrors bounds the mirrored copies under way at once; 0 is 1,000.
+	MaxMirrors int
+	// DrainTimeout is how long requests may go on once Run's context has ended.
+	DrainTimeout time.Duration
+	// IdleGrace is how long idle connections stay open while draining.
+	IdleGrace time.Duration
+}
+
+// Proxy is an engine: it puts snapshots into effect.
+type Proxy struct {
+	cfg       Config
+	ctx       context.Context // of dials, pauses and copies: it ends when draining has taken too long
+	cut       context.CancelFunc
+	clusters  *cluster.Set
+	listeners *listener.Set
+	shadows   *shadows
+	draining  atomic.Bool
+
+	doors sync.Map // listener name → *door
+
+	applying sync.Mutex
+	compiled memo
+}
+
+// New returns a proxy that serves nothing yet.
+func New(cfg Config) *Proxy {
+	if cfg.MaxMirrors == 0 {
+		cfg.MaxMirrors = 1000
+	}
+	cfg.Shards = max(cfg.Shards, 1)
+	p := &Proxy{cfg: cfg}
+	p.ctx, p.cut = context.WithCancel(context.Background())
+	p.clusters = cluster.New(cluster.Config{
+		Dial: cfg.Dial, Resolve: cfg.Resolve, Shards: cfg.Shards, Random: cfg.Random,
+		Metrics: cfg.Metrics,
+	})
+	p.listeners = listener.New(listener.Config{
+		Listen: cfg.Listen, Handle: p.serve, Log: cfg.Log, Metrics: cfg.Metrics,
+		Shards: cfg.Shards, MaxConnections: cfg.MaxConnections, IdleGrace: cfg.IdleGrace,
+	})
+	p.shadows = newShadows(p, cfg.MaxMirrors)
+	return p
+}
+
+// Apply makes s live: new requests use it, requests under way finish on what they
+// started with. Clusters come before the routes that use them, routes before the sockets.
+// What cannot be put into effect is reported, and the rest is live all the same.
+func (p *Proxy) Apply(s *model.Snapshot) error {
+	p.applying.Lock()
+	defer p.applying.Unlock()
+	errs := []error{p.clusters.Apply(s.Clusters, s.Endpoints)}
+	tables, err := p.compiled.tables(p, s)
+	errs = append(errs, err)
+	for _, l := range s.Listeners {
+		p.door(l.Name).view.Store(newView(p, s, l, tables))
+	}
+	errs = append(errs, p.listeners.Apply(s.Listeners))
+	p.cfg.Metrics.Retain(live(s))
+	return errors.Join(errs...)
+}
+
+func (p *Proxy) door(name string) *door {
+	d, _ := p.doors.LoadOrStore(name, new(door))
+	return d.(*door)
+}
+
+// Run serves until ctx ends, then drains: answers close their connections, listening
+// stops, requests under way get DrainTimeout. It returns when every connection has ended.
+func (p *Proxy) Run(ctx context.Context) error {
+	pools, stopPools := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- p.clusters.Run(pools) }()
+	<-ctx.Done()
+	p.Drain()
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.DrainTimeout)
+	defer cancel()
+	context.AfterFunc(limit, p.cut)
+	p.listeners.Drain(limit)
+	p.shadows.wait()
+	stopPools()
+	return <-done
+}
+
+// Drain makes every answer from now on close its connection. Listening goes on.
+func (p *Proxy) Drain() { p.draining.Store(true) }
+
+// Hosts returns every host with its live state.
+func (p *Proxy) Hosts() []cluster.HostStatus { return p.clusters.Hosts() }
+
+// Addresses returns where each listener really listens, by its name.
+func (p *Proxy) Addresses() map[string]net.Addr { return p.listeners.Addresses() }

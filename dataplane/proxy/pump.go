@@ -1,0 +1,129 @@
+package proxy
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/transport"
+	"weir.dev/weir/model"
+)
+
+// pump streams the rest of a request body to the upstream in a goroutine of its own, so
+// that an upstream which answers early is heard. It holds one buffer; an upstream that does
+// not read keeps it, and so the client, waiting. It owns the body's state until done.
+type pump struct {
+	done   chan struct{}
+	stop   atomic.Bool // the exchange is over: read no more
+	ending atomic.Bool // the last bytes are being written, or have been
+	ended  atomic.Bool // they have been
+	failed atomic.Bool // the request cannot be completed; flag and err say why
+	flag   model.Flag  // DPE: the client broke off or broke the protocol; UT: the upstream took no more
+	err    error       // nil if the body ended well or the upstream's connection broke
+}
+
+// startPump sends what is left of the body to conn.
+func (x *exchange) startPump(conn *transport.Conn) {
+	b := &x.body
+	b.move(x)
+	b.full.Consume(b.have)
+	b.have = 0
+	b.gone = true
+	b.pump = &pump{done: make(chan struct{})}
+	go x.runPump(b.pump, conn)
+}
+
+func (x *exchange) runPump(p *pump, conn *transport.Conn) {
+	defer close(p.done)
+	defer func() {
+		if fault := recover(); fault != nil {
+			x.p.report(fault)
+			p.fail(conn, model.FlagWI, errPanic)
+		}
+	}()
+	b := &x.body
+	upstream := transport.Wait{Gap: x.route.model.Timeouts.Idle}
+	for !b.whole {
+		if err := x.readBody(p); err != nil {
+			p.fail(conn, model.FlagDPE, err)
+			return
+		}
+		if b.whole {
+			p.ending.Store(true)
+		}
+		if b.have == 0 {
+			continue
+		}
+		if err := conn.Write(b.full.Bytes()[:b.have], upstream); err != nil {
+			b.whole = false // what the upstream did not take is not read on
+			if errors.Is(err, transport.ErrTimeout) {
+				p.fail(conn, model.FlagUT, err)
+			}
+			return // the exchange hears from a broken connection itself
+		}
+		b.full.Consume(b.have)
+		b.have = 0
+	}
+	p.ended.Store(true)
+}
+
+var errPanic = errors.New("internal error")
+
+// fail makes the exchange's wait for the upstream end, unless the exchange is over already.
+func (p *pump) fail(conn *transport.Conn, flag model.Flag, err error) {
+	if p.stop.Load() {
+		return
+	}
+	p.flag, p.err = flag, err
+	p.failed.Store(true)
+	conn.Wake()
+}
+
+// readBody reads and validates the next piece of the body.
+func (x *exchange) readBody(p *pump) error {
+	b := &x.body
+	if b.full.Full() {
+		b.full.Compact()
+	}
+	b.full.Expect(b.rest)
+	n, err := x.c.ReadInto(&b.full, transport.Wait{Gap: x.view.client.BodyTimeout, Stop: &p.stop})
+	x.c.BytesIn += int64(n)
+	if err != nil {
+		return err
+	}
+	if x.req.Body == http1.BodyLength {
+		b.take(b.full.Bytes())
+		return nil
+	}
+	return b.scan(b.full.Bytes())
+}
+
+// stopPump ends the pump, if there is one, and reports how the client's side of it went. A
+// pump that is not through may be held up by an upstream that reads no more: the connection
+// to it is closed.
+func (x *exchange) stopPump() error {
+	p := x.body.pump
+	if p == nil {
+		return nil
+	}
+	x.body.pump = nil
+	p.stop.Store(true)
+	x.c.Wake()
+	if !p.ended.Load() {
+		_ = x.up.conn.Close() // Release closes it once more, and counts it
+	}
+	<-p.done
+	return p.err
+}
+
+// unfinished reports whether a pump has more to send than the bytes it is writing now.
+func (p *pump) unfinished() bool { return p != nil && !p.ending.Load() }
+
+// failure is the Stop of the exchange's waits for the upstream: the pump ends them when
+// cannot send the request.
+func (b *body) failure() *atomic.Bool {
+	if b.pump == nil {
+		return nil
+	}
+	return &b.pump.failed
+}

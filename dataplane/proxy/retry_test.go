@@ -1,0 +1,154 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"weir.dev/weir/model"
+)
+
+// script is a set of hosts that together answer the tries of a request one after the other.
+type script struct {
+	mu    sync.Mutex
+	steps []string // an answer; "cut": close; "mute": nothing
+	hosts []string // who was asked
+	got   []string // bodies
+	when  []time.Time
+}
+
+func (n *network) script(t testing.TB, steps []string, hosts ...string) *script {
+	s := &script{steps: steps}
+	for _, host := range hosts {
+		n.upstream(t, host, func(c net.Conn, r *bufio.Reader) {
+			for {
+				req, err := http.ReadRequest(r)
+				if err != nil {
+					return
+				}
+				body, err := io.ReadAll(req.Body)
+				if err != nil {
+					return
+				}
+				s.mu.Lock()
+				step := "HTTP/1.1 200 OK\nContent-Length: 4\n\nlast"
+				if len(s.steps) > 0 {
+					step, s.steps = s.steps[0], s.steps[1:]
+				}
+				s.hosts, s.got, s.when = append(s.hosts, host), append(s.got, string(body)), append(s.when, time.Now())
+				s.mu.Unlock()
+				switch step {
+				case "cut":
+					return
+				case "mute":
+					silent(c, r)
+					return
+				}
+				fmt.Fprint(c, lines(step))
+			}
+		})
+	}
+	return s
+}
+
+func TestRetries(t *testing.T) {
+	const busy = "HTTP/1.1 503 Busy\nContent-Length: 4\n\nbusy"
+	retry := &model.Retry{Attempts: 2, Codes: []int{503}, Backoff: 100 * time.Millisecond}
+	body := strings.Repeat("b", 60<<10)
+	for _, test := range []struct {
+		name     string
+		steps    []string
+		request  string
+		retry    *model.Retry
+		timeouts model.Timeouts
+		status   int
+		flag     string
+		body     string
+		tries    int
+		after    time.Duration // at most; 0: at once, or as long as back-offs take
+	}{
+		{"code", []string{busy}, get("/"), retry, model.Timeouts{}, 200, "", "last", 2, 0},
+		{"codes to the end", []string{busy, busy, busy}, get("/"), retry, model.Timeouts{}, 503, "", "busy", 3, 0},
+		{"cut", []string{"cut", "cut"}, get("/"), retry, model.Timeouts{}, 200, "", "last", 3, 0},
+		{"cut too often", []string{"cut", "cut", "cut"}, get("/"), retry, model.Timeouts{}, 502, "UC", "", 3, 0},
+		{"malformed", []string{"HTTP/1.1 9\n\n"}, get("/"), retry, model.Timeouts{}, 200, "", "last", 2, 0},
+		{"no policy", []string{busy}, get("/"), nil, model.Timeouts{}, 503, "", "busy", 1, 0},
+		{"other code", []string{"HTTP/1.1 500 No\nContent-Length: 2\n\nno"}, get("/"), retry, model.Timeouts{}, 500, "", "no", 1, 0},
+		{"POST with code", []string{busy}, "POST / HTTP/1.1\nHost: h\nContent-Length: 2\n\nhi", retry, model.Timeouts{}, 503, "", "busy", 1, 0},
+		{"POST cut", []string{"cut"}, "POST / HTTP/1.1\nHost: h\nContent-Length: 2\n\nhi", retry, model.Timeouts{}, 502, "UC", "", 1, 0},
+		{"PUT replayed", []string{"cut", busy}, "PUT / HTTP/1.1\nHost: h\nContent-Length: 61440\n\n" + body, retry, model.Timeouts{}, 200, "", "last", 3, 0},
+		{"PUT too large", []string{busy}, "PUT / HTTP/1.1\nHost: h\nContent-Length: 70000\n\n" + body + strings.Repeat("b", 70000-60<<10), retry, model.Timeouts{}, 503, "", "busy", 1, 0},
+		{"PUT in chunks", []string{busy}, "PUT / HTTP/1.1\nHost: h\nTransfer-Encoding: chunked\n\nf000\n" + body + "\n0\n\n", retry, model.Timeouts{}, 200, "", "last", 2, 0},
+		{"mute, each try", []string{"mute", "mute", "mute"}, get("/"), retry, model.Timeouts{PerTry: time.Second}, 504, "UT", "", 3, 4 * time.Second},
+		{"mute once", []string{"mute"}, get("/"), retry, model.Timeouts{PerTry: time.Second}, 200, "", "last", 2, 2 * time.Second},
+		{"mute, all tries", []string{"mute", "mute", "mute"}, get("/"), retry, model.Timeouts{PerTry: time.Second, Request: 2500 * time.Millisecond}, 504, "PT", "", 3, 2500 * time.Millisecond},
+		{"no time for another", []string{busy}, get("/"), &model.Retry{Attempts: 1, Codes: []int{503}, Backoff: time.Minute}, model.Timeouts{Request: time.Second}, 503, "U5", "", 1, time.Second},
+		{"only the request's", []string{"mute"}, get("/"), nil, model.Timeouts{Request: time.Second}, 504, "PT", "", 1, time.Second},
+		{"idle within the answer", []string{"HTTP/1.1 200 OK\nContent-Length: 9\n\nhalf"}, get("/"), nil, model.Timeouts{Idle: time.Second, Request: time.Minute}, 0, "UT", "", 1, time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, n *network) {
+				s := n.script(t, test.steps, upA, upB)
+				route := to("up")
+				route.Retry, route.Timeouts = test.retry, test.timeouts
+				r := n.rig(t, snapshotOf(map[string]string{"up": upA + "," + upB}, route), Config{})
+				c := r.patient()
+				began := time.Now()
+				c.send(test.request)
+				if test.status > 0 {
+					c.want(test.status, test.flag, test.body)
+				} else {
+					c.r.WriteTo(discard{})
+				}
+				took := time.Since(began)
+				synctest.Wait()
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if len(s.hosts) != test.tries {
+					t.Fatalf("tries at %v, want %d", s.hosts, test.tries)
+				}
+				if len(s.hosts) > 1 && s.hosts[0] == s.hosts[1] {
+					t.Errorf("tries at %v: the other host should come before the same one again", s.hosts)
+				}
+				for i := range s.got {
+					if s.got[i] != s.got[0] {
+						t.Errorf("try %d had a body of %d bytes, the first of %d", i+1, len(s.got[i]), len(s.got[0]))
+					}
+					if i > 0 && s.when[i].Sub(s.when[i-1]) < test.retry.Backoff {
+						t.Errorf("try %d came after %v", i+1, s.when[i].Sub(s.when[i-1]))
+					}
+				}
+				if limit := max(test.after, 400*time.Millisecond); took > limit {
+					t.Errorf("took %v", took)
+				}
+				if stats, _ := r.metrics.RouteStats(route.Name); stats.Requests != 1 || stats.Retries != uint64(test.tries-1) ||
+					test.flag != "" && stats.Flags[model.ParseFlag(test.flag)] != 1 {
+					t.Errorf("route counted %+v", stats)
+				}
+				if stats := r.metrics.Cluster("up").Snapshot(); stats.Requests != uint64(test.tries) {
+					t.Errorf("cluster counted %d tries", stats.Requests)
+				}
+			})
+		})
+	}
+}
+
+func TestUnreachableHostIsPassedOver(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network) {
+		n.upstream(t, upA, hello)
+		route := to("up")
+		route.Retry = &model.Retry{Attempts: 1}
+		r := n.rig(t, snapshotOf(map[string]string{"up": upA + "," + upB}, route), Config{})
+		for range 20 {
+			c := r.patient().send("POST /x HTTP/1.1\nHost: h\nContent-Length: 2\n\nhi") // nothing was sent: any method may
+			c.want(200, "", "/x")
+		}
+	})
+}

@@ -1,0 +1,134 @@
+package proxy
+
+import (
+	"weir.dev/weir/dataplane/cluster"
+	"weir.dev/weir/dataplane/policy"
+	"weir.dev/weir/model"
+	"weir.dev/weir/telemetry"
+)
+
+// route is a model.Route ready for use: its policies compiled, its clusters and counters
+// looked up. It is immutable.
+type route struct {
+	model  *model.Route
+	series *telemetry.Series
+	steps  []step // the policies that this route has, in the order of the table in order.go
+	arms   []arm
+	total  uint64 // sum of the arms' weights
+
+	cors     *policy.CORS
+	redirect *policy.Redirect
+	rewrite  *policy.Rewrite
+	mirrors  []mirror
+	retry    retry
+}
+
+// arm is one destination of a route.
+type arm struct {
+	model    *model.Arm
+	upTo     uint64           // a draw below this, and not below the arm before, is this arm's
+	cluster  *cluster.Cluster // nil if the arm refuses
+	series   *telemetry.Series
+	request  *policy.HeaderEdit
+	response *policy.HeaderEdit
+}
+
+// mirror is one copy of a route's requests.
+type mirror struct {
+	share   policy.Share
+	cluster *cluster.Cluster
+	edit    *policy.HeaderEdit
+}
+
+// retry is model.Retry for look-up.
+type retry struct {
+	on    bool
+	model model.Retry
+	codes [600]bool
+}
+
+func newRoute(p *Proxy, m *model.Route) *route {
+	r := &route{
+		model:  m,
+		series: p.cfg.Metrics.Route(m.Name),
+	}
+	if m.CORS != nil {
+		r.cors = policy.CompileCORS(m.CORS)
+	}
+	if m.Redirect != nil {
+		r.redirect = policy.CompileRedirect(m.Redirect)
+	}
+	if m.Rewrite != nil {
+		r.rewrite = policy.CompileRewrite(m.Rewrite)
+	}
+	for i := range m.Split.Arms {
+		r.addArm(p, m, &m.Split.Arms[i])
+	}
+	for i := range m.Mirrors {
+		r.mirrors = append(r.mirrors, mirror{
+			share:   policy.CompileMirror(&m.Mirrors[i]),
+			cluster: p.clusters.Cluster(m.Mirrors[i].Cluster),
+			edit:    policy.CompileHeaderEdit(m.RequestHeaders),
+		})
+	}
+	if m.Retry != nil {
+		r.retry.on, r.retry.model = true, *m.Retry
+		for _, code := range m.Retry.Codes {
+			if code > 0 && code < len(r.retry.codes) {
+				r.retry.codes[code] = true
+			}
+		}
+	}
+	r.steps = stepsOf(r)
+	return r
+}
+
+func (r *route) addArm(p *Proxy, m *model.Route, a *model.Arm) {
+	r.total += uint64(a.Weight)
+	made := arm{
+		model: a, upTo: r.total,
+		request:  policy.CompileHeaderEdit(m.RequestHeaders, a.RequestHeaders),
+		response: policy.CompileHeaderEdit(m.ResponseHeaders, a.ResponseHeaders),
+	}
+	if r.cors != nil {
+		made.response = made.response.Without(r.cors.Owns)
+	}
+	if a.Refusal == nil {
+		made.cluster = p.clusters.Cluster(a.Cluster)
+		made.series = p.cfg.Metrics.Cluster(a.Cluster)
+	}
+	r.arms = append(r.arms, made)
+}
+
+// current reports whether the clusters that r looked up are still the ones of their names.
+func (r *route) current(p *Proxy) bool {
+	for i := range r.arms {
+		a := &r.arms[i]
+		if a.model.Refusal == nil && a.cluster != p.clusters.Cluster(a.model.Cluster) {
+			return false
+		}
+	}
+	for i := range r.mirrors {
+		if r.mirrors[i].cluster != p.clusters.Cluster(r.model.Mirrors[i].Cluster) {
+			return false
+		}
+	}
+	return true
+}
+
+// draw chooses an arm by weight; nil if there is none with any.
+func (r *route) draw(random func() uint64) *arm {
+	if r.total == 0 {
+		return nil
+	}
+	if len(r.arms) == 1 {
+		return &r.arms[0]
+	}
+	at := random() % r.total
+	for i := range r.arms {
+		if at < r.arms[i].upTo {
+			return &r.arms[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,231 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+
+	"weir.dev/weir/dataplane/cluster"
+	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/transport"
+	"weir.dev/weir/model"
+)
+
+// upstream is one try: the host, the connection to it, and its answer's head.
+type upstream struct {
+	host   *cluster.Host
+	conn   *transport.Conn
+	reused bool
+	buf    transport.Buffer // what the host sent
+	resp   http1.Response
+	head   int  // bytes of the answer's head at the start of buf
+	roomy  bool // the last answer was large: read into a large buffer at once
+}
+
+// discard closes the connection, if there is one, and drops what was read.
+func (u *upstream) discard() {
+	if u.conn != nil {
+		u.host.Release(u.conn, 0, 0)
+		u.conn = nil
+	}
+	u.buf.Release()
+}
+
+// errUnexpected: the upstream switched protocols unasked, or informed without end.
+var errUnexpected = errors.New("unexpected interim answer")
+
+// maxInterim bounds the 1xx answers before the final one.
+const maxInterim = 16
+
+// failure is why a try failed: the flag that its answer would carry, and whether the
+// request cannot have been acted upon.
+type failure struct {
+	flag   model.Flag
+	err    error
+	unsent bool // nothing was written: any request may be tried again
+}
+
+// connect picks a host and takes a connection to it: from the pool, or a new one.
+func (x *exchange) connect(by transport.Instant, tried []*cluster.Host) *failure {
+	u := &x.up
+	host, err := x.arm.cluster.Pick(cluster.Request{Tried: tried})
+	if err != nil {
+		return &failure{flag: model.FlagUH, err: err, unsent: true}
+	}
+	u.host = host
+	host.Begin()
+	host.Series.Begin(x.c.Shard)
+	u.conn, u.reused, err = host.Acquire(x.p.ctx, x.timings.attempt, by, x.c.Shard)
+	return x.connected(err, by)
+}
+
+// reconnect opens a new connection to the same host in place of a pooled one that was dead.
+func (x *exchange) reconnect(by transport.Instant) *failure {
+	u := &x.up
+	u.discard()
+	var err error
+	u.conn, err = u.host.Fresh(x.p.ctx, by)
+	u.reused = false
+	return x.connected(err, by)
+}
+
+func (x *exchange) connected(err error, by transport.Instant) *failure {
+	if err == nil {
+		return nil
+	}
+	if by != 0 && transport.Now() >= by {
+		return &failure{flag: x.timeoutFlag(by), err: transport.ErrTimeout, unsent: true}
+	}
+	return &failure{flag: model.FlagUF, err: err, unsent: true}
+}
+
+// exchangeWith sends the request, whose head is in out, and reads the head of the answer.
+func (x *exchange) exchangeWith(by transport.Instant) *failure {
+	u := &x.up
+	u.resp.Reset()
+	wait := transport.Wait{By: by, Watch: x.watch}
+	u.buf.Expect(0)
+	if u.roomy {
+		u.buf.Expect(transport.Small)
+	}
+	var n int
+	var err error
+	sent := true
+	if x.body.whole {
+		n, sent, err = u.conn.Exchange(x.out, &u.buf, wait)
+	} else if u.reused && u.conn.Stale() {
+		sent, err = false, io.EOF // what is streamed cannot be sent twice, so look before
+	} else {
+		err = u.conn.Write(x.out, wait)
+		if err == nil {
+			x.startPump(u.conn)
+			wait.Stop = x.body.failure()
+			n, err = u.conn.ReadInto(&u.buf, wait)
+		}
+	}
+	if x.logging() && n > 0 {
+		x.timings.firstByte = transport.Now()
+	}
+	if err == nil {
+		err = x.readAnswer(wait)
+	}
+	if err != nil {
+		return x.failed(err, by, !sent)
+	}
+	return nil
+}
+
+// readAnswer parses the head of the final answer, reading on as needed, and passes on the
+// interim ones before it.
+func (x *exchange) readAnswer(wait transport.Wait) error {
+	u := &x.up
+	for interim := 0; ; {
+		n, err := u.resp.Parse(u.buf.Bytes(), &answerLimits, x.req.Method)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			if err := u.more(wait); err != nil {
+				return err
+			}
+			continue
+		}
+		u.head = n
+		if u.resp.Status >= 200 || u.resp.Status == 101 && x.upgrading() {
+			return nil
+		}
+		if interim++; interim > maxInterim || u.resp.Status == 101 {
+			return errUnexpected
+		}
+		if err := x.passInterim(); err != nil {
+			return err
+		}
+		u.buf.Consume(n)
+		u.resp.Reset()
+	}
+}
+
+// more reads on behind what is in the buffer.
+func (u *upstream) more(wait transport.Wait) error {
+	if u.buf.Full() {
+		u.buf.Compact()
+	}
+	if u.buf.Full() {
+		u.buf.Widen()
+	}
+	_, err := u.conn.ReadInto(&u.buf, wait)
+	return err
+}
+
+var answerLimits = http1.Limits{MaxHead: 64 << 10}
+
+// passInterim sends a 1xx answer on to a client that can understand it.
+func (x *exchange) passInterim() error {
+	if x.req.Minor == 0 || x.up.resp.Status == 100 && !x.req.Continue {
+		return nil
+	}
+	head := http1.AppendStatusLine(x.scratch[:0], x.up.resp.Status)
+	for i := range x.up.resp.Fields {
+		if f := &x.up.resp.Fields[i]; !f.Hop && !f.Dropped {
+			head = x.up.resp.AppendRaw(head, i)
+		}
+	}
+	head = append(head, "\r\n"...)
+	x.scratch = head
+	return x.writeClient(head)
+}
+
+// failed says what an error of the upstream connection means.
+func (x *exchange) failed(err error, by transport.Instant, unsent bool) *failure {
+	var fault *http1.Error
+	flag := model.FlagUC
+	switch {
+	case errors.Is(err, errClient):
+		flag = model.FlagDC
+	case errors.Is(err, transport.ErrInterrupted): // by the pump
+		flag = x.body.pump.flag
+	case errors.Is(err, transport.ErrTimeout):
+		flag = x.timeoutFlag(by)
+	case errors.As(err, &fault), errors.Is(err, errUnexpected), errors.Is(err, transport.ErrUnsolicited):
+		flag = model.FlagUPE
+	case !errors.Is(err, io.EOF):
+		flag = model.FlagUR
+	}
+	return &failure{flag: flag, err: err, unsent: unsent}
+}
+
+// timeoutFlag tells the end of the whole request from that of one try.
+func (x *exchange) timeoutFlag(by transport.Instant) model.Flag {
+	if by != 0 && by == x.requestBy() && transport.Now() >= by {
+		return model.FlagPT
+	}
+	return model.FlagUT
+}
+
+// requestBy is when the whole request times out; 0: never.
+func (x *exchange) requestBy() transport.Instant {
+	return x.started.Add(x.route.model.Timeouts.Request)
+}
+
+// errClient marks errors of the client's connection among the upstream's.
+var errClient = errors.New("client")
+
+// halfCloseGrace is how long a client that has ended its sending side is taken to wait for
+// its answer still. TCP cannot tell it from one that has closed the connection.
+const halfCloseGrace = 1e9
+
+// clientLeft is the Watch of waits for the upstream: an error cancels the try.
+func (x *exchange) clientLeft() error {
+	switch x.c.Peer() {
+	case transport.PeerReset:
+		return errClient
+	case transport.PeerEnded:
+		now := transport.Now()
+		if x.leftSince == 0 {
+			x.leftSince = now
+		}
+		if now-x.leftSince >= halfCloseGrace {
+			return errClient
+		}
+	}
+	return nil
+}

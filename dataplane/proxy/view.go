@@ -1,0 +1,127 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/policy"
+	"weir.dev/weir/model"
+	"weir.dev/weir/telemetry"
+	"weir.dev/weir/traffic/match"
+)
+
+// door is a listener as its connections know it. It outlives snapshots: a request looks
+// through it once, at its start, and keeps what it sees.
+type door struct{ view atomic.Pointer[view] }
+
+// view is one listener of one snapshot, ready for use.
+type view struct {
+	version    string
+	client     *model.Client
+	limits     http1.Limits
+	forwarding *policy.Forwarding
+	tables     match.Hosts[*table]
+	port       uint16
+	unmatched  *telemetry.Series // requests that no route takes
+}
+
+// table is a route table ready for use.
+type table struct {
+	hash   model.Hash
+	routes *match.Table[*route]
+}
+
+func newView(p *Proxy, s *model.Snapshot, l *model.Listener, tables map[string]*table) *view {
+	v := &view{
+		version:    s.Version,
+		client:     &l.Client,
+		forwarding: policy.CompileForwarding(&l.Client, "http", l.Address.Port()),
+		port:       l.Address.Port(),
+		unmatched:  p.cfg.Metrics.Route(telemetry.Unmatched),
+		limits: http1.Limits{
+			MaxHead: l.Client.MaxHead, Underscores: l.Client.Underscores, Escapes: l.Client.Escapes,
+		},
+	}
+	for _, b := range l.Tables {
+		if t := tables[b.Table]; t != nil {
+			v.tables.Set(b.Hostname, t)
+		}
+	}
+	return v
+}
+
+// memo keeps what was compiled for the last snapshot, so that an unchanged route or table
+// is not compiled again. Applying holds its lock.
+type memo struct {
+	routes map[string]*route
+	made   map[string]*table
+}
+
+// tables compiles the snapshot's route tables.
+func (m *memo) tables(p *Proxy, s *model.Snapshot) (map[string]*table, error) {
+	routes := make(map[string]*route, len(m.routes))
+	made := make(map[string]*table, len(s.RouteTables))
+	var errs []error
+	for _, rt := range s.RouteTables {
+		t, err := m.table(p, rt, routes)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("route table %s: %w", rt.Name, err))
+		}
+		made[rt.Name] = t
+	}
+	m.routes, m.made = routes, made
+	return made, errors.Join(errs...)
+}
+
+func (m *memo) table(p *Proxy, rt *model.RouteTable, routes map[string]*route) (*table, error) {
+	entries := make([]match.Entry[*route], 0, len(rt.Entries))
+	for _, e := range rt.Entries {
+		r := routes[e.Route.Name]
+		if r == nil {
+			r = m.routes[e.Route.Name]
+			if r == nil || r.model.Hash != e.Route.Hash || !r.current(p) {
+				r = newRoute(p, e.Route)
+			}
+			routes[e.Route.Name] = r
+		}
+		entries = append(entries, match.Entry[*route]{
+			Hostnames: e.Hostnames, Matches: e.Route.Matches, Rank: e.Route.Rank, Value: r,
+		})
+	}
+	t, err := match.Compile(entries)
+	return &table{hash: rt.Hash, routes: t}, err
+}
+
+// live says which routes, clusters and hosts exist, for their metrics.
+func live(s *model.Snapshot) telemetry.Live {
+	routes, clusters := map[string]bool{}, map[string]bool{}
+	hosts := map[string]map[string]bool{}
+	for _, rt := range s.RouteTables {
+		for _, e := range rt.Entries {
+			routes[e.Route.Name] = true
+		}
+	}
+	for _, c := range s.Clusters {
+		clusters[c.Name] = true
+		if c.DNS != nil {
+			hosts[c.Name] = nil // its hosts are the resolver's
+		}
+	}
+	for _, set := range s.Endpoints {
+		addresses := make(map[string]bool, len(set.Endpoints))
+		for _, e := range set.Endpoints {
+			addresses[e.Address.String()] = true
+		}
+		hosts[set.Cluster] = addresses
+	}
+	return telemetry.Live{
+		Route:   func(name string) bool { return routes[name] },
+		Cluster: func(name string) bool { return clusters[name] },
+		Host: func(cluster, address string) bool {
+			addresses, known := hosts[cluster]
+			return known && (addresses == nil || addresses[address])
+		},
+	}
+}

@@ -1,0 +1,284 @@
+// Package transport is a byte stream as the request engine sees it: read into a buffer
+// that is taken only when bytes are there, write, absolute deadlines, close. TCP
+// connections are driven through their raw descriptor; anything else (net.Pipe in tests,
+// TLS) goes through net.Conn under the same methods. It knows no protocol.
+package transport
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// The errors of reads and writes besides io.EOF and the system's.
+var (
+	ErrTimeout     = errors.New("timed out")
+	ErrInterrupted = errors.New("interrupted")
+	ErrUnsolicited = errors.New("unsolicited bytes on an idle connection")
+)
+
+// tick is how often a waiting read with a Watch looks at it.
+const tick = 250 * time.Millisecond
+
+// Wait bounds one read or write.
+type Wait struct {
+	By    Instant       // absolute; 0: none
+	Gap   time.Duration // longest wait for the next byte, from the moment of waiting; 0: none
+	Stop  *atomic.Bool  // once true, Wake ends this wait with ErrInterrupted; nil: nothing does
+	Watch func() error  // looked at every quarter of a second or so of waiting; an error ends it
+}
+
+func (w *Wait) stopped() bool { return w.Stop != nil && w.Stop.Load() }
+
+// Conn is one connection. One goroutine may read while another writes.
+type Conn struct {
+	nc  net.Conn
+	raw syscall.RawConn // nil: use nc
+
+	in, out direction
+	closed  atomic.Bool
+
+	// Since is when the connection was last put into a pool. The pool owns it.
+	Since Instant
+}
+
+// direction is the state of reading or of writing: the pending call's arguments, which the
+// raw callbacks see, and the deadline that the runtime's timer is armed with.
+type direction struct {
+	armed Instant // the runtime deadline now set; 0: none
+	soon  bool    // and it was set for the next tick
+	due   Instant // what the pending call really waits for
+	wait  Wait
+	buf   *Buffer
+	p     []byte
+	n     int
+	err   error
+	sent  bool                  // Exchange: the request has been written
+	call  func(fd uintptr) bool // bound once, so that a call allocates nothing
+}
+
+// New returns a connection over nc, which it owns from now on.
+func New(nc net.Conn) *Conn {
+	c := &Conn{nc: nc}
+	if tcp, ok := nc.(*net.TCPConn); ok && rawIO {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			c.raw = raw
+			c.in.call = c.readReady
+			c.out.call = c.writeReady
+		}
+	}
+	return c
+}
+
+// Close closes the connection. Pending reads and writes end with an error.
+func (c *Conn) Close() error {
+	c.closed.Store(true)
+	return c.nc.Close()
+}
+
+// CloseWrite ends the writing side and leaves the reading side open.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.nc.Close()
+}
+
+// Abort closes the connection so that the peer sees a reset, not an orderly end.
+func (c *Conn) Abort() {
+	if tcp, ok := c.nc.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // the close that follows reports what matters
+	}
+	_ = c.Close()
+}
+
+// RemoteAddr and LocalAddr are the two ends.
+func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// LocalAddr is our end.
+func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
+
+// NetConn returns the connection underneath, for tunnels.
+func (c *Conn) NetConn() net.Conn { return c.nc }
+
+// Wake makes a waiting read look at its Stop. It may be called from any goroutine, after
+// Stop has been set; a read that has another Stop, or none, goes on waiting.
+func (c *Conn) Wake() {
+	_ = c.nc.SetReadDeadline(past) // a closed connection needs no waking
+}
+
+var past = time.Unix(1, 0)
+
+// Peer is what the other side of a connection is doing, as far as its socket shows.
+type Peer uint8
+
+// What the other side is doing.
+const (
+	PeerQuiet   Peer = iota // nothing
+	PeerSending             // bytes wait to be read
+	PeerEnded               // it has ended its sending side, or closed: TCP cannot tell
+	PeerReset               // it has reset the connection, or we have closed it
+)
+
+// Stale reports whether an idle connection can no longer be used: its peer has closed it or
+// sent what nobody asked for. It is false for anything but TCP.
+func (c *Conn) Stale() bool { return c.Peer() != PeerQuiet }
+
+// ReadInto reads what is there into b, waiting as w says for the first byte. b's memory
+// is taken only when bytes have come. A full b reads nothing: the caller makes room first.
+// It returns io.EOF at the end of the stream.
+func (c *Conn) ReadInto(b *Buffer, w Wait) (int, error) {
+	d := &c.in
+	if b.Full() {
+		return 0, io.ErrShortBuffer
+	}
+	d.buf, d.wait, d.n, d.err, d.due = b, w, 0, nil, 0
+	for {
+		err := c.readOnce()
+		if err == nil {
+			err = d.err
+		}
+		if err == nil || !isTimeout(err) {
+			return d.n, err
+		}
+		if err := c.woken(d, c.nc.SetReadDeadline); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (c *Conn) readOnce() error {
+	d := &c.in
+	if c.raw != nil {
+		return c.raw.Read(d.call)
+	}
+	if err := c.arm(d, c.nc.SetReadDeadline); err != nil {
+		return err
+	}
+	n, err := c.nc.Read(d.buf.space())
+	d.buf.to += n
+	d.n = n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// Write writes all of p, waiting as w says while the peer takes nothing.
+func (c *Conn) Write(p []byte, w Wait) error {
+	d := &c.out
+	d.p, d.wait, d.err, d.due = p, w, nil, 0
+	for {
+		err := c.writeOnce()
+		if err == nil {
+			err = d.err
+		}
+		if err == nil || !isTimeout(err) {
+			d.p = nil
+			return err
+		}
+		if err := c.woken(d, c.nc.SetWriteDeadline); err != nil {
+			d.p = nil
+			return err
+		}
+	}
+}
+
+func (c *Conn) writeOnce() error {
+	d := &c.out
+	if c.raw != nil {
+		return c.raw.Write(d.call)
+	}
+	if err := c.arm(d, c.nc.SetWriteDeadline); err != nil {
+		return err
+	}
+	n, err := c.nc.Write(d.p)
+	if d.p = d.p[n:]; n > 0 {
+		d.due = 0 // progress: the gap starts anew
+	}
+	return err
+}
+
+// Exchange sends p, a whole request, on a connection that has been idle, and reads the
+// first bytes of the answer into b. Bytes that were there before the request are
+// ErrUnsolicited, an end that was there is io.EOF; sent then is false: nothing has been
+// written. With no more system calls than a write and a read need, this is what keeps one
+// answer from being taken for another's.
+func (c *Conn) Exchange(p []byte, b *Buffer, w Wait) (n int, sent bool, err error) {
+	if c.raw == nil {
+		if err := c.Write(p, w); err != nil {
+			return 0, true, err
+		}
+		n, err := c.ReadInto(b, w)
+		return n, true, err
+	}
+	return c.exchangeRaw(p, b, w)
+}
+
+// arm makes sure that the runtime wakes the pending call no later than it must: not
+// later than due, and every tick if there is a Watch. An earlier deadline that is still
+// set from before serves as well (woken looks at due and goes on), so that in steady
+// state a timer is touched once per period, not once per call.
+func (c *Conn) arm(d *direction, set func(time.Time) error) error {
+	if d.wait.stopped() {
+		return ErrInterrupted
+	}
+	if d.wait.Gap == 0 && d.armed != 0 && (d.wait.By == 0 || d.armed <= d.wait.By) && (d.wait.Watch == nil || d.soon) {
+		d.due = d.wait.By
+		return nil // even if it has fired by now: the wait that follows sees that
+	}
+	now := Now()
+	if d.due == 0 {
+		d.due = d.wait.By
+		if d.wait.Gap > 0 {
+			d.due = Earlier(d.due, now+Instant(d.wait.Gap))
+		}
+	}
+	want := d.due
+	if d.wait.Watch != nil {
+		want = Earlier(want, now+Instant(tick))
+	}
+	if want == 0 || (d.armed > now && d.armed <= want) {
+		return nil
+	}
+	d.armed, d.soon = want, want <= now+Instant(tick)
+	if err := set(want.Time()); err != nil {
+		return err
+	}
+	if d.wait.stopped() { // Wake may have come before set
+		return set(past)
+	}
+	return nil
+}
+
+// woken decides what a passed runtime deadline means for the pending call: nil to go on.
+func (c *Conn) woken(d *direction, set func(time.Time) error) error {
+	if d.wait.stopped() {
+		return ErrInterrupted
+	}
+	now := Now()
+	if d.due != 0 && now >= d.due || d.due == 0 && d.wait.By != 0 && now >= d.wait.By {
+		return ErrTimeout
+	}
+	if d.wait.Watch != nil {
+		if err := d.wait.Watch(); err != nil {
+			return err
+		}
+	}
+	d.armed = 0
+	return set(time.Time{})
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// eof is what a read of zero bytes means.
+func eof(n int) error {
+	if n == 0 {
+		return io.EOF
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package transport
+
+import (
+	"io"
+	"syscall"
+	"unsafe"
+)
+
+// rawIO says that TCP connections are driven by system calls of our own.
+const rawIO = true
+
+// sysRead and sysWrite never block: the runtime's sockets are non-blocking. So they need
+// not tell the scheduler that they might. recv and send spare the detour through the file
+// layer that read and write take.
+func sysRead(fd uintptr, p []byte) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
+	return int(n), errno
+}
+
+func sysWrite(fd uintptr, p []byte) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_NOSIGNAL, 0, 0)
+	return int(n), errno
+}
+
+// readReady is the raw callback of ReadInto: it returns false to wait for readiness.
+func (c *Conn) readReady(fd uintptr) bool {
+	d := &c.in
+	if d.p != nil { // Exchange, first call
+		return c.exchangeReady(fd)
+	}
+	fresh := d.buf.mem == nil
+	space := d.buf.space()
+	for {
+		n, errno := sysRead(fd, space)
+		switch errno {
+		case 0:
+			d.n, d.err = n, eof(n)
+			d.buf.to += n
+			return true
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			if fresh {
+				d.buf.unused()
+			}
+			d.err = c.arm(d, c.nc.SetReadDeadline)
+			return d.err != nil
+		default:
+			d.err = errno
+			return true
+		}
+	}
+}
+
+// exchangeReady looks that the connection is quiet, sends the request, and only then lets
+// the runtime wait: readiness that comes after this counts, so no answer is missed.
+func (c *Conn) exchangeReady(fd uintptr) bool {
+	d := &c.in
+	var probe [1]byte
+	n, errno := sysRead(fd, probe[:])
+	switch {
+	case errno == 0 && n == 0:
+		d.err = io.EOF
+		return true
+	case errno == 0:
+		d.err = ErrUnsolicited
+		return true
+	case errno != syscall.EAGAIN && errno != syscall.EINTR:
+		d.err = errno
+		return true
+	}
+	d.sent = true
+	n, errno = sysWrite(fd, d.p)
+	if errno == 0 && n == len(d.p) {
+		d.p = nil
+		d.err = c.arm(d, c.nc.SetReadDeadline)
+		return d.err != nil
+	}
+	if errno != 0 && errno != syscall.EAGAIN && errno != syscall.EINTR {
+		d.err = errno
+		return true
+	}
+	if errno == 0 {
+		d.p = d.p[n:]
+	}
+	d.err = errPartial
+	return true
+}
+
+// errPartial: the socket took only a part; Exchange goes on the slow way.
+const errPartial = syscall.ENOBUFS
+
+func (c *Conn) exchangeRaw(p []byte, b *Buffer, w Wait) (int, bool, error) {
+	d := &c.in
+	d.buf, d.wait, d.n, d.err, d.due = b, w, 0, nil, 0
+	d.p, d.sent = p, false
+	for {
+		err := c.raw.Read(d.call)
+		if err == nil {
+			err = d.err
+		}
+		rest := d.p
+		if err == errPartial && rest != nil {
+			d.p = nil
+			if err := c.Write(rest, w); err != nil {
+				return 0, true, err
+			}
+			n, err := c.ReadInto(b, w)
+			return n, true, err
+		}
+		if err == nil || !isTimeout(err) {
+			d.p = nil
+			return d.n, d.sent, err
+		}
+		if err := c.woken(d, c.nc.SetReadDeadline); err != nil {
+			d.p = nil
+			return 0, d.sent, err
+		}
+	}
+}
+
+// writeReady is the raw callback of Write.
+func (c *Conn) writeReady(fd uintptr) bool {
+	d := &c.out
+	for len(d.p) > 0 {
+		n, errno := sysWrite(fd, d.p)
+		switch errno {
+		case 0:
+			d.p = d.p[n:]
+			d.due = 0 // progress: the gap starts anew
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			d.err = c.arm(d, c.nc.SetWriteDeadline)
+			return d.err != nil
+		default:
+			d.err = errno
+			return true
+		}
+	}
+	return true
+}
+
+// Peer looks, without waiting, at what the other side is doing.
+func (c *Conn) Peer() Peer {
+	if c.closed.Load() {
+		return PeerReset
+	}
+	if c.raw == nil {
+		return PeerQuiet
+	}
+	state := PeerReset
+	_ = c.raw.Control(func(fd uintptr) { // a closed connection is as good as reset
+		var probe [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), probe[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		switch {
+		case err == syscall.EAGAIN || err == syscall.EINTR:
+			state = PeerQuiet
+		case err == nil && n == 0:
+			state = PeerEnded
+		case err == nil:
+			state = PeerSending
+		}
+	})
+	return state
+}
