@@ -1,0 +1,153 @@
+// Package lint says what in a set of resources is probably not meant: references to
+// nothing, rules that no request reaches, policies that contradict themselves. It reads
+// resources and what translate made of them; it changes nothing and refuses nothing.
+package lint
+
+import (
+	"fmt"
+	"slices"
+
+	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/controlplane/translate"
+)
+
+// Level is how seriously a rule is taken.
+type Level string
+
+// The levels.
+const (
+	Error    Level = "error"
+	Warning  Level = "warning"
+	Disabled Level = "disabled"
+)
+
+// Rule is one thing that lint looks for.
+type Rule struct {
+	Name string
+	// Level is the rule's own; a Config may set another. Translation may report the lesser
+	// cases of a rule below it.
+	Level Level
+	// Doc is one sentence.
+	Doc string
+	// check finds cases; nil for rules whose cases are in translate's diagnostics.
+	check func(*pass)
+}
+
+// Rules are all rules, in the order of names.
+var Rules = []Rule{
+	{translate.RuleClientSettings, Warning, "Listeners that share a socket have different client settings, of which only one set holds: the oldest gateway's, and of that the first listener's.", nil},
+	{"contradictory-timeouts", Warning, "One try of a request may take longer than all tries together.", contradictoryTimeouts},
+	{translate.RuleDuplicateAddress, Warning, "A Backend lists one address twice.", nil},
+	{"duplicate-hostname", Warning, "A route lists one hostname twice.", duplicateHostname},
+	{translate.RuleForeignClass, Warning, "A Gateway is of a class that Weir does not serve.", nil},
+	{translate.RuleInvalidValue, Error, "A value is of the right type but means nothing, such as a regular expression that does not parse.", nil},
+	{translate.RuleListenerConflict, Error, "Listeners cannot be told apart, or want the same port.", nil},
+	{"mirror-to-self", Warning, "Requests are mirrored to a backend that receives them anyway.", mirrorToSelf},
+	{"no-destination", Error, "A rule neither redirects nor has a backend with weight, so that every request is answered with 500.", noDestination},
+	{"no-endpoints", Warning, "A backend that a route uses has no endpoint with weight, so that every request is answered with 503.", noEndpoints},
+	{translate.RuleNotAttached, Error, "A parent does not take the route.", nil},
+	{translate.RulePolicyConflict, Warning, "Several policies are attached to one target, of which one holds.", nil},
+	{translate.RulePolicyInvalid, Error, "A policy is attached to a target that it cannot be for.", nil},
+	{"shadowed-route", Warning, "Another route, older or first by name, has the same match for the same hostname.", shadowedRoute},
+	{"unattached-route", Error, "No listener of a Gateway takes the route, so that no request reaches it.", unattachedRoute},
+	{"unreachable-rule", Warning, "An earlier rule of the route has the same match.", unreachableRule},
+	{translate.RuleUnresolved, Error, "A reference is to something that is not there, or not granted.", nil},
+	{translate.RuleUnsupported, Error, "Something is asked for that this version does not do.", nil},
+	{"unused-backend", Warning, "No route refers to the Backend.", unusedBackend},
+}
+
+// Override sets the level of a rule.
+type Override struct {
+	Rule   string
+	Level  Level
+	Reason string // for the next reader; required
+}
+
+// Config changes what lint reports. The zero Config leaves every rule at its own level.
+type Config struct{ Overrides []Override }
+
+// Check returns an error for an override that names no rule or level, or has no reason.
+func (c Config) Check() error {
+	for _, o := range c.Overrides {
+		switch {
+		case !slices.ContainsFunc(Rules, func(r Rule) bool { return r.Name == o.Rule }):
+			return fmt.Errorf("lint: there is no rule %q", o.Rule)
+		case !slices.Contains([]Level{Error, Warning, Disabled}, o.Level):
+			return fmt.Errorf("lint: rule %s: level %q is not one of error, warning and disabled", o.Rule, o.Level)
+		case o.Reason == "":
+			return fmt.Errorf("lint: rule %s: an override needs a reason", o.Rule)
+		}
+	}
+	return nil
+}
+
+// level returns the level that an override sets, if one does; of several the last counts.
+func (c Config) level(rule string) (Level, bool) {
+	for _, o := range slices.Backward(c.Overrides) {
+		if o.Rule == rule {
+			return o.Level, true
+		}
+	}
+	return "", false
+}
+
+// Apply sets the severity of diagnostics whose rules have an override, and leaves out those
+// that it disables. It is for translate's diagnostics; Run's have been through it.
+func (c Config) Apply(found []resource.Diagnostic) []resource.Diagnostic {
+	applied := make([]resource.Diagnostic, 0, len(found))
+	for _, d := range found {
+		level, overridden := c.level(d.Rule)
+		if level == Disabled {
+			continue
+		}
+		if overridden {
+			d.Severity = severities[level]
+		}
+		applied = append(applied, d)
+	}
+	return applied
+}
+
+// Run applies every rule at its own level. See Config.Run.
+func Run(set *resource.Set, out translate.Output) []resource.Diagnostic {
+	return Config{}.Run(set, out)
+}
+
+// Run returns what lint finds beyond the problems of the set itself and the diagnostics of
+// the translation, in the order of positions.
+func (c Config) Run(set *resource.Set, out translate.Output) []resource.Diagnostic {
+	p := &pass{set: set, out: out}
+	for _, r := range Rules {
+		if r.check != nil {
+			p.rule, p.severity = r.Name, severities[r.Level]
+			r.check(p)
+		}
+	}
+	found := c.Apply(p.found)
+	resource.SortDiagnostics(found)
+	return slices.Compact(found)
+}
+
+var severities = map[Level]resource.Severity{Error: resource.Error, Warning: resource.Warning}
+
+// pass is one run over one set.
+type pass struct {
+	set      *resource.Set
+	out      translate.Output
+	rule     string
+	severity resource.Severity
+	found    []resource.Diagnostic
+	shadows  []shadow // found once for two rules
+	searched bool
+}
+
+// report notes a case of the current rule at a field of an object.
+func (p *pass) report(o *resource.Object, field, format string, args ...any) {
+	p.reportAt(o.Position(field), o.Key, field, fmt.Sprintf(format, args...))
+}
+
+func (p *pass) reportAt(at resource.Position, object resource.Key, field, message string) {
+	p.found = append(p.found, resource.Diagnostic{
+		Severity: p.severity, Rule: p.rule, At: at, Object: object, Field: field, Message: message,
+	})
+}

@@ -1,0 +1,175 @@
+package lint
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/controlplane/resource/v1alpha1"
+	"weir.dev/weir/model"
+)
+
+func duplicateHostname(p *pass) {
+	for o, route := range resource.All[*gatewayv1.HTTPRoute](p.set) {
+		seen := map[string]bool{}
+		for i, h := range route.Spec.Hostnames {
+			name := strings.ToLower(string(h))
+			if seen[name] {
+				p.report(o, fmt.Sprintf("spec.hostnames[%d]", i), "%s is there already", h)
+			}
+			seen[name] = true
+		}
+	}
+}
+
+// noDestination finds rules that can only answer 500. Rules that are refused for what they
+// ask have been reported by then.
+func noDestination(p *pass) {
+	for o, route := range resource.All[*gatewayv1.HTTPRoute](p.set) {
+		for i, rule := range route.Spec.Rules {
+			redirects := slices.ContainsFunc(rule.Filters, func(f gatewayv1.HTTPRouteFilter) bool {
+				return f.Type == gatewayv1.HTTPRouteFilterRequestRedirect
+			})
+			weighted := slices.ContainsFunc(rule.BackendRefs, func(b gatewayv1.HTTPBackendRef) bool {
+				return b.Weight == nil || *b.Weight > 0
+			})
+			field := fmt.Sprintf("spec.rules[%d]", i)
+			switch {
+			case redirects || weighted:
+			case len(rule.BackendRefs) == 0:
+				p.report(o, field, "has no backendRefs: every request is answered with 500")
+			default:
+				p.report(o, field+".backendRefs", "all weights are zero: every request is answered with 500")
+			}
+		}
+	}
+}
+
+func unattachedRoute(p *pass) {
+	refusals := []gatewayv1.RouteConditionReason{
+		gatewayv1.RouteReasonNoMatchingParent, gatewayv1.RouteReasonNotAllowedByListeners,
+		gatewayv1.RouteReasonNoMatchingListenerHostname,
+	}
+	for _, s := range p.out.Statuses {
+		status, ok := s.Value.(gatewayv1.HTTPRouteStatus)
+		o := p.set.Get(s.Key)
+		if !ok || o.Value == nil {
+			continue
+		}
+		taken := slices.ContainsFunc(status.Parents, func(parent gatewayv1.RouteParentStatus) bool {
+			return slices.ContainsFunc(parent.Conditions, func(c metav1.Condition) bool {
+				apart := slices.Contains(refusals, gatewayv1.RouteConditionReason(c.Reason))
+				return c.Type == string(gatewayv1.RouteConditionAccepted) && !apart
+			})
+		})
+		if !taken {
+			p.report(o, "spec.parentRefs", "no listener of a Gateway takes the route: no request reaches it")
+		}
+	}
+}
+
+// mirrorToSelf compares a rule's mirrors with the backends that requests go to.
+func mirrorToSelf(p *pass) {
+	for o, route := range resource.All[*gatewayv1.HTTPRoute](p.set) {
+		for i, rule := range route.Spec.Rules {
+			for j, f := range rule.Filters {
+				if f.RequestMirror == nil {
+					continue
+				}
+				mirror := backendOf(o.Key, f.RequestMirror.BackendRef)
+				for k, b := range rule.BackendRefs {
+					if backendOf(o.Key, b.BackendObjectReference) == mirror {
+						p.report(o, fmt.Sprintf("spec.rules[%d].filters[%d].requestMirror.backendRef", i, j), "is the backend of backendRefs[%d]", k)
+						break
+					}
+				}
+			}
+		}
+	}
+}
+
+// backend is what a backendRef names.
+type backend struct {
+	resource.Key
+	port gatewayv1.PortNumber
+}
+
+func backendOf(from resource.Key, ref gatewayv1.BackendObjectReference) backend {
+	b := backend{Key: resource.Key{Kind: "Service", Namespace: from.Namespace, Name: string(ref.Name)}}
+	if ref.Group != nil {
+		b.Group = string(*ref.Group)
+	}
+	if ref.Kind != nil {
+		b.Kind = string(*ref.Kind)
+	}
+	if ref.Namespace != nil {
+		b.Namespace = string(*ref.Namespace)
+	}
+	if ref.Port != nil {
+		b.port = *ref.Port
+	}
+	return b
+}
+
+func unusedBackend(p *pass) {
+	used := map[resource.Key]bool{}
+	for o, route := range resource.All[*gatewayv1.HTTPRoute](p.set) {
+		for _, rule := range route.Spec.Rules {
+			for _, b := range rule.BackendRefs {
+				used[backendOf(o.Key, b.BackendObjectReference).Key] = true
+			}
+			for _, f := range rule.Filters {
+				if f.RequestMirror != nil {
+					used[backendOf(o.Key, f.RequestMirror.BackendRef).Key] = true
+				}
+			}
+		}
+	}
+	for o := range resource.All[*v1alpha1.Backend](p.set) {
+		if !used[o.Key] {
+			p.report(o, "metadata.name", "no route refers to it")
+		}
+	}
+}
+
+// noEndpoints looks at the clusters that routes use, whose names say what they are of.
+func noEndpoints(p *pass) {
+	for _, e := range p.out.Snapshot.Endpoints {
+		if slices.ContainsFunc(e.Endpoints, func(e model.Endpoint) bool { return e.Weight > 0 }) {
+			continue
+		}
+		name, _, _ := strings.Cut(e.Cluster, "@")
+		parts := strings.Split(name, "/")
+		switch {
+		case parts[0] == "backend" && len(parts) == 3:
+			key := resource.Key{Group: v1alpha1.Group, Kind: v1alpha1.KindBackend, Namespace: parts[1], Name: parts[2]}
+			p.report(p.set.Get(key), "spec.endpoints", "no endpoint has weight: every request is answered with 503")
+		case parts[0] == "service" && len(parts) == 4:
+			key := resource.Key{Kind: "Service", Namespace: parts[1], Name: parts[2]}
+			p.report(p.set.Get(key), "spec.ports", "port %s has no ready endpoint in an EndpointSlice: every request is answered with 503", parts[3])
+		}
+	}
+}
+
+// contradictoryTimeouts looks at effective values: each may be sensible where it stands.
+func contradictoryTimeouts(p *pass) {
+	for _, table := range p.out.Snapshot.RouteTables {
+		for _, e := range table.Entries {
+			r := e.Route
+			if r.Timeouts.Request == 0 || r.Timeouts.PerTry <= r.Timeouts.Request {
+				continue
+			}
+			origin := r.Origins["timeouts.perTry"]
+			p.reportAt(resource.Position{File: origin.File, Line: origin.Line, Column: origin.Column}, routeKey(r), "timeouts.perTry",
+				fmt.Sprintf("rule %s: one try may take %v, all tries together %v", r.Rule, r.Timeouts.PerTry, r.Timeouts.Request))
+		}
+	}
+}
+
+func routeKey(r *model.Route) resource.Key {
+	return resource.Key{Group: gatewayv1.GroupName, Kind: r.Kind, Namespace: r.Namespace, Name: r.Object}
+}

@@ -1,0 +1,53 @@
+package resource
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"maps"
+	"math"
+	"slices"
+
+	"weir.dev/weir/model"
+)
+
+// hashOf returns the hash of a decoded object, whatever the order of its fields.
+func hashOf(object map[string]any) model.Hash {
+	sum := sha256.Sum256(appendValue(make([]byte, 0, 2048), object))
+	return model.Hash(hex.EncodeToString(sum[:16]))
+}
+
+// appendValue appends a form of v that no other value has: a letter for its kind, and
+// lengths before everything of variable length.
+func appendValue(b []byte, v any) []byte {
+	switch v := v.(type) {
+	case map[string]any:
+		b = binary.AppendUvarint(append(b, 'm'), uint64(len(v)))
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			b = appendValue(appendText(b, name), v[name])
+		}
+	case []any:
+		b = binary.AppendUvarint(append(b, 'l'), uint64(len(v)))
+		for _, e := range v {
+			b = appendValue(b, e)
+		}
+	case string:
+		b = appendText(append(b, 's'), v)
+	case int64:
+		b = binary.AppendVarint(append(b, 'i'), v)
+	case float64:
+		b = binary.LittleEndian.AppendUint64(append(b, 'f'), math.Float64bits(v))
+	case bool:
+		if v {
+			return append(b, 't')
+		}
+		b = append(b, 'u')
+	case nil:
+		b = append(b, 'n')
+	}
+	return b
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}

@@ -1,0 +1,226 @@
+package resource
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"slices"
+	"sync"
+
+	"go.yaml.in/yaml/v3"
+
+	"weir.dev/weir/model"
+)
+
+// Decoder reads manifests. It remembers the last version of each file, so that decoding a
+// changed file costs what changed in it. The zero Decoder is ready; it is safe for
+// concurrent use.
+type Decoder struct {
+	mu    sync.Mutex
+	files map[string]*fileMemo
+}
+
+// fileMemo is what is remembered of one file.
+type fileMemo struct {
+	mu       sync.Mutex
+	pieces   map[[sha256.Size]byte]*decoded // by their text
+	verdicts map[model.Hash]*verdict        // by content
+}
+
+// decoded is what a piece of a file holds, in lines of its own.
+type decoded struct {
+	documents []*document
+	loose     []problem // about no object that could be named
+	broken    bool      // not even YAML
+
+	objects []*Object // of documents, for the file and the line that they were last at
+	line    int
+}
+
+// document is one object as it was written.
+type document struct {
+	key      Key
+	content  model.Hash
+	value    any // nil: refused
+	at       place
+	fields   places
+	problems []problem
+}
+
+// problem is a Diagnostic in lines of its piece.
+type problem struct {
+	severity Severity
+	rule     string
+	at       place
+	field    string
+	message  string
+}
+
+// Decode reads every object of one file: YAML or JSON, one or several documents, lists
+// expanded. An object that is refused has its Problems and no Value. The diagnostics are
+// all there are, those problems included, in the order of positions. A file that is not
+// YAML at all has no objects; MustRetain recognises it.
+func (d *Decoder) Decode(file string, data []byte) ([]*Object, []Diagnostic) {
+	memo := d.memo(file)
+	memo.mu.Lock()
+	defer memo.mu.Unlock()
+
+	text, unreadable := readable(data)
+	if unreadable != nil {
+		return nil, []Diagnostic{unreadable.diagnostic(file, 0, Key{})}
+	}
+	next := fileMemo{pieces: map[[sha256.Size]byte]*decoded{}, verdicts: map[model.Hash]*verdict{}}
+	var (
+		objects     []*Object
+		diagnostics []Diagnostic
+		broken      bool
+	)
+	for _, p := range split(text) {
+		sum := sha256.Sum256(p.text)
+		result := memo.pieces[sum]
+		if result == nil || next.pieces[sum] != nil { // a copy in the same file has lines of its own
+			result = decodePiece(p.text, memo.verdicts)
+		}
+		next.remember(sum, result)
+		broken = broken || result.broken
+		for _, l := range result.loose {
+			diagnostics = append(diagnostics, l.diagnostic(file, p.line, Key{}))
+		}
+		for _, o := range result.at(file, p.line) {
+			objects = append(objects, o)
+			diagnostics = append(diagnostics, o.Problems...)
+		}
+	}
+	SortDiagnostics(diagnostics)
+	if broken {
+		diagnostics = slices.DeleteFunc(diagnostics, func(x Diagnostic) bool { return x.Object != (Key{}) })
+		return nil, diagnostics // the memo stays that of the last version that parsed
+	}
+	memo.pieces, memo.verdicts = next.pieces, next.verdicts
+	return objects, diagnostics
+}
+
+// Forget drops what is remembered of a file that is gone.
+func (d *Decoder) Forget(file string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.files, file)
+}
+
+func (d *Decoder) memo(file string) *fileMemo {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.files == nil {
+		d.files = map[string]*fileMemo{}
+	}
+	if d.files[file] == nil {
+		d.files[file] = &fileMemo{}
+	}
+	return d.files[file]
+}
+
+func (m *fileMemo) remember(sum [sha256.Size]byte, result *decoded) {
+	m.pieces[sum] = result
+	for _, doc := range result.documents {
+		m.verdicts[doc.content] = &verdict{value: doc.value}
+	}
+}
+
+// MustRetain tells whether diagnostics of a file leave it open which objects it holds:
+// then none of its former ones may be taken for deleted.
+func MustRetain(diagnostics []Diagnostic) bool {
+	return slices.ContainsFunc(diagnostics, func(d Diagnostic) bool {
+		return d.Severity == Error && d.Object == (Key{})
+	})
+}
+
+func (p problem) diagnostic(file string, line int, key Key) Diagnostic {
+	at := Position{File: file}
+	if p.at.line > 0 {
+		at.Line, at.Column = line+int(p.at.line), int(p.at.column)
+	}
+	return Diagnostic{Severity: p.severity, Rule: p.rule, At: at, Object: key, Field: p.field, Message: p.message}
+}
+
+// at returns the objects of a piece that begins behind the given number of lines.
+func (r *decoded) at(file string, line int) []*Object {
+	if r.objects != nil && r.line == line {
+		return r.objects
+	}
+	r.line, r.objects = line, make([]*Object, len(r.documents))
+	for i, doc := range r.documents {
+		r.objects[i] = doc.object(file, line)
+	}
+	return r.objects
+}
+
+func (doc *document) object(file string, line int) *Object {
+	o := &Object{
+		Key: doc.key, Value: doc.value, fields: doc.fields, line: line, root: doc.at,
+		At: Position{File: file, Line: line + int(doc.at.line), Column: int(doc.at.column)},
+	}
+	for _, p := range doc.problems {
+		o.Problems = append(o.Problems, p.diagnostic(file, line, doc.key))
+	}
+	if o.Value != nil {
+		o.Hash = doc.hash(file, line)
+	}
+	return o
+}
+
+// hash covers the content and every position.
+func (doc *document) hash(file string, line int) model.Hash {
+	b := make([]byte, 0, 64+len(file)+16*len(doc.fields))
+	b = append(b, doc.content...)
+	b = append(b, file...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(line))
+	for _, f := range doc.fields {
+		b = binary.LittleEndian.AppendUint64(b, f.path)
+		b = binary.LittleEndian.AppendUint32(b, f.line)
+		b = binary.LittleEndian.AppendUint32(b, f.column)
+	}
+	sum := sha256.Sum256(b)
+	return model.Hash(hex.EncodeToString(sum[:16]))
+}
+
+func decodePiece(text []byte, known map[model.Hash]*verdict) *decoded {
+	nodes, broken := parse(text)
+	if broken != nil {
+		return &decoded{loose: []problem{*broken}, broken: true}
+	}
+	result := &decoded{}
+	for _, node := range nodes {
+		result.add(node, known, listDepth)
+	}
+	return result
+}
+
+// listDepth is how deep lists may be in lists.
+const listDepth = 2
+
+func (r *decoded) add(node *yaml.Node, known map[model.Hash]*verdict, depth int) {
+	if node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null" {
+		return // an empty document
+	}
+	if node.Kind != yaml.MappingNode {
+		r.loose = append(r.loose, problem{rule: RuleSyntax, at: placeOf(node), message: "expected an object with apiVersion and kind"})
+		return
+	}
+	if text(node, "kind") == "List" && text(node, "apiVersion") == "v1" && depth > 0 {
+		if items := nodeAt(node, "items"); items != nil && items.Kind == yaml.SequenceNode {
+			for _, item := range items.Content {
+				r.add(item, known, depth-1)
+			}
+		}
+		return
+	}
+	r.addObject(node, known)
+}
+
+// text returns the value of a scalar field of a mapping.
+func text(node *yaml.Node, name string) string {
+	if n := nodeAt(node, name); n != nil && n.Kind == yaml.ScalarNode {
+		return n.Value
+	}
+	return ""
+}

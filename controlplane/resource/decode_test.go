@@ -1,0 +1,378 @@
+package resource
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/controlplane/resource/v1alpha1"
+)
+
+// route returns an HTTPRoute that is valid but for what is put into its rule.
+func route(name, rule string) string {
+	return `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: ` + name + `, namespace: shop}
+spec:
+  parentRefs: [{name: edge}]
+  rules:
+  - name: main
+` + rule
+}
+
+func policy(spec string) string {
+	return "apiVersion: weir.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: p}\nspec:\n" + spec
+}
+
+func TestDecodeDiagnostics(t *testing.T) {
+	const onRoute = "HTTPRoute shop/cart: spec.rules[0]"
+	for name, tt := range map[string]struct {
+		file string
+		want []string
+	}{
+		"unknown field": {
+			route("cart", "    matchs: []\n"),
+			[]string{`f.yaml:8:5: ` + onRoute + `.matchs: unknown field; did you mean "matches"?`},
+		},
+		"unknown field far from any": {
+			route("cart", "    timeouts: {xyzzy: 1s}\n"),
+			[]string{`f.yaml:8:16: ` + onRoute + `.timeouts.xyzzy: unknown field; expected "backendRequest" or "request"`},
+		},
+		"every problem at once": {
+			route("cart", "    matches: [{path: {type: Prefixx, value: /}}]\n    timeouts: {request: 2d}\n    backendRefs: [{name: a, port: \"80\"}, {name: b, port: 80, weight: 10000000}]\n    foo: 1\n"),
+			[]string{
+				`f.yaml:8:23: ` + onRoute + `.matches[0].path.type: unsupported value "Prefixx"; supported values: "Exact", "PathPrefix", "RegularExpression"`,
+				`f.yaml:9:16: ` + onRoute + `.timeouts.request: "2d": expected a duration such as 700ms, 1m30s or 720h`,
+				`f.yaml:10:29: ` + onRoute + `.backendRefs[0].port: expected an integer, got a string`,
+				`f.yaml:10:62: ` + onRoute + `.backendRefs[1].weight: should be less than or equal to 1000000`,
+				`f.yaml:11:5: ` + onRoute + `.foo: unknown field; expected "backendRefs", "filters", "matches", "name", "retry", "sessionPersistence" or "timeouts"`,
+			},
+		},
+		"CEL rules": {
+			route("cart", "    matches: [{path: {type: Exact, value: cart}}]\n    backendRefs:\n    - name: a\n"),
+			[]string{
+				`f.yaml:8:16: ` + onRoute + `.matches[0].path: value must be an absolute path and start with '/' when type one of ['Exact', 'PathPrefix']`,
+				`f.yaml:10:7: ` + onRoute + `.backendRefs[0]: Must have port for Service reference`,
+			},
+		},
+		"duplicate key": {
+			route("cart", "    timeouts: {request: 1s, request: 2s}\n"),
+			[]string{`f.yaml:8:29: ` + onRoute + `.timeouts.request: duplicate key`},
+		},
+		"YAML 1.1 booleans where strings are meant": {
+			route("cart", "    matches: [{headers: [{name: x-flag, value: on}, {name: x-a, value: yes}]}]\n"),
+			[]string{
+				`f.yaml:8:41: ` + onRoute + `.matches[0].headers[0].value: expected a string, got on, which YAML takes for a boolean; quote it: "on"`,
+				`f.yaml:8:65: ` + onRoute + `.matches[0].headers[1].value: expected a string, got yes, which YAML takes for a boolean; quote it: "yes"`,
+			},
+		},
+		"number where a string is meant": {
+			route("cart", "    matches: [{headers: [{name: x-flag, value: 12}]}]\n"),
+			[]string{`f.yaml:8:41: ` + onRoute + `.matches[0].headers[0].value: expected a string, got the number 12; quote it if a string is meant`},
+		},
+		"name that is not one": {
+			strings.Replace(route("Cart_1", ""), "  - name: main\n", "  - {}\n", 1),
+			[]string{`f.yaml:3:12: HTTPRoute shop/Cart_1: metadata.name: "Cart_1": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`},
+		},
+		"no name":          {"apiVersion: v1\nkind: Namespace\nmetadata: {}\n", []string{`f.yaml:3:1: metadata.name: required: this Namespace has no name`}},
+		"boolean for name": {"apiVersion: v1\nkind: Namespace\nmetadata: {name: y}\n", []string{`f.yaml:3:12: metadata.name: expected a string; quote it: "y"`}},
+		"no kind":          {"apiVersion: v1\n", []string{`f.yaml:1:1: kind: required: a string such as HTTPRoute`}},
+		"no apiVersion":    {"kind: Gateway\n", []string{`f.yaml:1:1: apiVersion: required: a string such as gateway.networking.k8s.io/v1`}},
+		"no object":        {"- a\n", []string{`f.yaml:1:1: expected an object with apiVersion and kind`}},
+		"namespace on a cluster-scoped kind": {
+			"apiVersion: v1\nkind: Namespace\nmetadata: {name: a, namespace: b}\n",
+			[]string{`f.yaml:3:21: Namespace a: metadata.namespace: not allowed on this type`},
+		},
+		"version": {"apiVersion: gateway.networking.k8s.io/v1alpha2\nkind: HTTPRoute\n", []string{
+			`f.yaml:1:1: apiVersion: unknown version "gateway.networking.k8s.io/v1alpha2" of HTTPRoute; expected "gateway.networking.k8s.io/v1"`,
+		}},
+		"kind misspelt":   {"apiVersion: gateway.networking.k8s.io/v1\nkind: HttpRuote\n", []string{`f.yaml:2:1: kind: unknown kind "HttpRuote" of gateway.networking.k8s.io; did you mean "HTTPRoute"?`}},
+		"planned kind":    {"apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {name: a}\n", []string{`f.yaml:2:1: warning: kind: GRPCRoute is not supported yet: it is ignored`}},
+		"closing kind":    {"apiVersion: weir.dev/v1alpha1\nkind: AccessPolicy\n", []string{`f.yaml:2:1: kind: AccessPolicy is not supported yet: nothing enforces it`}},
+		"foreign kind":    {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n", []string{`f.yaml:2:1: warning: kind: Deployment of apps/v1 is not for Weir: it is ignored`}},
+		"drill":           {"apiVersion: weir.dev/v1alpha1\nkind: Drill\n", nil},
+		"syntax":          {"apiVersion: v1\nkind: Namespace\n metadata: {}\n", []string{`f.yaml:3:2: mapping values are not allowed in this context`}},
+		"syntax further":  {route("cart", "") + "---\na: 'b\n", []string{`f.yaml:9:1: found unexpected end of stream`}},
+		"tab":             {"apiVersion: v1\nkind: Namespace\nmetadata:\n\tname: a\n", []string{`f.yaml:4:2: found character that cannot start any token; indent with spaces, not tabs`}},
+		"not UTF-8":       {"a: b\nc: é\xff\n", []string{`f.yaml:2:5: not UTF-8`}},
+		"unsupported tag": {"apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: {b: !x c}}\n", []string{`f.yaml:3:33: Namespace a: metadata.labels.b: tag !x is not supported`}},
+		"infinite number": {"apiVersion: v1\nkind: Namespace\nmetadata: {name: a, generation: .inf}\n", []string{`f.yaml:3:33: Namespace a: metadata.generation: .inf is not a number that JSON has`}},
+		"planned field":   {policy("  targetRefs: [{group: '', kind: Service, name: a}]\n  healthCheck: {}\n"), []string{`f.yaml:6:3: TrafficPolicy default/p: spec.healthCheck: not supported by this version yet`}},
+		"planned value":   {policy("  targetRefs: [{group: '', kind: Service, name: a}]\n  loadBalancing: {algorithm: Maglev}\n"), []string{`f.yaml:6:19: TrafficPolicy default/p: spec.loadBalancing.algorithm: "Maglev" is not supported by this version yet; supported values: "RoundRobin", "Random", "LeastRequest", "PeakEWMA"`}},
+		"wrong side": {
+			policy("  targetRefs: [{group: '', kind: Service, name: a}]\n  timeouts: {request: 1s, connect: 1s}\n  client: {maxHead: 1}\n"),
+			[]string{
+				`f.yaml:6:14: TrafficPolicy default/p: spec.timeouts.request: is for requests: target a Gateway, ListenerSet or route`,
+				`f.yaml:7:3: TrafficPolicy default/p: spec.client: is for clients: target a Gateway or ListenerSet`,
+				`f.yaml:7:12: TrafficPolicy default/p: spec.client.maxHead: must be between 1Ki and 1Mi`,
+			},
+		},
+		"backend": {
+			"apiVersion: weir.dev/v1alpha1\nkind: Backend\nmetadata: {name: b}\nspec:\n  endpoints: [{address: localhost, port: 80}, {address: '::1', port: 8080}]\n  dns: {hostname: a.example.com, port: 90}\n",
+			[]string{
+				`f.yaml:4:1: Backend default/b: spec: exactly one of the fields in [endpoints dns] must be set`,
+				`f.yaml:5:16: Backend default/b: spec.endpoints[0].address: "localhost": must be an IPv4 or IPv6 address; use dns for a host name`,
+			},
+		},
+		"service": {
+			"apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  ports: [{port: 80, protocol: TPC}, {port: 99999, name: b}]\n",
+			[]string{
+				`f.yaml:5:11: Service default/s: spec.ports[0].name: required: several ports need names`,
+				`f.yaml:5:22: Service default/s: spec.ports[0].protocol: unsupported value "TPC"; expected TCP, UDP or SCTP`,
+				`f.yaml:5:38: Service default/s: spec.ports[1].targetPort: 99999: expected a port between 1 and 65535`,
+				`f.yaml:5:39: Service default/s: spec.ports[1].port: 99999: expected a port between 1 and 65535`,
+			},
+		},
+		"a number too large": {
+			"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s}\naddressType: IPv4\nendpoints: []\nports: [{port: 99999999999}]\n",
+			[]string{`f.yaml:6:10: EndpointSlice default/s: ports[0].port: expected an integer of 32 bits, got 99999999999`},
+		},
+		"YAML 1.1 boolean for a key": {
+			"apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: {on: x}}\n",
+			[]string{`f.yaml:3:30: Namespace a: metadata.labels: the key on is a boolean or null; quote it: "on"`},
+		},
+		"nothing in a list": {
+			route("cart", "    backendRefs: [~]\n"),
+			[]string{`f.yaml:8:19: ` + onRoute + `.backendRefs[0]: expected an object, got nothing`},
+		},
+		"endpoint slice": {
+			"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s}\naddressType: IPv4\nendpoints: [{addresses: ['::1']}]\n",
+			[]string{`f.yaml:5:26: EndpointSlice default/s: endpoints[0].addresses[0]: "::1": expected an IPv4 address`},
+		},
+		"secret": {
+			"apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: '?hush?'}\n",
+			[]string{`f.yaml:4:8: Secret default/s: data.a: expected base64`},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects, diagnostics := new(Decoder).Decode("f.yaml", []byte(tt.file))
+			var got []string
+			for _, d := range diagnostics {
+				got = append(got, d.String())
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("diagnostics (-want +got):\n%s", diff)
+			}
+			for _, o := range objects {
+				if (o.Value == nil) != (len(o.Problems) > 0) {
+					t.Errorf("%s: value %v with %d problems", o.Key, o.Value, len(o.Problems))
+				}
+			}
+		})
+	}
+}
+
+func TestDecodeValues(t *testing.T) {
+	file := "\ufeff" + strings.ReplaceAll(route("cart", "    matches: [{headers: [{name: a, value: 'on'}]}]\n    backendRefs: [{name: a, port: 80}]\nstatus: {anything: goes}\n")+`---
+# nothing
+---
+apiVersion: v1
+kind: List
+items:
+- apiVersion: v1
+  kind: Service
+  metadata: {name: s}
+  spec: {ports: [{port: 80}]}
+- {apiVersion: v1, kind: Secret, metadata: {name: t}, stringData: {a: b}, data: {c: ZA==}}
+---
+{"apiVersion": "weir.dev/v1alpha1", "kind": "Backend", "metadata": {"name": "b"},
+	"spec": {"dns": {"hostname": "b.example.com", "port": 8080.0}}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: e}
+addressType: IPv6
+base: &b {addresses: ['::1']}
+endpoints: [*b]
+`, "\n", "\r\n")
+	file = strings.Replace(file, "base: &b {addresses: ['::1']}\r\nendpoints: [*b]", "endpoints: [&b {addresses: ['::1']}, {<<: *b, zone: z}]", 1)
+	objects, diagnostics := new(Decoder).Decode("f.yaml", []byte(file))
+	if len(diagnostics) != 0 {
+		t.Fatal(diagnostics)
+	}
+	set := NewSet(objects, nil)
+	if set.Len() != 5 {
+		t.Fatalf("%d objects", set.Len())
+	}
+	for o, r := range All[*gatewayv1.HTTPRoute](set) {
+		if r.Namespace != "shop" || *r.Spec.Rules[0].Matches[0].Path.Value != "/" || *r.Spec.Rules[0].BackendRefs[0].Weight != 1 {
+			t.Errorf("defaults are missing: %+v", r.Spec.Rules)
+		}
+		for path, want := range map[string]string{
+			"spec.rules[0].backendRefs[0].port":   "f.yaml:9:29",
+			"spec.rules[0].backendRefs[0].weight": "f.yaml:9:19", // a default
+			"spec.rules[0].matches[0].path.value": "f.yaml:8:15",
+			"spec.rules[1].name":                  "f.yaml:6:3",
+			"nothing":                             "f.yaml:1:1",
+		} {
+			if got := o.Position(path).String(); got != want {
+				t.Errorf("%s is at %s, want %s", path, got, want)
+			}
+		}
+	}
+	service := set.Get(Key{Kind: "Service", Namespace: "default", Name: "s"})
+	if p := service.Value.(*corev1.Service).Spec.Ports[0]; p.Protocol != corev1.ProtocolTCP || p.TargetPort.IntVal != 80 {
+		t.Errorf("service port %+v", p)
+	}
+	if got := service.Position("spec.ports[0].port").String(); got != "f.yaml:20:19" {
+		t.Errorf("service port is at %s", got)
+	}
+	for _, s := range All[*corev1.Secret](set) {
+		if string(s.Data["a"]) != "b" || string(s.Data["c"]) != "d" || s.StringData != nil {
+			t.Errorf("secret %v", s.Data)
+		}
+	}
+	for _, b := range All[*v1alpha1.Backend](set) {
+		if b.Spec.DNS.Port != 8080 || b.Namespace != "default" {
+			t.Errorf("backend %+v", b)
+		}
+	}
+	for _, e := range All[*discoveryv1.EndpointSlice](set) {
+		if e.Endpoints[1].Addresses[0] != "::1" || *e.Endpoints[1].Zone != "z" {
+			t.Errorf("endpoints %+v", e.Endpoints)
+		}
+	}
+}
+
+// What does not change keeps its object; what moves keeps its value.
+func TestDecodeReuses(t *testing.T) {
+	var d Decoder
+	a, b := route("a", ""), route("b", "")
+	first, _ := d.Decode("f", []byte(a+"---\n"+b))
+	again, _ := d.Decode("f", []byte(a+"---\n"+b))
+	for i := range first {
+		if first[i] != again[i] {
+			t.Errorf("%s is another object", first[i].Key)
+		}
+	}
+	moved, _ := d.Decode("f", []byte(a+"---\n# a comment\n"+b))
+	if moved[0] != first[0] || moved[1].Value != first[1].Value || moved[1].Hash == first[1].Hash {
+		t.Error("moved: want the same first object, and a second with the same value at other positions")
+	}
+	if got := moved[1].Position("spec.rules[0].name").String(); got != "f:16:5" {
+		t.Errorf("moved: rule is at %s", got)
+	}
+	other, _ := d.Decode("f", []byte("#\n"+a+"---\n"+b))
+	if other[1].At.Line != first[1].At.Line+1 || other[1].Value != first[1].Value || other[1].Hash == first[1].Hash {
+		t.Errorf("shifted by a line: %v", other[1].At)
+	}
+	if first[1].At.Line == other[1].At.Line {
+		t.Error("an object that was delivered has changed")
+	}
+}
+
+func TestClosest(t *testing.T) {
+	names := []string{"matches", "backendRefs", "filters", "name"}
+	for name, want := range map[string]string{
+		"matchs": "matches", "amtches": "matches", "backendrefs": "backendRefs", "backendRef": "backendRefs", "filter": "filters",
+		"nmae": "name", "n": "", "something": "", strings.Repeat("name", 20): "",
+	} {
+		if got := closest(name, names); got != want {
+			t.Errorf("closest(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestDecodeBounds(t *testing.T) {
+	bomb := "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\na: &a [x, x, x, x, x, x, x, x, x, x]\n"
+	for i := range 9 {
+		alias := fmt.Sprintf("*%c", 'a'+i)
+		bomb += fmt.Sprintf("%c: &%c [%s]\n", 'b'+i, 'b'+i, strings.Repeat(alias+", ", 9)+alias)
+	}
+	for name, tt := range map[string]struct{ file, want string }{
+		"aliases":  {bomb, "aliases expand to more than 100000 values"},
+		"cycle":    {"apiVersion: &x [*x]\n", "nested deeper than 64 levels"},
+		"merged":   {"a: &x {<<: *x}\n", "nested deeper than 64 levels"},
+		"deep":     {"a: " + strings.Repeat("[", 100) + strings.Repeat("]", 100), "nested deeper than 64 levels"},
+		"too long": {strings.Repeat("#", MaxFile+1), "the file has 16777217 bytes; expected at most 16777216"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects, diagnostics := new(Decoder).Decode("f", []byte(tt.file))
+			if len(objects) != 0 || len(diagnostics) != 1 || diagnostics[0].Message != tt.want {
+				t.Errorf("%d objects, diagnostics %v", len(objects), diagnostics)
+			}
+			if !MustRetain(diagnostics) {
+				t.Error("what is in the file is not known, yet its objects are not to be retained")
+			}
+		})
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(route("a", "    timeouts: {request: 1s}\n") + "---\n" + policy("  targetRefs: []\n")))
+	f.Add([]byte("{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{\"kind\": 1}, null, [], {\"apiVersion\": \"v1\", \"kind\": \"Service\"}]}"))
+	f.Add([]byte("a: &a [*a]\n<<: *a\n? [x]\n: y\n"))
+	f.Add([]byte("%YAML 1.2\n---\n--- |\n---\r\n...\n\xef\xbb\xbf"))
+	f.Add([]byte("apiVersion: v1\nkind: Secret\nmetadata: {name: a, labels: {on: 1, ~: 2}, name: b}\ndata: {a: !!binary aaa}\n"))
+	f.Add([]byte("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}\naddressType: IPv4\nports: [{port: 99999999999}]\nendpoints: [~, {addresses: [~]}]\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var d Decoder
+		objects, diagnostics := d.Decode("f", data)
+		lines := strings.Count(string(data), "\n") + 1
+		for _, x := range diagnostics {
+			if x.Message == "" || x.At.Line > lines+1 {
+				t.Errorf("diagnostic %v of %d lines", x, lines)
+			}
+		}
+		for _, o := range objects {
+			if (o.Value == nil) != (len(o.Problems) > 0) || o.Key.Name == "" || (o.Hash == "") != (o.Value == nil) {
+				t.Errorf("object %+v", o)
+			}
+		}
+		again, repeated := d.Decode("f", data)
+		if !cmp.Equal(diagnostics, repeated) || len(again) != len(objects) {
+			t.Errorf("decoded again: %v, before %v", repeated, diagnostics)
+		}
+	})
+}
+
+// BenchmarkDecode decodes a file of 1,000 HTTPRoutes.
+func BenchmarkDecode(b *testing.B) {
+	var s strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&s, `---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata:
+  name: route-%d
+  namespace: shop
+spec:
+  parentRefs:
+  - name: edge
+    namespace: infra
+  hostnames: [r%d.example.com]
+  rules:
+  - name: main
+    matches:
+    - path: {type: PathPrefix, value: /}
+    timeouts: {request: 2s}
+    backendRefs:
+    - name: svc-%d
+      port: 8080
+`, i, i, i)
+	}
+	data := []byte(s.String())
+	if _, err := kindOf(gatewayv1.GroupName, "HTTPRoute").schema.compile(); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("new", func(b *testing.B) {
+		for b.Loop() {
+			if objects, diagnostics := new(Decoder).Decode("f", data); len(objects) != 1000 || len(diagnostics) != 0 {
+				b.Fatal(diagnostics)
+			}
+		}
+	})
+	b.Run("unchanged", func(b *testing.B) {
+		var d Decoder
+		for b.Loop() {
+			if objects, _ := d.Decode("f", data); len(objects) != 1000 {
+				b.Fatal(len(objects))
+			}
+		}
+	})
+}

@@ -1,0 +1,3 @@
+package resource
+
+//go:generate go run ./crdgen

@@ -1,0 +1,252 @@
+package resource
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"weir.dev/weir/controlplane/resource/v1alpha1"
+	"weir.dev/weir/model"
+)
+
+// verdict is what became of an object with a given content.
+type verdict struct {
+	value any // nil: refused
+}
+
+// addObject decodes one object and judges it.
+func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]*verdict) {
+	var c converter
+	object := c.object(node)
+	doc := &document{at: placeOf(node), fields: c.fields, problems: c.problems}
+	if c.refused {
+		r.loose = append(r.loose, c.problems...)
+		return
+	}
+	k, loose := classify(object, doc)
+	if k == nil {
+		if loose != nil {
+			r.loose = append(r.loose, *loose)
+		}
+		return
+	}
+	doc.key = keyOf(k, object)
+	if doc.key.Name == "" {
+		message := fmt.Sprintf("required: this %s has no name", k.name)
+		if n := nodeAt(node, "metadata.name"); n != nil && n.Kind == yaml.ScalarNode && n.Value != "" {
+			message = fmt.Sprintf("expected a string; quote it: %q", n.Value)
+		}
+		r.loose = append(r.loose, problem{
+			rule: RuleSchema, at: doc.fields.find(doc.at, "metadata.name"), field: "metadata.name", message: message,
+		})
+		return
+	}
+	r.documents = append(r.documents, doc)
+	delete(object, "status") // as a cluster does: it is not the author's to write
+	doc.content = hashOf(object)
+	if v := known[doc.content]; v != nil && v.value != nil && len(doc.problems) == 0 {
+		doc.value = v.value
+		return
+	}
+	j := judgement{kind: k, doc: doc, node: node, seen: map[string]bool{}}
+	value := j.judge(object)
+	if len(doc.problems) == 0 {
+		doc.value = value
+	}
+	slices.SortStableFunc(doc.problems, func(a, b problem) int {
+		return strings.Compare(a.field, b.field)
+	})
+}
+
+// classify returns the kind of an object, or nil and what there is to say of it.
+func classify(object map[string]any, doc *document) (*kind, *problem) {
+	version, _ := object["apiVersion"].(string)
+	name, _ := object["kind"].(string)
+	say := func(severity Severity, rule, path, format string, args ...any) (*kind, *problem) {
+		return nil, &problem{
+			severity: severity, rule: rule, at: doc.fields.find(doc.at, path), field: path, message: fmt.Sprintf(format, args...),
+		}
+	}
+	if version == "" {
+		return say(Error, RuleSchema, "apiVersion", "required: a string such as gateway.networking.k8s.io/v1")
+	}
+	if name == "" {
+		return say(Error, RuleSchema, "kind", "required: a string such as HTTPRoute")
+	}
+	group, v, grouped := strings.Cut(version, "/")
+	if !grouped {
+		group, v = "", version
+	}
+	k := kindOf(group, name)
+	switch {
+	case k != nil && slices.Contains(k.versions, v):
+		return k, nil
+	case k != nil:
+		return say(Error, RuleSchema, "apiVersion", "unknown version %q of %s; expected %q", version, name, apiVersion(group, k.versions[0]))
+	case group == v1alpha1.Group && slices.Contains(skipped, name):
+		return nil, nil
+	case slices.Contains(closing, name) && group == v1alpha1.Group:
+		return say(Error, RuleUnsupported, "kind", "%s is not supported yet: nothing enforces it", name)
+	case slices.Contains(planned[group], name):
+		return say(Warning, RuleUnsupported, "kind", "%s is not supported yet: it is ignored", name)
+	case planned[group] != nil:
+		return say(Error, RuleSchema, "kind", "unknown kind %q of %s%s", name, group, meantKind(group, name))
+	default:
+		return say(Warning, RuleUnsupported, "kind", "%s of %s is not for Weir: it is ignored", name, version)
+	}
+}
+
+// meantKind suggests a kind of the group.
+func meantKind(group, name string) string {
+	names := slices.Clone(planned[group])
+	for _, k := range kinds {
+		if k.group == group {
+			names = append(names, k.name)
+		}
+	}
+	if guess := closest(name, names); guess != "" {
+		return fmt.Sprintf("; did you mean %q?", guess)
+	}
+	return ""
+}
+
+// keyOf returns an object's key. In files no namespace means default.
+func keyOf(k *kind, object map[string]any) Key {
+	meta, _ := object["metadata"].(map[string]any)
+	name, _ := meta["name"].(string)
+	key := Key{Group: k.group, Kind: k.name, Name: name}
+	if k.namespaced {
+		key.Namespace, _ = meta["namespace"].(string)
+		if key.Namespace == "" {
+			key.Namespace = metav1.NamespaceDefault
+		}
+	}
+	return key
+}
+
+// judgement collects the problems of one object.
+type judgement struct {
+	kind *kind
+	doc  *document
+	node *yaml.Node
+	seen map[string]bool // paths that have a problem of form
+}
+
+// judge validates an object and returns it as its Go type; what that is worth, the
+// document's problems say.
+func (j *judgement) judge(object map[string]any) metav1.Object {
+	c, err := j.kind.schema.compile()
+	if err != nil {
+		j.report("", err.Error())
+		return nil
+	}
+	strictly(object, c.shape, "", func(path, message string) {
+		j.seen[path] = true
+		j.report(path, j.refine(path, message))
+	})
+	for _, e := range c.validate(context.Background(), object) {
+		j.reportField(e)
+	}
+	value := j.kind.empty()
+	if len(j.doc.problems) > 0 { // what can be said about the metadata all the same
+		var meta metav1.ObjectMeta
+		if m, ok := object["metadata"].(map[string]any); ok && runtime.DefaultUnstructuredConverter.FromUnstructured(m, &meta) == nil {
+			j.judgeMeta(&meta)
+		}
+		return nil
+	}
+	if j.kind.precheck != nil {
+		j.kind.precheck(object, j.report)
+	}
+	if len(j.doc.problems) > 0 {
+		return nil
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object, value); err != nil {
+		j.report("", err.Error())
+		return nil
+	}
+	value.SetManagedFields(nil)
+	j.judgeMeta(value)
+	if j.kind.complete != nil {
+		j.kind.complete(value, j.report)
+	}
+	return value
+}
+
+// judgeMeta checks names, namespace, labels and annotations.
+func (j *judgement) judgeMeta(meta metav1.Object) {
+	if j.kind.namespaced {
+		meta.SetNamespace(j.doc.key.Namespace) // it may be the default
+	}
+	for _, e := range apivalidation.ValidateObjectMetaAccessor(meta, j.kind.namespaced, j.kind.validName, field.NewPath("metadata")) {
+		j.reportField(e)
+	}
+}
+
+func (j *judgement) report(path, message string) {
+	path = canonicalPath(path)
+	p := problem{rule: RuleSchema, at: j.doc.fields.find(j.doc.at, path), field: path, message: message}
+	if !slices.Contains(j.doc.problems, p) {
+		j.doc.problems = append(j.doc.problems, p)
+	}
+}
+
+// reportField reports an error of the API machinery in our words.
+func (j *judgement) reportField(e *field.Error) {
+	path := canonicalPath(e.Field)
+	if path == "<nil>" {
+		path = ""
+	}
+	if j.seen[path] && (e.Type == field.ErrorTypeTypeInvalid || e.Type == field.ErrorTypeInvalid || e.Type == field.ErrorTypeNotSupported) {
+		return // its form is wrong, which has been said
+	}
+	detail := strings.TrimPrefix(e.Detail, e.Field+" in body ")
+	switch e.Type {
+	case field.ErrorTypeRequired:
+		detail = strings.TrimSuffix("required: "+detail, ": ")
+	case field.ErrorTypeNotSupported:
+		detail = fmt.Sprintf("unsupported value %s; %s", quote(e.BadValue), e.Detail)
+		if isPlannedValue(j.kind, path, e.BadValue) {
+			detail = fmt.Sprintf("%s is not supported by this version yet; %s", quote(e.BadValue), e.Detail)
+		}
+	case field.ErrorTypeDuplicate:
+		detail = "duplicate value"
+	case field.ErrorTypeInvalid:
+		if strings.HasPrefix(detail, "should match '"+durationPattern) {
+			detail = "expected a duration such as 700ms, 1m30s or 720h"
+		}
+		if s, ok := e.BadValue.(string); ok && len(s) <= 64 {
+			detail = strconv.Quote(s) + ": " + detail
+		}
+	}
+	j.report(path, detail)
+}
+
+// durationPattern is that of GEP-2257.
+const durationPattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"
+
+func quote(v any) string {
+	if s, ok := v.(string); ok {
+		return strconv.Quote(s)
+	}
+	return fmt.Sprint(v)
+}
+
+// refine adds to a problem of form what only the text or the design can tell.
+func (j *judgement) refine(path, message string) string {
+	if isPlanned(j.kind, path) {
+		return "not supported by this version yet"
+	}
+	if n := nodeAt(j.node, path); n != nil && isYAML11Bool(n) && strings.Contains(message, "boolean") {
+		return fmt.Sprintf("expected a string, got %s, which YAML takes for a boolean; quote it: %q", n.Value, n.Value)
+	}
+	return message
+}

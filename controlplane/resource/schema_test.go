@@ -1,0 +1,290 @@
+package resource
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	crdvalidation "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	"pgregory.net/rapid"
+)
+
+// A cluster accepts our CRDs, the cost of their CEL rules included.
+func TestCRDsAreAccepted(t *testing.T) {
+	for _, file := range []string{"weir.dev_backends.json", "weir.dev_trafficpolicies.json"} {
+		data, err := crds.ReadFile("crds/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v1 apiextensionsv1.CustomResourceDefinition
+		if err := json.Unmarshal(data, &v1); err != nil {
+			t.Fatal(err)
+		}
+		apiextensionsv1.SetDefaults_CustomResourceDefinition(&v1)
+		apiextensionsv1.SetDefaults_CustomResourceDefinitionSpec(&v1.Spec)
+		var crd apiextensions.CustomResourceDefinition
+		if err := apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(&v1, &crd, nil); err != nil {
+			t.Fatal(err)
+		}
+		crd.Status.StoredVersions = []string{"v1alpha1"}
+		for _, e := range crdvalidation.ValidateCustomResourceDefinition(context.Background(), &crd) {
+			t.Errorf("%s: %v", file, e)
+		}
+	}
+}
+
+// One schema serves all versions of a kind, and they are those that the CRD serves.
+func TestVersionsShareTheirSchema(t *testing.T) {
+	for _, k := range kinds {
+		if k.group == "" || k.group == "discovery.k8s.io" {
+			continue
+		}
+		plural := strings.ToLower(k.name) + "s"
+		for from, to := range map[string]string{"classs": "classes", "policys": "policies"} {
+			plural = strings.Replace(plural, from, to, 1)
+		}
+		data, err := crds.ReadFile("crds/" + k.group + "_" + plural + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var crd struct {
+			Spec struct {
+				Scope    string
+				Names    struct{ Kind string }
+				Versions []struct {
+					Name   string
+					Served bool
+					Schema json.RawMessage
+				}
+			}
+		}
+		if err := json.Unmarshal(data, &crd); err != nil {
+			t.Fatal(err)
+		}
+		var served []string
+		for _, v := range crd.Spec.Versions {
+			if string(v.Schema) != string(crd.Spec.Versions[0].Schema) {
+				t.Errorf("%s %s has another schema than %s", k.name, v.Name, crd.Spec.Versions[0].Name)
+			}
+			if v.Served {
+				served = append(served, v.Name)
+			}
+		}
+		if !slices.Equal(served, k.versions) || crd.Spec.Names.Kind != k.name || (crd.Spec.Scope == "Namespaced") != k.namespaced {
+			t.Errorf("%s: the CRD serves %s %v, %s", k.name, crd.Spec.Names.Kind, served, crd.Spec.Scope)
+		}
+	}
+}
+
+// parts of routes from which TestVerdictsAgree makes objects, right ones and wrong ones.
+var (
+	someMatches = []string{
+		`{}`, `{"path":{"type":"PathPrefix","value":"/a"}}`, `{"path":{"type":"Exact","value":"a"}}`,
+		`{"path":{"type":"PathPrefix","value":"/a//b"}}`, `{"path":{"type":"PathPrefix","value":"/a/../b"}}`,
+		`{"path":{"type":"RegularExpression","value":"^/x$"}}`, `{"path":{"type":"Exact","value":"/a%2Fb"}}`, `{"path":{"value":"/é"}}`,
+		`{"headers":[{"name":"a","value":"b"}],"method":"GET"}`, `{"queryParams":[{"name":"a","type":"RegularExpression","value":"b"}]}`,
+	}
+	someFilters = []string{
+		`{"type":"RequestHeaderModifier","requestHeaderModifier":{"set":[{"name":"a","value":"b"}]}}`,
+		`{"type":"RequestHeaderModifier"}`, `{"type":"RequestRedirect","requestRedirect":{"statusCode":301,"port":80}}`,
+		`{"type":"RequestRedirect","requestRedirect":{"path":{"type":"ReplacePrefixMatch","replacePrefixMatch":"/x"}}}`,
+		`{"type":"URLRewrite","urlRewrite":{"path":{"type":"ReplaceFullPath","replaceFullPath":"/x"}}}`,
+		`{"type":"URLRewrite","urlRewrite":{"path":{"type":"ReplaceFullPath"}}}`,
+		`{"type":"RequestMirror","requestMirror":{"backendRef":{"name":"a","port":80},"percent":5,"fraction":{"numerator":1}}}`,
+		`{"type":"RequestMirror","requestMirror":{"backendRef":{"name":"a","port":80},"fraction":{"numerator":5,"denominator":4}}}`,
+		`{"type":"RequestMirror","requestMirror":{"backendRef":{"name":"a"}}}`,
+		`{"type":"CORS","cors":{"allowOrigins":["*"]}}`, `{"type":"CORS","cors":{"allowOrigins":["*","https://a.b"],"allowMethods":["*","GET"]}}`,
+		`{"type":"ExtensionRef"}`,
+	}
+	someParents = []string{
+		`{"name":"a"}`, `{"name":"a","sectionName":"s"}`, `{"name":"a","port":80}`, `{"name":"a","namespace":"b"}`, `{"name":"c","kind":"Service","group":""}`,
+	}
+	someBackends = []string{
+		`{"name":"a","port":80}`, `{"name":"a"}`, `{"name":"a","group":"weir.dev","kind":"Backend"}`,
+		`{"name":"a","port":80,"weight":0,"filters":[{"type":"URLRewrite"}]}`,
+	}
+	someRest = []string{
+		`"name":"n"`, `"timeouts":{"request":"1s","backendRequest":"2s"}`, `"timeouts":{"request":"2s","backendRequest":"1s"}`,
+		`"timeouts":{"request":"0s","backendRequest":"1s"}`, `"retry":{"codes":[500,503],"attempts":2,"backoff":"1s"}`,
+		`"sessionPersistence":{"cookieConfig":{"lifetimeType":"Permanent"}}`, `"retry":{}`,
+	}
+)
+
+// Our verdicts on schema and CEL rules are those of a cluster, but for schemas that we leave
+// to its own validator.
+func TestVerdictsAgree(t *testing.T) {
+	c, err := kindOf("gateway.networking.k8s.io", "HTTPRoute").schema.compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		tame := rapid.Bool().Draw(t, "tame")
+		list := func(of []string, label string) string {
+			if tame { // the first of each is right
+				return "[" + of[0] + "]"
+			}
+			return "[" + strings.Join(rapid.SliceOfN(rapid.SampledFrom(of), 0, 3).Draw(t, label), ",") + "]"
+		}
+		rule := fmt.Sprintf(`{"matches":%s,"filters":%s,"backendRefs":%s,%s}`, list(someMatches, "matches"), list(someFilters, "filters"),
+			list(someBackends, "backends"), rapid.SampledFrom(someRest).Draw(t, "rest"))
+		text := fmt.Sprintf(`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"a"},"spec":{"parentRefs":%s,"rules":[%s,%s]}}`,
+			list(someParents, "parents"), rule, `{"name":"n","backendRefs":[{"name":"b","port":80}]}`)
+		var object map[string]any
+		if err := json.Unmarshal([]byte(text), &object); err != nil {
+			t.Fatal(err)
+		}
+		object = integers(object).(map[string]any)
+		if rapid.Bool().Draw(t, "spoil") {
+			spoil(t, object["spec"])
+		}
+		ours := c.validate(context.Background(), object) // with defaults filled in
+
+		schema := validation.ValidateCustomResource(nil, object, c.validator)
+		if got := c.bounds.hold(object); got != (len(schema) == 0) {
+			t.Fatalf("bounds hold: %t, a cluster says %v", got, schema)
+		}
+		if len(schema) > 0 {
+			counts["schema"]++
+		}
+		if blocking(schema) {
+			return
+		}
+		violated, _ := c.reasons().Validate(context.Background(), nil, c.structural, object, nil, celconfig.RuntimeCELCostBudget)
+		if got := c.rules.hold(object); got != (len(violated) == 0) {
+			t.Fatalf("rules hold: %t, a cluster says %v", got, violated)
+		}
+		if len(violated) > 0 {
+			counts["rules"]++
+		}
+		if len(ours) == 0 {
+			counts["right"]++
+		}
+	})
+	if counts["right"] == 0 || counts["rules"] == 0 || counts["schema"] == 0 {
+		t.Errorf("not all kinds were tried: %v", counts)
+	}
+}
+
+// spoil replaces one value somewhere in v.
+func spoil(t *rapid.T, v any) {
+	for {
+		var (
+			keys   []string
+			at     func(key string) any
+			change func(key string, v any)
+		)
+		switch v := v.(type) {
+		case map[string]any:
+			keys = slices.Sorted(maps.Keys(v))
+			at, change = func(key string) any { return v[key] }, func(key string, x any) { v[key] = x }
+		case []any:
+			for i := range v {
+				keys = append(keys, strconv.Itoa(i))
+			}
+			index := func(key string) int { i, _ := strconv.Atoi(key); return i }
+			at, change = func(key string) any { return v[index(key)] }, func(key string, x any) { v[index(key)] = x }
+		}
+		if len(keys) == 0 {
+			return
+		}
+		key := rapid.SampledFrom(keys).Draw(t, "key")
+		switch at(key).(type) {
+		case map[string]any, []any:
+			if rapid.IntRange(0, 5).Draw(t, "deeper") > 0 {
+				v = at(key)
+				continue
+			}
+		}
+		change(key, rapid.SampledFrom([]any{
+			nil, "", "x", "UPPER_case", "é", strings.Repeat("a", 5000), int64(-1), int64(0), int64(70000), int64(1) << 40, 1.5, true,
+			[]any{},
+			map[string]any{},
+			slices.Repeat([]any{"a"}, 70),
+			[]any{nil},
+		}).Draw(t, "value"))
+		return
+	}
+}
+
+// integers makes int64 of the float64 of encoding/json.
+func integers(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			v[k] = integers(e)
+		}
+	case []any:
+		for i, e := range v {
+			v[i] = integers(e)
+		}
+	case float64:
+		return int64(v)
+	}
+	return v
+}
+
+// Every kind's rules compile in our environment, and none stands where our walk does not
+// come: below allOf and its like.
+func TestRulesAreAllFound(t *testing.T) {
+	for _, k := range kinds {
+		c, err := k.schema.compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.structural == nil {
+			continue
+		}
+		want := 0
+		entries, _ := crds.ReadDir("crds")
+		for _, e := range entries {
+			data, _ := crds.ReadFile("crds/" + e.Name())
+			var crd apiextensionsv1.CustomResourceDefinition
+			if err := json.Unmarshal(data, &crd); err != nil {
+				t.Fatal(err)
+			}
+			if crd.Spec.Names.Kind == k.name {
+				schema, _ := json.Marshal(crd.Spec.Versions[0].Schema)
+				want = strings.Count(string(schema), `"rule":`) - strings.Count(string(schema), "oldSelf")
+			}
+		}
+		if got := c.rules.count(); got != want {
+			t.Errorf("%s: %d rules are compiled, the CRD has %d", k.name, got, want)
+		}
+	}
+}
+
+func (r *rules) count() int {
+	if r == nil {
+		return 0
+	}
+	n := len(r.programs) + r.items.count()
+	for _, f := range r.fields {
+		n += f.count()
+	}
+	return n
+}
+
+func BenchmarkCompile(b *testing.B) {
+	for _, file := range []string{
+		"gateway.networking.k8s.io_gatewayclasses.json", "gateway.networking.k8s.io_gateways.json", "gateway.networking.k8s.io_httproutes.json",
+		"gateway.networking.k8s.io_referencegrants.json", "weir.dev_backends.json", "weir.dev_trafficpolicies.json",
+	} {
+		b.Run(file, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := compileCRD(file); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,60 @@
+package resource
+
+import (
+	"iter"
+	"slices"
+)
+
+// Set is everything a source knows at one moment. It is immutable once delivered.
+type Set struct {
+	// Revision counts the sets that the source delivered, from 1.
+	Revision uint64
+
+	// Diagnostics are everything that is wrong with what was read, the problems of objects
+	// included, in the order of positions.
+	Diagnostics []Diagnostic
+
+	objects []*Object // sorted by Key, which is unique
+}
+
+// NewSet returns the set of the given objects and diagnostics. Of several objects with one
+// key the first counts.
+func NewSet(objects []*Object, diagnostics []Diagnostic) *Set {
+	objects = slices.Clone(objects)
+	byKey := func(a, b *Object) int { return a.Key.Compare(b.Key) }
+	if !slices.IsSortedFunc(objects, byKey) {
+		slices.SortStableFunc(objects, byKey)
+	}
+	objects = slices.CompactFunc(objects, func(a, b *Object) bool { return a.Key == b.Key })
+	diagnostics = slices.Clone(diagnostics)
+	SortDiagnostics(diagnostics)
+	return &Set{Diagnostics: diagnostics, objects: objects}
+}
+
+// Get returns the object with the given key, nil if there is none.
+func (s *Set) Get(k Key) *Object {
+	i, ok := slices.BinarySearchFunc(s.objects, k, func(o *Object, k Key) int { return o.Key.Compare(k) })
+	if !ok {
+		return nil
+	}
+	return s.objects[i]
+}
+
+// Len returns the number of objects, those without an accepted version included.
+func (s *Set) Len() int { return len(s.objects) }
+
+// Objects returns every object in the order of keys, those without an accepted version
+// included.
+func (s *Set) Objects() iter.Seq[*Object] { return slices.Values(s.objects) }
+
+// All returns the objects of s whose value is a T, such as *gatewayv1.HTTPRoute, in the
+// order of keys.
+func All[T any](s *Set) iter.Seq2[*Object, T] {
+	return func(yield func(*Object, T) bool) {
+		for _, o := range s.objects {
+			if v, ok := o.Value.(T); ok && !yield(o, v) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package resource
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// form is the form of a value in JSON.
+type form uint8
+
+const (
+	formAny form = iota
+	formObject
+	formList
+	formString
+	formInteger
+	formNumber
+	formBoolean
+	formIntOrString
+)
+
+// String names the form in "expected ...".
+func (f form) String() string {
+	return [...]string{"anything", "an object", "a list", "a string", "an integer", "a number", "a boolean", "an integer or a string"}[f]
+}
+
+// shape is which fields a value may have and of what form: what is left of a schema when
+// every bound and rule is taken away.
+type shape struct {
+	form    form
+	fields  map[string]*shape // of an object
+	element *shape            // of a list, or of an object that is a map
+	open    bool              // any other field is fine too
+	narrow  bool              // an integer has 32 bits
+}
+
+// fieldNames returns the names of the fields, sorted.
+func (s *shape) fieldNames() []string { return slices.Sorted(maps.Keys(s.fields)) }
+
+// shapeOfSchema returns the shape of a CRD's schema.
+func shapeOfSchema(s *structuralschema.Structural) *shape {
+	if s.XIntOrString {
+		return &shape{form: formIntOrString}
+	}
+	switch s.Type {
+	case "object":
+		sh := &shape{form: formObject, open: s.XPreserveUnknownFields, fields: make(map[string]*shape, len(s.Properties))}
+		for name := range s.Properties {
+			property := s.Properties[name]
+			sh.fields[name] = shapeOfSchema(&property)
+		}
+		if a := s.AdditionalProperties; a != nil {
+			sh.open = sh.open || a.Bool
+			if a.Structural != nil {
+				sh.element = shapeOfSchema(a.Structural)
+			}
+		}
+		return sh
+	case "array":
+		sh := &shape{form: formList, element: &shape{}}
+		if s.Items != nil {
+			sh.element = shapeOfSchema(s.Items)
+		}
+		return sh
+	case "string":
+		return &shape{form: formString}
+	case "integer":
+		return &shape{form: formInteger}
+	case "number":
+		return &shape{form: formNumber}
+	case "boolean":
+		return &shape{form: formBoolean}
+	}
+	return &shape{form: formAny}
+}
+
+// shapeOfRoot is shapeOfSchema for a whole object, whose metadata the schema leaves open.
+func shapeOfRoot(s *structuralschema.Structural) *shape {
+	sh := shapeOfSchema(s)
+	sh.fields["metadata"] = shapeOfType(reflect.TypeFor[metav1.ObjectMeta]())
+	return sh
+}
+
+// wellKnown are the types that encode themselves.
+var wellKnown = map[reflect.Type]form{
+	reflect.TypeFor[metav1.Time]():          formString,
+	reflect.TypeFor[metav1.MicroTime]():     formString,
+	reflect.TypeFor[apiresource.Quantity](): formAny,
+	reflect.TypeFor[intstr.IntOrString]():   formIntOrString,
+	reflect.TypeFor[metav1.FieldsV1]():      formAny,
+	reflect.TypeFor[[]byte]():               formString, // base64
+}
+
+// shapeOfType returns the shape of a Go type by its JSON tags. The type must not be recursive.
+func shapeOfType(t reflect.Type) *shape {
+	if f, ok := wellKnown[t]; ok {
+		return &shape{form: f}
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return shapeOfType(t.Elem())
+	case reflect.Struct:
+		sh := &shape{form: formObject, fields: map[string]*shape{}}
+		addFields(sh, t)
+		return sh
+	case reflect.Map:
+		return &shape{form: formObject, element: shapeOfType(t.Elem())}
+	case reflect.Slice:
+		return &shape{form: formList, element: shapeOfType(t.Elem())}
+	case reflect.String:
+		return &shape{form: formString}
+	case reflect.Bool:
+		return &shape{form: formBoolean}
+	case reflect.Float32, reflect.Float64:
+		return &shape{form: formNumber}
+	case reflect.Int32:
+		return &shape{form: formInteger, narrow: true}
+	case reflect.Int, reflect.Int64:
+		return &shape{form: formInteger}
+	default:
+		return &shape{form: formAny}
+	}
+}
+
+func addFields(sh *shape, t reflect.Type) {
+	for f := range t.Fields() {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case name == "-" || !f.IsExported():
+		case name == "" && (f.Anonymous || options == "inline"):
+			addFields(sh, f.Type)
+		case name != "":
+			sh.fields[name] = shapeOfType(f.Type)
+		}
+	}
+}

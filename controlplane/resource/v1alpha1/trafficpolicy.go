@@ -1,0 +1,204 @@
+package v1alpha1
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// TrafficPolicy says how requests are sent, as one budget. The closest policy wins field by
+// field: rule, route, listener, ListenerSet, Gateway, GatewayClass for what is decided per
+// request; port, Backend or Service, Gateway, GatewayClass for what belongs to a backend.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:categories=weir,scope=Namespaced,singular=trafficpolicy,path=trafficpolicies
+// +kubebuilder:metadata:labels="gateway.networking.k8s.io/policy=Inherited"
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type TrafficPolicy struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec is the policy and what it is attached to.
+	// +required
+	Spec TrafficPolicySpec `json:"spec"`
+
+	// Status is what became of it, Gateway by Gateway.
+	// +optional
+	Status gatewayv1.PolicyStatus `json:"status,omitempty"`
+}
+
+// TrafficPolicySpec has three sides: per request, per backend and towards clients. A field
+// on the wrong side's target is invalid; a Gateway takes all three.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.client) || self.targetRefs.all(t, t.kind in ['Gateway', 'ListenerSet'])",fieldPath=".client",message="is for clients: target a Gateway or ListenerSet"
+// +kubebuilder:validation:XValidation:rule="!has(self.loadBalancing) || self.targetRefs.all(t, t.kind in ['Backend', 'Service', 'Gateway', 'GatewayClass'])",fieldPath=".loadBalancing",message="is for backends: target a Backend or Service, or a Gateway for all backends behind it"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.connect) || self.targetRefs.all(t, t.kind in ['Backend', 'Service', 'Gateway', 'GatewayClass'])",fieldPath=".timeouts.connect",message="is for backends: target a Backend or Service, or a Gateway for all backends behind it"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.keepAlive) || self.targetRefs.all(t, t.kind in ['Backend', 'Service', 'Gateway', 'GatewayClass'])",fieldPath=".timeouts.keepAlive",message="is for backends: target a Backend or Service, or a Gateway for all backends behind it"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.request) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".timeouts.request",message="is for requests: target a Gateway, ListenerSet or route"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.perTry) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".timeouts.perTry",message="is for requests: target a Gateway, ListenerSet or route"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.idle) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".timeouts.idle",message="is for requests: target a Gateway, ListenerSet or route"
+type TrafficPolicySpec struct {
+	// TargetRefs are what the policy is attached to, in its own namespace. The sectionName is
+	// a listener of a Gateway or ListenerSet, a rule of a route or a port name of a Service.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.all(t, (t.group == 'gateway.networking.k8s.io' && t.kind in ['GatewayClass', 'Gateway', 'ListenerSet', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'UDPRoute']) || (t.group == 'weir.dev' && t.kind == 'Backend') || (t.group == '' && t.kind == 'Service'))",message="must name a GatewayClass, Gateway, ListenerSet or route of group gateway.networking.k8s.io, a Backend of group weir.dev or a Service of group \"\""
+	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a.group == b.group && a.kind == b.kind && a.name == b.name && (has(a.sectionName) ? a.sectionName : '') == (has(b.sectionName) ? b.sectionName : '')))",message="must not name the same target twice"
+	TargetRefs []gatewayv1.LocalPolicyTargetReferenceWithSectionName `json:"targetRefs"`
+
+	// Timeouts bound how long things take.
+	// +optional
+	Timeouts *Timeouts `json:"timeouts,omitempty"`
+
+	// LoadBalancing is how a host of the backend is chosen.
+	// +optional
+	LoadBalancing *LoadBalancing `json:"loadBalancing,omitempty"`
+
+	// Client is how a listener treats its clients.
+	// +optional
+	Client *Client `json:"client,omitempty"`
+}
+
+// Timeouts bound how long things take. Each is a duration; 0s switches it off. Request,
+// perTry and idle are decided per request, connect and keepAlive belong to the backend.
+//
+// +kubebuilder:validation:MinProperties=1
+type Timeouts struct {
+	// Request is for all tries together, from the end of the request's head to the end of
+	// the answer.
+	// +optional
+	Request *gatewayv1.Duration `json:"request,omitempty"`
+
+	// PerTry is for one try, until its answer is complete.
+	// +optional
+	PerTry *gatewayv1.Duration `json:"perTry,omitempty"`
+
+	// Idle is the longest time without a byte either way on a stream or tunnel.
+	// +optional
+	Idle *gatewayv1.Duration `json:"idle,omitempty"`
+
+	// Connect is for making a connection to a host of the backend.
+	// +optional
+	Connect *gatewayv1.Duration `json:"connect,omitempty"`
+
+	// KeepAlive is how long an idle connection to the backend is kept for reuse; 0s: not at
+	// all.
+	// +optional
+	KeepAlive *gatewayv1.Duration `json:"keepAlive,omitempty"`
+}
+
+// LoadBalancing is how a host of a backend is chosen.
+//
+// +kubebuilder:validation:MinProperties=1
+type LoadBalancing struct {
+	// Algorithm is RoundRobin (weighted, smooth), Random (weighted), LeastRequest (the less
+	// busy of two) or PeakEWMA (the one with the lower expected latency of two).
+	// +optional
+	Algorithm *Algorithm `json:"algorithm,omitempty"`
+}
+
+// Algorithm is a way to choose a host.
+//
+// +kubebuilder:validation:Enum=RoundRobin;Random;LeastRequest;PeakEWMA
+type Algorithm string
+
+// The algorithms.
+const (
+	RoundRobin   Algorithm = "RoundRobin"
+	Random       Algorithm = "Random"
+	LeastRequest Algorithm = "LeastRequest"
+	PeakEWMA     Algorithm = "PeakEWMA"
+)
+
+// Client is how a listener treats its clients.
+//
+// +kubebuilder:validation:MinProperties=1
+type Client struct {
+	// HeadTimeout is from a request's first byte to the end of its head; 0s: none.
+	// +optional
+	HeadTimeout *gatewayv1.Duration `json:"headTimeout,omitempty"`
+
+	// BodyTimeout is the longest gap between two pieces of a body, either way; 0s: none.
+	// +optional
+	BodyTimeout *gatewayv1.Duration `json:"bodyTimeout,omitempty"`
+
+	// KeepAlive is how long an idle connection stays open; 0s: it closes after each answer.
+	// +optional
+	KeepAlive *gatewayv1.Duration `json:"keepAlive,omitempty"`
+
+	// MaxConnections is how many connections the listener has open; 0: no limit of its own.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10000000
+	MaxConnections *int32 `json:"maxConnections,omitempty"`
+
+	// MaxHead is the size of a request's head, request line included, from 1Ki to 1Mi.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1024 && self <= 1048576 : isQuantity(self) && quantity(self).compareTo(quantity('1Ki')) >= 0 && quantity(self).compareTo(quantity('1Mi')) <= 0",message="must be between 1Ki and 1Mi"
+	MaxHead *resource.Quantity `json:"maxHead,omitempty"`
+
+	// UnderscoreHeaders says what happens to header names with underscores: Reject answers
+	// 400, Drop removes the field, Keep passes it on.
+	// +optional
+	UnderscoreHeaders *UnderscoreHeaders `json:"underscoreHeaders,omitempty"`
+
+	// PathEscapes says what happens to escaped slashes and backslashes in paths: Reject
+	// answers 400, Keep passes them on as written.
+	// +optional
+	PathEscapes *PathEscapes `json:"pathEscapes,omitempty"`
+
+	// FlagHeaders puts x-weir-flag and x-weir-blame on answers of Weir's own.
+	// +optional
+	FlagHeaders *bool `json:"flagHeaders,omitempty"`
+
+	// Trust is whose forwarded, priority, attempt and deadline headers count.
+	// +optional
+	Trust *Trust `json:"trust,omitempty"`
+}
+
+// UnderscoreHeaders says what happens to header names with underscores.
+//
+// +kubebuilder:validation:Enum=Reject;Drop;Keep
+type UnderscoreHeaders string
+
+// PathEscapes says what happens to escaped slashes and backslashes in paths.
+//
+// +kubebuilder:validation:Enum=Reject;Keep
+type PathEscapes string
+
+// What a listener does with odd names and paths.
+const (
+	UnderscoreReject UnderscoreHeaders = "Reject"
+	UnderscoreDrop   UnderscoreHeaders = "Drop"
+	UnderscoreKeep   UnderscoreHeaders = "Keep"
+
+	EscapesReject PathEscapes = "Reject"
+	EscapesKeep   PathEscapes = "Keep"
+)
+
+// Trust is whose forwarded, priority, attempt and deadline headers count.
+//
+// +kubebuilder:validation:MinProperties=1
+type Trust struct {
+	// Hops is the number of proxies in front whose forwarded headers count; 0: none.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=32
+	Hops *int32 `json:"hops,omitempty"`
+
+	// Addresses are the networks of trusted proxies in CIDR form, such as 10.0.0.0/8.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Addresses []CIDR `json:"addresses,omitempty"`
+}
+
+// CIDR is a network: an address, a slash and the length of the prefix.
+//
+// +kubebuilder:validation:MinLength=4
+// +kubebuilder:validation:MaxLength=49
+// +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="must be a network such as 10.0.0.0/8"
+type CIDR string

@@ -1,0 +1,282 @@
+package source
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"weir.dev/weir/controlplane/resource"
+)
+
+// File is what one file holds, decoded.
+type File struct {
+	Name        string
+	Objects     []*resource.Object
+	Diagnostics []resource.Diagnostic
+
+	// Unclear: the file could not be read, is not YAML or has objects without names, so that
+	// no object may be taken for deleted because it is not in Objects.
+	Unclear bool
+}
+
+// Accepted turns what files hold into what is live. An object whose newest version is wrong
+// keeps its last accepted one; objects of a file that is unclear or newly empty are
+// retained; a change that would remove more than half of the routes waits for consent. Of
+// two objects with one key the first in the order of files wins.
+//
+// It costs what changed, not what there is. It is not safe for concurrent use.
+type Accepted struct {
+	files    map[string]*File
+	rank     map[string]int                      // the order of files
+	declared map[resource.Key][]*resource.Object // by key, in the order of files
+	twice    map[resource.Key]struct{}           // keys of several declarations
+	live     map[resource.Key]*resource.Object   // what the last Set held
+	orphans  map[resource.Key]struct{}           // live and no longer declared
+	sorted   []*resource.Object                  // live, by key
+	held     int                                 // routes that wait for consent
+}
+
+// NewAccepted returns an Accepted in which the given objects, such as those of a Cache, are
+// live until files say otherwise.
+func NewAccepted(live []*resource.Object) *Accepted {
+	a := &Accepted{
+		files: map[string]*File{}, rank: map[string]int{}, declared: map[resource.Key][]*resource.Object{},
+		twice: map[resource.Key]struct{}{}, live: map[resource.Key]*resource.Object{}, orphans: map[resource.Key]struct{}{},
+	}
+	for _, o := range live {
+		a.live[o.Key] = o
+		a.orphans[o.Key] = struct{}{}
+	}
+	a.sorted = slices.SortedFunc(maps.Values(a.live), byKey)
+	return a
+}
+
+func byKey(a, b *resource.Object) int { return a.Key.Compare(b.Key) }
+
+// Change is how the files differ from the last Update.
+type Change struct {
+	Order   []string // the names of all files, the first wins
+	Changed []*File  // new or different
+	Consent bool     // to the removal of more than half of the routes
+}
+
+// Held returns how many routes are live only because their removal waits for consent.
+func (a *Accepted) Held() int { return a.held }
+
+// Update applies a change and returns the new set, whose Revision is still to be set. A
+// file that is in Order must have been in a Change before.
+func (a *Accepted) Update(c Change) *resource.Set {
+	affected := map[resource.Key]struct{}{}
+	rank := make(map[string]int, len(c.Order))
+	for i, name := range c.Order {
+		rank[name] = i
+	}
+	moved := !a.sameOrder(rank)
+	a.rank = rank
+	for name := range a.files {
+		if _, ok := rank[name]; !ok {
+			a.replace(name, nil, affected)
+		}
+	}
+	for _, f := range c.Changed {
+		a.replace(f.Name, f, affected)
+	}
+	if moved {
+		maps.Copy(affected, a.twice)
+	}
+	changed := map[resource.Key]struct{}{}
+	for key := range affected {
+		a.settle(key, changed)
+	}
+	retained := a.deleteOrphans(c.Consent, changed)
+	a.resort(changed)
+	return resource.NewSet(a.sorted, a.diagnostics(retained))
+}
+
+// sameOrder tells whether the files that stay have the order that they had.
+func (a *Accepted) sameOrder(rank map[string]int) bool {
+	last := -1
+	for _, name := range slices.SortedFunc(maps.Keys(a.rank), func(x, y string) int { return cmp.Compare(a.rank[x], a.rank[y]) }) {
+		if r, ok := rank[name]; ok {
+			if r < last {
+				return false
+			}
+			last = r
+		}
+	}
+	return true
+}
+
+// replace puts the objects of a file in the place of those that it had.
+func (a *Accepted) replace(name string, f *File, affected map[resource.Key]struct{}) {
+	if old := a.files[name]; old != nil {
+		for _, o := range old.Objects {
+			a.declared[o.Key] = slices.DeleteFunc(a.declared[o.Key], func(x *resource.Object) bool { return x.At.File == name })
+			affected[o.Key] = struct{}{}
+		}
+	}
+	if f == nil {
+		delete(a.files, name)
+		return
+	}
+	a.files[name] = f
+	for _, o := range f.Objects {
+		a.declared[o.Key] = append(a.declared[o.Key], o)
+		affected[o.Key] = struct{}{}
+	}
+}
+
+// settle decides which version of an object is live.
+func (a *Accepted) settle(key resource.Key, changed map[resource.Key]struct{}) {
+	versions := a.declared[key]
+	slices.SortStableFunc(versions, func(x, y *resource.Object) int { return cmp.Compare(a.rank[x.At.File], a.rank[y.At.File]) })
+	delete(a.twice, key)
+	if len(versions) > 1 {
+		a.twice[key] = struct{}{}
+	}
+	if len(versions) == 0 {
+		delete(a.declared, key)
+		if a.live[key] != nil {
+			a.orphans[key] = struct{}{}
+		}
+		return
+	}
+	delete(a.orphans, key)
+	newest, current := versions[0], a.live[key]
+	switch {
+	case newest == current:
+		return
+	case newest.Value == nil && current != nil && current.Value != nil:
+		newest = current.WithProblems(newest.Problems)
+	}
+	a.live[key] = newest
+	changed[key] = struct{}{}
+}
+
+// deleteOrphans removes what is no longer declared and returns what is retained all the
+// same.
+func (a *Accepted) deleteOrphans(consent bool, changed map[resource.Key]struct{}) (retained []*resource.Object) {
+	var removed int
+	var gone []*resource.Object
+	for key := range a.orphans {
+		o := a.live[key]
+		if o.Value != nil && a.unclear(o.At.File) {
+			retained = append(retained, o)
+			continue
+		}
+		gone = append(gone, o)
+		if isRoute(o) {
+			removed++
+		}
+	}
+	a.held = 0
+	if 2*removed > a.routes() && !consent {
+		a.held = removed
+		return append(retained, gone...)
+	}
+	for _, o := range gone {
+		delete(a.live, o.Key)
+		delete(a.orphans, o.Key)
+		changed[o.Key] = struct{}{}
+	}
+	return retained
+}
+
+// isRoute tells whether an object is a route that serves.
+func isRoute(o *resource.Object) bool { return o.Key.Kind == "HTTPRoute" && o.Value != nil }
+
+// unclear tells whether a file might still hold objects that were not found in it.
+func (a *Accepted) unclear(name string) bool {
+	f := a.files[name]
+	return f != nil && (f.Unclear || f.empty())
+}
+
+// empty: not even a document that is ignored.
+func (f *File) empty() bool { return len(f.Objects) == 0 && len(f.Diagnostics) == 0 }
+
+// resort brings sorted up to date. It makes a new slice, for the old one is in a Set.
+func (a *Accepted) resort(changed map[resource.Key]struct{}) {
+	switch {
+	case len(changed) == 0:
+		return
+	case len(changed) > 100:
+		a.sorted = slices.SortedFunc(maps.Values(a.live), byKey)
+		return
+	}
+	a.sorted = slices.Clone(a.sorted)
+	for key := range changed {
+		o := a.live[key]
+		i, found := slices.BinarySearchFunc(a.sorted, key, func(o *resource.Object, k resource.Key) int { return o.Key.Compare(k) })
+		switch {
+		case found && o != nil:
+			a.sorted[i] = o
+		case found:
+			a.sorted = slices.Delete(a.sorted, i, i+1)
+		case o != nil:
+			a.sorted = slices.Insert(a.sorted, i, o)
+		}
+	}
+}
+
+// diagnostics returns everything that is wrong: what files say, keys declared twice, and
+// what is retained.
+func (a *Accepted) diagnostics(retained []*resource.Object) []resource.Diagnostic {
+	var all []resource.Diagnostic
+	for _, f := range a.files {
+		all = append(all, f.Diagnostics...)
+	}
+	for key := range a.twice {
+		first := a.declared[key][0]
+		for _, o := range a.declared[key][1:] {
+			all = append(all, resource.Diagnostic{
+				Rule: resource.RuleDuplicate, At: o.At, Object: key,
+				Message: fmt.Sprintf("declared twice: %s comes first and counts, %s does not", first.At, o.At),
+			})
+		}
+	}
+	byFile := map[string]int{}
+	var massDeleted []*resource.Object
+	for _, o := range retained {
+		if a.unclear(o.At.File) {
+			byFile[o.At.File]++
+		} else if o.Value != nil {
+			massDeleted = append(massDeleted, o)
+		}
+	}
+	for name, n := range byFile {
+		all = append(all, a.retention(name, n))
+	}
+	if a.held > 0 {
+		routes := slices.DeleteFunc(massDeleted, func(o *resource.Object) bool { return !isRoute(o) })
+		first := slices.MinFunc(routes, byKey)
+		all = append(all, resource.Diagnostic{
+			Rule: resource.RuleMassDelete, At: resource.Position{File: first.At.File}, Object: first.Key,
+			Message: fmt.Sprintf("no longer declared, and with it %d of all %d routes: they stay live until --allow-mass-delete or POST /api/v1/mass-delete consents",
+				a.held, a.routes()),
+		})
+	}
+	return all
+}
+
+// routes returns how many routes served in the last Set.
+func (a *Accepted) routes() (n int) {
+	for _, o := range a.sorted {
+		if isRoute(o) {
+			n++
+		}
+	}
+	return n
+}
+
+func (a *Accepted) retention(name string, n int) resource.Diagnostic {
+	d := resource.Diagnostic{
+		Severity: resource.Info, Rule: resource.RuleRetained, At: resource.Position{File: name},
+		Message: fmt.Sprintf("%d objects of its last version stay live", n),
+	}
+	if a.files[name].empty() {
+		d.Severity = resource.Error
+		d.Message = fmt.Sprintf("the file is empty: %d objects of its last version stay live; delete the file to delete them", n)
+	}
+	return d
+}

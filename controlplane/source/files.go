@@ -1,0 +1,405 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"weir.dev/weir/controlplane/resource"
+)
+
+// Timing of Files.
+const (
+	settle  = 5 * time.Millisecond // between two updates, and before a missing file counts as deleted
+	poll    = 2 * time.Second      // between scans, where watching is not possible
+	stdinAs = "stdin"              // the name of what is read from standard input
+)
+
+// Options are how Files reads.
+type Options struct {
+	Log   *slog.Logger // nil: nothing is logged
+	Stdin io.Reader    // what the path "-" reads, once; nil: nothing
+	Cache Cache        // of last accepted versions, for restarts
+
+	// MassDelete consents to every removal of more than half of the routes.
+	MassDelete bool
+}
+
+// Files is the source that reads files and folders and follows their changes. Of folders it
+// reads every .yaml, .yml and .json file, at any depth, that is not hidden.
+type Files struct {
+	paths   []string
+	options Options
+	reload  chan struct{}
+	consent chan struct{}
+}
+
+// NewFiles returns a source that reads paths: files, folders, or "-" for standard input.
+// What is in the path that comes first wins over what has the same key in a later one.
+func NewFiles(paths []string, o Options) *Files {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Files{paths: paths, options: o, reload: make(chan struct{}, 1), consent: make(chan struct{}, 1)}
+}
+
+// Reload reads every file again, soon. It does not wait for it.
+func (f *Files) Reload() { poke(f.reload) }
+
+// AllowMassDelete consents, once, to the removal of routes that is being held back.
+func (f *Files) AllowMassDelete() { poke(f.consent) }
+
+// poke leaves a signal, unless one is waiting already.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Run delivers what the files hold, once at the start whatever is wrong with them, and
+// after every change, until ctx ends. It returns an error if it can no longer follow them.
+func (f *Files) Run(ctx context.Context, deliver func(*resource.Set)) error {
+	w, err := newWatch()
+	if err != nil {
+		f.options.Log.LogAttrs(ctx, slog.LevelWarn, "files are scanned, not watched", slog.Duration("every", poll), slog.Any("error", err))
+	}
+	r := &reader{Files: f, watch: w, deliver: deliver, known: map[string]*known{}}
+	defer func() {
+		if err := w.close(); err != nil {
+			f.options.Log.LogAttrs(ctx, slog.LevelWarn, "file watcher did not close", slog.Any("error", err))
+		}
+	}()
+	r.readStdin()
+	r.update(ctx, true, f.options.MassDelete)
+	return r.loop(ctx)
+}
+
+// reader is a Run of Files.
+type reader struct {
+	*Files
+	watch    *watch
+	deliver  func(*resource.Set)
+	decoder  resource.Decoder
+	accepted *Accepted
+	known    map[string]*known
+	stdin    *File
+	revision uint64
+	troubled []trouble // of the last scan
+	missing  bool      // a file is missing that may be about to come back
+}
+
+// known is what is known of a file.
+type known struct {
+	stat    stat
+	read    time.Time
+	content [sha256.Size]byte
+	unread  bool // the last attempt to read it ended in an error
+	missing time.Time
+	file    *File
+}
+
+// racy tells whether the file was read so soon after it was written that it may have changed
+// since without looking different: within the resolution of the file system's clock.
+func (k *known) racy() bool {
+	resolution := 100 * time.Millisecond // that of kernels is 10 ms at worst
+	if k.stat.modified%int64(time.Second) == 0 {
+		resolution = 2 * time.Second // a file system that keeps seconds, or as FAT two of them
+	}
+	return k.read.UnixNano()-k.stat.modified < int64(resolution)
+}
+
+// loop updates after every change: at once after quiet, in a storm every settle.
+func (r *reader) loop(ctx context.Context) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	last := time.Now()
+	events, errs := r.watch.events()
+	var again, all bool // an update is due, with every file read
+	for {
+		wait := time.Hour
+		switch {
+		case again || r.missing:
+			wait = settle - time.Since(last)
+		case r.watch.failed != nil:
+			wait = poll
+		}
+		timer.Reset(max(0, wait))
+		consent := false
+		select {
+		case <-ctx.Done():
+			return nil
+		case event, ok := <-events:
+			if !ok {
+				return errors.New("file watcher closed")
+			}
+			again = again || r.watch.concerns(event)
+		case err := <-errs:
+			r.options.Log.LogAttrs(ctx, slog.LevelWarn, "file watcher lost events; reading everything", slog.Any("error", err))
+			again, all = true, true
+		case <-r.reload:
+			again, all = true, true
+		case <-r.consent:
+			again, consent = true, true
+		case <-timer.C:
+			again = true
+		}
+		if !again || (!consent && time.Since(last) < settle) {
+			continue
+		}
+		r.update(ctx, all, consent || r.options.MassDelete)
+		again, all, last = false, false, time.Now()
+	}
+}
+
+// readStdin reads standard input if it is among the paths.
+func (r *reader) readStdin() {
+	for _, path := range r.paths {
+		if path != "-" || r.stdin != nil {
+			continue
+		}
+		r.stdin = &File{Name: stdinAs}
+		if r.options.Stdin == nil {
+			continue
+		}
+		data, err := io.ReadAll(io.LimitReader(r.options.Stdin, resource.MaxFile+1))
+		r.stdin.Objects, r.stdin.Diagnostics = r.decoder.Decode(stdinAs, data)
+		if err != nil {
+			r.stdin.Diagnostics = append(r.stdin.Diagnostics, unreadable(stdinAs, err))
+		}
+	}
+}
+
+// update scans, reads what changed and delivers if that makes a difference.
+func (r *reader) update(ctx context.Context, all, consent bool) {
+	s := r.scan()
+	first := r.accepted == nil
+	order, changed := r.read(s, all)
+	if first {
+		r.accepted = NewAccepted(r.cached(ctx, changed))
+		if r.stdin != nil {
+			changed = append(changed, r.stdin)
+		}
+	}
+	gone := r.forget(order)
+	troubled := !sameTroubles(r.troubled, s.troubles)
+	r.troubled = s.troubles
+	if !first && len(changed) == 0 && gone == nil && !troubled && (!consent || r.accepted.Held() == 0) {
+		return
+	}
+	set := r.accepted.Update(Change{Order: order, Changed: changed, Consent: consent || first})
+	r.revision++
+	set.Revision = r.revision
+	for _, t := range s.troubles {
+		set.Diagnostics = append(set.Diagnostics, unreadable(t.name, t.err))
+	}
+	r.deliver(set)
+	r.save(ctx, set, changed, gone)
+}
+
+// scan walks the paths, watching what it enters, and again if it found places that were
+// not watched when it passed them.
+func (r *reader) scan() *scan {
+	var paths []string
+	for _, path := range r.paths {
+		if path != "-" {
+			paths = append(paths, path)
+		}
+	}
+	if r.watch.watcher != nil {
+		r.watch.failed = nil
+	}
+	s := walk(paths, r.watch.add)
+	if r.watch.follow(s) {
+		s = walk(paths, r.watch.add)
+		r.watch.follow(s)
+	}
+	return s
+}
+
+// read decodes the files that changed since they were last read. It returns the names of
+// all files, in order, and those that differ.
+func (r *reader) read(s *scan, all bool) (order []string, changed []*File) {
+	if r.stdin != nil {
+		order = append(order, stdinAs)
+	}
+	var stale []found
+	now := time.Now()
+	for _, f := range s.files {
+		order = append(order, f.name)
+		k := r.known[f.name]
+		if k != nil {
+			k.missing = time.Time{}
+		}
+		if all || k == nil || k.unread || k.stat != f.stat || k.racy() {
+			stale = append(stale, f)
+		}
+	}
+	r.missing = false
+	for name, k := range r.known { // editors remove a file for a moment when they save
+		if _, ok := s.seen[name]; ok || len(k.file.Objects) == 0 {
+			continue
+		}
+		if s.hides(name) {
+			order = append(order, name)
+			continue
+		}
+		if k.missing.IsZero() {
+			k.missing = now
+		}
+		if now.Sub(k.missing) < settle {
+			order = append(order, name)
+			r.missing = true
+		}
+	}
+	for _, k := range r.decode(stale) {
+		if k != nil {
+			r.known[k.file.Name] = k
+			changed = append(changed, k.file)
+		}
+	}
+	return order, changed
+}
+
+// decode reads and decodes files, as many at once as there are processors. The result has
+// nil for files that have not changed.
+func (r *reader) decode(stale []found) []*known {
+	results := make([]*known, len(stale))
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(stale)) {
+		workers.Go(func() {
+			for i := range next {
+				results[i] = r.readFile(stale[i], r.known[stale[i].name])
+			}
+		})
+	}
+	for i := range stale {
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	return results
+}
+
+// readFile reads one file and decodes it if its content differs; otherwise it returns nil.
+func (r *reader) readFile(f found, before *known) *known {
+	k := &known{stat: f.stat, read: time.Now(), file: &File{Name: f.name}}
+	data, err := readLimited(f.name)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the next scan will miss it
+		}
+		k.unread, k.file.Unclear = true, true
+		k.file.Diagnostics = []resource.Diagnostic{unreadable(f.name, err)}
+		if before != nil && before.unread && before.file.Diagnostics[0] == k.file.Diagnostics[0] {
+			return nil
+		}
+		return k
+	}
+	k.content = sha256.Sum256(data)
+	if before != nil && !before.unread && before.content == k.content {
+		before.stat, before.read = k.stat, k.read
+		return nil
+	}
+	k.file.Objects, k.file.Diagnostics = r.decoder.Decode(f.name, data)
+	k.file.Unclear = resource.MustRetain(k.file.Diagnostics)
+	return k
+}
+
+// readLimited reads a file, but one byte more than Decode takes at most.
+func readLimited(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	return io.ReadAll(io.LimitReader(file, resource.MaxFile+1))
+}
+
+// forget drops what is known of files that are not in order, and returns their names.
+func (r *reader) forget(order []string) (gone []string) {
+	present := make(map[string]struct{}, len(order))
+	for _, name := range order {
+		present[name] = struct{}{}
+	}
+	for name := range r.known {
+		if _, ok := present[name]; !ok {
+			delete(r.known, name)
+			r.decoder.Forget(name)
+			gone = append(gone, name)
+		}
+	}
+	return gone
+}
+
+// cached returns the last accepted objects, from before the start, of files that are wrong.
+func (r *reader) cached(ctx context.Context, files []*File) (objects []*resource.Object) {
+	for _, f := range files {
+		wrong := f.Unclear || f.empty()
+		for _, d := range f.Diagnostics {
+			wrong = wrong || d.Severity == resource.Error
+		}
+		if !wrong {
+			continue
+		}
+		restored, err := r.options.Cache.Load(f.Name)
+		if err != nil {
+			r.options.Log.LogAttrs(ctx, slog.LevelWarn, "cached objects are not usable", slog.String("file", f.Name), slog.Any("error", err))
+		}
+		objects = append(objects, restored...)
+	}
+	return objects
+}
+
+// save keeps the live objects of changed files for the next start.
+func (r *reader) save(ctx context.Context, set *resource.Set, changed []*File, gone []string) {
+	if r.options.Cache.Dir == "" {
+		return
+	}
+	live := map[string][]*resource.Object{}
+	for o := range set.Objects() {
+		live[o.At.File] = append(live[o.At.File], o)
+	}
+	var err error
+	for _, f := range changed {
+		if k := r.known[f.Name]; k != nil && !k.unread {
+			err = errors.Join(err, r.options.Cache.Save(f.Name, k.content, live[f.Name]))
+		}
+	}
+	for _, name := range gone {
+		if len(live[name]) == 0 {
+			err = errors.Join(err, r.options.Cache.Remove(name))
+		}
+	}
+	if err != nil {
+		r.options.Log.LogAttrs(ctx, slog.LevelWarn, "accepted objects are not cached", slog.Any("error", err))
+	}
+}
+
+func sameTroubles(a, b []trouble) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].name != b[i].name || a[i].err.Error() != b[i].err.Error() {
+			return false
+		}
+	}
+	return true
+}
+
+func unreadable(name string, err error) resource.Diagnostic {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return resource.Diagnostic{Rule: resource.RuleRead, At: resource.Position{File: name}, Message: "not readable: " + err.Error()}
+}

@@ -1,0 +1,208 @@
+package translate
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/controlplane/resource/v1alpha1"
+	"weir.dev/weir/model"
+)
+
+// backendRef names a backend that resolved: a Backend, or a port of a Service.
+type backendRef struct {
+	object resource.Key
+	port   int32 // of a Service
+}
+
+// refusedRef stands for an arm that is refused for what it asks, not for what it names.
+var refusedRef = backendRef{object: resource.Key{Kind: "refused"}}
+
+// cluster is the name of the backend's cluster, without a gateway's scope.
+func (r backendRef) cluster() string {
+	name := strings.ToLower(r.object.Kind) + "/" + pathName(r.object)
+	if r.port != 0 {
+		name += "/" + strconv.Itoa(int(r.port))
+	}
+	return name
+}
+
+// compileBackends compiles the arms of the rule's split. An arm whose reference does not
+// resolve answers its share with 500.
+func (r *ruleView) compileBackends(refs []gatewayv1.HTTPBackendRef) {
+	for i := range refs {
+		field := fmt.Sprintf("%s.backendRefs[%d]", r.path, i)
+		ref, name, problem := r.b.resolve(refs[i].BackendObjectReference, field)
+		arm := model.Arm{Name: name, Weight: uint32(deref(refs[i].Weight, 1))}
+		if problem == "" {
+			problem = r.compileArmFilters(&arm, refs[i].Filters, field)
+			if problem != "" {
+				ref = refusedRef
+			}
+		}
+		if problem != "" {
+			arm = model.Arm{Name: arm.Name, Weight: arm.Weight, Refusal: refusal(problem)}
+		} else {
+			arm.Cluster = ref.cluster()
+		}
+		r.route.Split.Arms = append(r.route.Split.Arms, arm)
+		r.armRefs = append(r.armRefs, ref)
+	}
+}
+
+// compileArmFilters compiles the filters of one backendRef, or says what is not supported.
+func (r *ruleView) compileArmFilters(arm *model.Arm, filters []gatewayv1.HTTPRouteFilter, field string) string {
+	for i := range filters {
+		at, problem := fmt.Sprintf("%s.filters[%d]", field, i), ""
+		switch f := &filters[i]; {
+		case f.Type == gatewayv1.HTTPRouteFilterRequestHeaderModifier && f.RequestHeaderModifier != nil:
+			arm.RequestHeaders, problem = headerEdit(f.RequestHeaderModifier, true)
+		case f.Type == gatewayv1.HTTPRouteFilterResponseHeaderModifier && f.ResponseHeaderModifier != nil:
+			arm.ResponseHeaders, problem = headerEdit(f.ResponseHeaderModifier, false)
+		default:
+			problem = fmt.Sprintf("the filter %s is not supported on a backendRef by this version", f.Type)
+		}
+		if problem != "" {
+			r.problem(RuleUnsupported, gatewayv1.RouteReasonUnsupportedValue, at, "%s", problem)
+			return at + ": " + problem
+		}
+	}
+	return ""
+}
+
+// resolve looks up a reference to a backend. It returns the backend, its name as written,
+// and what is wrong, which it has reported.
+func (b *routeBuild) resolve(ref gatewayv1.BackendObjectReference, field string) (backendRef, string, string) {
+	group, kind := string(deref(ref.Group, groupCore)), string(deref(ref.Kind, kindService))
+	key := resource.Key{Group: group, Kind: kind, Namespace: string(deref(ref.Namespace, gatewayv1.Namespace(b.key.Namespace))), Name: string(ref.Name)}
+	name := kind + "/" + pathName(key)
+	if ref.Port != nil {
+		name += "/" + strconv.Itoa(int(*ref.Port))
+	}
+	fail := func(reason gatewayv1.RouteConditionReason, at, format string, args ...any) (backendRef, string, string) {
+		message := fmt.Sprintf(format, args...)
+		b.unresolvedRef(reason, field+at, message)
+		return backendRef{}, name, message
+	}
+	service := group == groupCore && kind == kindService
+	if !service && (group != groupWeir || kind != kindBackend) {
+		return fail(gatewayv1.RouteReasonInvalidKind, ".kind", "a backend of kind %s and group %q is not supported; use a Service, or a Backend of group %s", kind, group, groupWeir)
+	}
+	if !b.granted(key) {
+		return fail(gatewayv1.RouteReasonRefNotPermitted, ".namespace", "no ReferenceGrant in namespace %s allows an HTTPRoute of namespace %s to refer to %v", key.Namespace, b.key.Namespace, key)
+	}
+	b.dependOn(key)
+	o := b.t.set.Get(key)
+	if o == nil || o.Value == nil {
+		return fail(gatewayv1.RouteReasonBackendNotFound, ".name", "%s", absenceText(o, key))
+	}
+	var reason gatewayv1.RouteConditionReason
+	var at, message string
+	var port int32
+	if service {
+		port = int32(deref(ref.Port, 0))
+		reason, at, message = checkService(o.Value.(*corev1.Service), key, port)
+	} else {
+		reason, at, message = checkBackend(o.Value.(*v1alpha1.Backend), key, ref.Port != nil)
+	}
+	if message != "" {
+		return fail(reason, at, "%s", message)
+	}
+	return backendRef{object: key, port: port}, name, ""
+}
+
+// plainProtocols are the appProtocols of a Service port that HTTP/1.1 in clear text serves.
+var plainProtocols = []string{"", "http", "kubernetes.io/ws"}
+
+// checkService says why a Service's port cannot be sent requests to, and at which field of
+// the reference.
+func checkService(s *corev1.Service, key resource.Key, port int32) (reason gatewayv1.RouteConditionReason, at, message string) {
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		return gatewayv1.RouteReasonInvalidKind, ".name", fmt.Sprintf("%v is of type ExternalName, which is not supported: it would send requests wherever its owner says; use a Backend with dns", key)
+	}
+	if port == 0 {
+		return gatewayv1.RouteReasonBackendNotFound, "", fmt.Sprintf("the reference to %v needs a port", key)
+	}
+	p := servicePort(s, port)
+	if p == nil {
+		return gatewayv1.RouteReasonBackendNotFound, ".port", fmt.Sprintf("%v has no port %d", key, port)
+	}
+	if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
+		return gatewayv1.RouteReasonUnsupportedProtocol, ".port", fmt.Sprintf("port %d of %v is %s; HTTP needs TCP", port, key, p.Protocol)
+	}
+	for _, plain := range plainProtocols {
+		if strings.EqualFold(deref(p.AppProtocol, ""), plain) {
+			return "", "", ""
+		}
+	}
+	return gatewayv1.RouteReasonUnsupportedProtocol, ".port", fmt.Sprintf("appProtocol %s of port %d of %v is not supported by this version", *p.AppProtocol, port, key)
+}
+
+func servicePort(s *corev1.Service, port int32) *corev1.ServicePort {
+	for i := range s.Spec.Ports {
+		if s.Spec.Ports[i].Port == port {
+			return &s.Spec.Ports[i]
+		}
+	}
+	return nil
+}
+
+// checkBackend says why a Backend cannot be sent requests to.
+func checkBackend(backend *v1alpha1.Backend, key resource.Key, port bool) (reason gatewayv1.RouteConditionReason, at, message string) {
+	if port {
+		return gatewayv1.RouteReasonBackendNotFound, ".port", fmt.Sprintf("%v has no ports of its own to choose from; leave port out", key)
+	}
+	if _, message := unsupportedBackend(backend); message != "" {
+		return gatewayv1.RouteReasonUnsupportedProtocol, ".name", fmt.Sprintf("%v: %s", key, message)
+	}
+	return "", "", ""
+}
+
+// unsupportedBackend says which field of a Backend asks for what this version does not do.
+func unsupportedBackend(backend *v1alpha1.Backend) (field, message string) {
+	switch protocol := deref(backend.Spec.Protocol, v1alpha1.ProtocolHTTP); {
+	case backend.Spec.TLS != nil:
+		return "spec.tls", "TLS to backends is not supported by this version"
+	case backend.Spec.ProxyProtocol != nil:
+		return "spec.proxyProtocol", "the PROXY protocol is not supported by this version"
+	case protocol != v1alpha1.ProtocolHTTP && protocol != v1alpha1.ProtocolHTTP11:
+		return "spec.protocol", fmt.Sprintf("protocol %s is not supported by this version; HTTP and HTTP11 are", protocol)
+	}
+	return "", ""
+}
+
+// granted reports whether the route may refer to an object: one of its own namespace, or
+// one that a ReferenceGrant there opens to it.
+func (b *routeBuild) granted(to resource.Key) bool {
+	if to.Namespace == b.key.Namespace {
+		return true
+	}
+	b.dependOn(grantKey(to.Namespace))
+	for _, o := range b.t.objectsOf(groupGateway, kindReferenceGrant) {
+		grant, _ := o.Value.(*gatewayv1.ReferenceGrant)
+		if grant != nil && o.Key.Namespace == to.Namespace && grants(&grant.Spec, b.key, to) {
+			return true
+		}
+	}
+	return false
+}
+
+func grants(spec *gatewayv1.ReferenceGrantSpec, from, to resource.Key) bool {
+	trusted := false
+	for _, f := range spec.From {
+		trusted = trusted || string(f.Group) == from.Group && string(f.Kind) == from.Kind && string(f.Namespace) == from.Namespace
+	}
+	if !trusted {
+		return false
+	}
+	for _, t := range spec.To {
+		if string(t.Group) == to.Group && string(t.Kind) == to.Kind && (t.Name == nil || string(*t.Name) == to.Name) {
+			return true
+		}
+	}
+	return false
+}

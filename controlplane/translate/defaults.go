@@ -1,0 +1,64 @@
+package translate
+
+import (
+	"strconv"
+	"time"
+
+	"weir.dev/weir/model"
+)
+
+// Default is one row of the table of defaults: what holds where neither a TrafficPolicy
+// nor a route says anything.
+type Default struct {
+	Field  string // of TrafficPolicy
+	Value  string // as it would be written
+	Reason string
+}
+
+// The defaults. Defaults lists them for people.
+const (
+	defaultRequest = 0
+	defaultPerTry  = 0
+	defaultIdle    = 60 * time.Second
+
+	defaultConnect           = 2 * time.Second
+	defaultUpstreamKeepAlive = 60 * time.Second
+	defaultAlgorithm         = model.LeastRequest
+
+	defaultHeadTimeout     = 10 * time.Second
+	defaultBodyTimeout     = 20 * time.Second
+	defaultClientKeepAlive = 75 * time.Second
+	defaultMaxConnections  = 10_000
+	defaultMaxHead         = 64 << 10
+	defaultUnderscores     = model.NameReject
+	defaultEscapes         = model.EscapeReject
+	defaultFlagHeaders     = true
+	defaultTrustHops       = 0
+
+	// An HTTPRoute's retry stanza that leaves these out.
+	defaultRetryAttempts = 1
+	defaultRetryBackoff  = 25 * time.Millisecond
+)
+
+// Defaults is the table of defaults, in the order of TrafficPolicy's fields.
+var Defaults = []Default{
+	{"timeouts.request", durationText(defaultRequest), "no limit: a limit would cut long downloads and streams; idle ends what stalls"},
+	{"timeouts.perTry", durationText(defaultPerTry), "no limit of its own, for the same reason"},
+	{"timeouts.idle", durationText(defaultIdle), "no byte either way for a minute is a stall, not a slow answer"},
+	{"timeouts.connect", durationText(defaultConnect), "one lost SYN is sent again after a second (RFC 6298), a second loss is a failure"},
+	{"timeouts.keepAlive", durationText(defaultUpstreamKeepAlive), "shorter than the idle timeout of common servers, so that a reused connection is rarely one that they just closed"},
+	{"loadBalancing.algorithm", string(defaultAlgorithm), "the less busy of two hosts adapts to slow ones and needs no tuning"},
+	{"client.headTimeout", durationText(defaultHeadTimeout), "a head is one packet or a few; slower is a slow-loris"},
+	{"client.bodyTimeout", durationText(defaultBodyTimeout), "the gap between two pieces, not the whole body"},
+	{"client.keepAlive", durationText(defaultClientKeepAlive), "longer than the 60 s of common load balancers in front, so that they close first"},
+	{"client.maxConnections", strconv.Itoa(defaultMaxConnections), "bounds memory and descriptors on one listener"},
+	{"client.maxHead", "64Ki", "large cookies fit, a flood of heads does not"},
+	{"client.underscoreHeaders", string(defaultUnderscores), "servers that turn - into _ would mistake them for other fields"},
+	{"client.pathEscapes", string(defaultEscapes), "servers that decode %2F would see another path than the one matched"},
+	{"client.flagHeaders", strconv.FormatBool(defaultFlagHeaders), "says whose doing a failed answer was; switch it off for the public"},
+	{"client.trust.hops", strconv.Itoa(defaultTrustHops), "nobody's forwarded headers count until someone is named"},
+	{"HTTPRoute retry.attempts", strconv.Itoa(defaultRetryAttempts), "one more try repairs a lost connection without multiplying load"},
+	{"HTTPRoute retry.backoff", durationText(defaultRetryBackoff), "long enough to leave a host that just restarted, short enough not to be noticed"},
+}
+
+func durationText(d time.Duration) string { return d.String() }

@@ -1,0 +1,217 @@
+package translate
+
+import (
+	"encoding/json"
+	"maps"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+	"pgregory.net/rapid"
+
+	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/model"
+)
+
+// universe is every version of every object in testdata, and the sets as they are there:
+// the archives use the same few names, so that their versions replace each other.
+func universe(t *testing.T) (map[resource.Key][]*resource.Object, []*resource.Set) {
+	t.Helper()
+	var sets []*resource.Set
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions := map[resource.Key][]*resource.Object{}
+	for _, file := range files {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := archiveSet(archive)
+		for o := range set.Objects() {
+			versions[o.Key] = append(versions[o.Key], o)
+		}
+		sets = append(sets, set)
+	}
+	return versions, sets
+}
+
+// TestMemo starts with one archive, changes random objects, mostly its own, and checks after
+// each change that translating with the memo gives what translating without one gives, and
+// that what is equal is identical.
+func TestMemo(t *testing.T) {
+	versions, sets := universe(t)
+	keys := slices.SortedFunc(maps.Keys(versions), resource.Key.Compare)
+	rapid.Check(t, func(t *rapid.T) {
+		memo := NewMemo()
+		live := map[resource.Key]*resource.Object{}
+		var own []resource.Key
+		for o := range rapid.SampledFrom(sets).Draw(t, "set").Objects() {
+			live[o.Key] = o
+			own = append(own, o.Key)
+		}
+		var last *model.Snapshot
+		for step := range rapid.IntRange(2, 8).Draw(t, "steps") {
+			for range min(step, rapid.IntRange(1, 3).Draw(t, "changes")) {
+				from := own
+				if rapid.IntRange(0, 4).Draw(t, "foreign") == 0 {
+					from = keys
+				}
+				key := rapid.SampledFrom(from).Draw(t, "key")
+				n := rapid.IntRange(0, len(versions[key])).Draw(t, "version")
+				if n == 0 {
+					delete(live, key)
+				} else {
+					live[key] = versions[key][n-1]
+				}
+			}
+			objects := slices.SortedFunc(maps.Values(live), func(a, b *resource.Object) int { return a.Key.Compare(b.Key) })
+			shuffled := rapid.Permutation(objects).Draw(t, "order")
+			got := Translate(Input{Set: resource.NewSet(shuffled, nil), Memo: memo})
+			want := Translate(Input{Set: resource.NewSet(objects, nil)})
+			if diff := cmp.Diff(jsonOf(t, want), jsonOf(t, got)); diff != "" {
+				t.Fatalf("memo differs from no memo (-without +with):\n%s", diff)
+			}
+			if last != nil {
+				checkIdentity(t, last, got.Snapshot)
+			}
+			last = got.Snapshot
+		}
+	})
+}
+
+func jsonOf(t *rapid.T, out Output) string {
+	b, err := json.MarshalIndent(out, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// checkIdentity fails if an object was built anew though nothing in it changed.
+func checkIdentity(t *rapid.T, old, current *model.Snapshot) {
+	check := func(name string, was, is model.Hash, same bool) {
+		if was == is && !same {
+			t.Fatalf("%s has not changed, but is another object", name)
+		}
+	}
+	for _, a := range old.Clusters {
+		for _, b := range current.Clusters {
+			if a.Name == b.Name {
+				check(a.Name, a.Hash, b.Hash, a == b)
+			}
+		}
+	}
+	for _, a := range old.Endpoints {
+		for _, b := range current.Endpoints {
+			if a.Cluster == b.Cluster {
+				check(a.Cluster, a.Hash, b.Hash, a == b)
+			}
+		}
+	}
+	for _, a := range old.Listeners {
+		for _, b := range current.Listeners {
+			if a.Name == b.Name {
+				check(a.Name, a.Hash, b.Hash, a == b)
+			}
+		}
+	}
+	for _, a := range old.RouteTables {
+		for _, b := range current.RouteTables {
+			if a.Name == b.Name {
+				check(a.Name, a.Hash, b.Hash, a == b)
+				checkRoutes(t, a, b, check)
+			}
+		}
+	}
+}
+
+func checkRoutes(t *rapid.T, old, current *model.RouteTable, check func(string, model.Hash, model.Hash, bool)) {
+	for _, a := range old.Entries {
+		for _, b := range current.Entries {
+			if a.Route.Name == b.Route.Name {
+				check(a.Route.Name, a.Route.Hash, b.Route.Hash, a.Route == b.Route)
+			}
+		}
+	}
+}
+
+// TestSnapshotInvariants checks that the hash of every object is that of its content, that names
+// are unique and that every cluster that a route names is there.
+func TestSnapshotInvariants(t *testing.T) {
+	versions, _ := universe(t)
+	keys := slices.SortedFunc(maps.Keys(versions), resource.Key.Compare)
+	rapid.Check(t, func(t *rapid.T) {
+		var objects []*resource.Object
+		for _, k := range keys {
+			if n := rapid.IntRange(0, len(versions[k])).Draw(t, k.String()); n > 0 {
+				objects = append(objects, versions[k][n-1])
+			}
+		}
+		s := Translate(Input{Set: resource.NewSet(objects, nil)}).Snapshot
+		for _, l := range s.Listeners {
+			plain := *l
+			plain.Hash = ""
+			if model.HashOf(&plain) != l.Hash {
+				t.Fatalf("listener %s: stale hash", l.Name)
+			}
+		}
+		clusters := map[string]bool{}
+		for _, c := range s.Clusters {
+			plain := *c
+			plain.Hash = ""
+			if model.HashOf(&plain) != c.Hash {
+				t.Fatalf("cluster %s: stale hash", c.Name)
+			}
+			if clusters[c.Name] {
+				t.Fatalf("cluster %s: twice", c.Name)
+			}
+			clusters[c.Name] = true
+		}
+		used := map[string]bool{}
+		routes := map[string]*model.Route{}
+		for _, table := range s.RouteTables {
+			for _, e := range table.Entries {
+				if r := routes[e.Route.Name]; r != nil && r != e.Route {
+					t.Fatalf("two routes are named %s", e.Route.Name)
+				}
+				routes[e.Route.Name] = e.Route
+				checkRoute(t, e.Route, clusters, used)
+			}
+		}
+		if diff := cmp.Diff(clusters, used); diff != "" && len(clusters)+len(used) > 0 {
+			t.Fatalf("clusters (-there +used):\n%s", diff)
+		}
+	})
+}
+
+func checkRoute(t *rapid.T, r *model.Route, clusters, used map[string]bool) {
+	plain := *r
+	plain.Hash = ""
+	if model.HashOf(&plain) != r.Hash {
+		t.Fatalf("route %s: stale hash", r.Name)
+	}
+	if len(r.Matches) == 0 {
+		t.Fatalf("route %s: no matches", r.Name)
+	}
+	for _, arm := range r.Split.Arms {
+		if (arm.Cluster == "") == (arm.Refusal == nil) {
+			t.Fatalf("route %s: arm %s has both or neither of cluster and refusal", r.Name, arm.Name)
+		}
+		if arm.Cluster != "" && !clusters[arm.Cluster] {
+			t.Fatalf("route %s: no cluster %s", r.Name, arm.Cluster)
+		}
+		if arm.Cluster != "" {
+			used[arm.Cluster] = true
+		}
+	}
+	for _, m := range r.Mirrors {
+		if !clusters[m.Cluster] {
+			t.Fatalf("route %s: no cluster %s", r.Name, m.Cluster)
+		}
+		used[m.Cluster] = true
+	}
+}

@@ -1,0 +1,218 @@
+package translate
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/controlplane/resource/v1alpha1"
+	"weir.dev/weir/model"
+)
+
+// setting is a value that somebody wrote, and where; nil is nobody.
+type setting[T any] struct {
+	value  T
+	origin model.Origin
+}
+
+// The three sides of a TrafficPolicy: per request, per backend, towards clients.
+type (
+	requestSide struct{ request, perTry, idle *setting[time.Duration] }
+
+	backendSide struct {
+		connect, keepAlive *setting[time.Duration]
+		algorithm          *setting[model.Algorithm]
+	}
+
+	clientSide struct {
+		headTimeout, bodyTimeout, keepAlive *setting[time.Duration]
+		maxConnections, maxHead, trustHops  *setting[int]
+		underscores                         *setting[model.NamePolicy]
+		escapes                             *setting[model.EscapePolicy]
+		flagHeaders                         *setting[bool]
+		trustAddresses                      *setting[[]netip.Prefix]
+	}
+)
+
+// under returns r with the fields that nobody set taken from a level above.
+func (r requestSide) under(above requestSide) requestSide {
+	return requestSide{
+		request: cmp.Or(r.request, above.request),
+		perTry:  cmp.Or(r.perTry, above.perTry),
+		idle:    cmp.Or(r.idle, above.idle),
+	}
+}
+
+func (b backendSide) under(above backendSide) backendSide {
+	return backendSide{
+		connect:   cmp.Or(b.connect, above.connect),
+		keepAlive: cmp.Or(b.keepAlive, above.keepAlive),
+		algorithm: cmp.Or(b.algorithm, above.algorithm),
+	}
+}
+
+func (c clientSide) under(above clientSide) clientSide {
+	return clientSide{
+		headTimeout:    cmp.Or(c.headTimeout, above.headTimeout),
+		bodyTimeout:    cmp.Or(c.bodyTimeout, above.bodyTimeout),
+		keepAlive:      cmp.Or(c.keepAlive, above.keepAlive),
+		maxConnections: cmp.Or(c.maxConnections, above.maxConnections),
+		maxHead:        cmp.Or(c.maxHead, above.maxHead),
+		trustHops:      cmp.Or(c.trustHops, above.trustHops),
+		underscores:    cmp.Or(c.underscores, above.underscores),
+		escapes:        cmp.Or(c.escapes, above.escapes),
+		flagHeaders:    cmp.Or(c.flagHeaders, above.flagHeaders),
+		trustAddresses: cmp.Or(c.trustAddresses, above.trustAddresses),
+	}
+}
+
+// effective returns a setting's value, noting its origin under path, or the default.
+func effective[T any](s *setting[T], fallback T, path string, origins *model.Origins) T {
+	if s == nil {
+		return fallback
+	}
+	if *origins == nil {
+		*origins = model.Origins{}
+	}
+	(*origins)[path] = s.origin
+	return s.value
+}
+
+// fieldSide names the side that a field of the policy belongs to.
+type fieldSide uint8
+
+const (
+	sideRequest fieldSide = 1 << iota
+	sideBackend
+	sideClient
+)
+
+var sideTargets = map[fieldSide]string{
+	sideRequest: "per request: target a GatewayClass, Gateway, listener, HTTPRoute or rule",
+	sideBackend: "for backends: target a Backend, a Service or its port, or a Gateway for all backends behind it",
+	sideClient:  "for clients: target a Gateway or one of its listeners",
+}
+
+// writtenField is a field that a policy sets.
+type writtenField struct {
+	path string
+	side fieldSide
+}
+
+// policyView is one TrafficPolicy, read.
+type policyView struct {
+	object  *resource.Object
+	targets []targetView
+	written []writtenField
+	request requestSide
+	backend backendSide
+	client  clientSide
+	deps    []resource.Key
+	// problems are those of the policy as a whole.
+	problems []resource.Diagnostic
+}
+
+// policyReader reads the fields of one policy.
+type policyReader struct {
+	reporter
+	view *policyView
+}
+
+func readPolicy(o *resource.Object, policy *v1alpha1.TrafficPolicy) *policyView {
+	r := &policyReader{reporter: reporter{object: o}, view: &policyView{object: o}}
+	v := r.view
+	if t := policy.Spec.Timeouts; t != nil {
+		v.request = requestSide{
+			request: r.duration("spec.timeouts.request", sideRequest, t.Request),
+			perTry:  r.duration("spec.timeouts.perTry", sideRequest, t.PerTry),
+			idle:    r.duration("spec.timeouts.idle", sideRequest, t.Idle),
+		}
+		v.backend.connect = r.duration("spec.timeouts.connect", sideBackend, t.Connect)
+		v.backend.keepAlive = r.duration("spec.timeouts.keepAlive", sideBackend, t.KeepAlive)
+	}
+	if l := policy.Spec.LoadBalancing; l != nil && l.Algorithm != nil {
+		v.backend.algorithm = set(r, "spec.loadBalancing.algorithm", sideBackend, model.Algorithm(*l.Algorithm))
+	}
+	if c := policy.Spec.Client; c != nil {
+		r.readClient(c)
+	}
+	v.problems = r.diagnostics
+	return v
+}
+
+func (r *policyReader) readClient(c *v1alpha1.Client) {
+	v := &r.view.client
+	v.headTimeout = r.duration("spec.client.headTimeout", sideClient, c.HeadTimeout)
+	v.bodyTimeout = r.duration("spec.client.bodyTimeout", sideClient, c.BodyTimeout)
+	v.keepAlive = r.duration("spec.client.keepAlive", sideClient, c.KeepAlive)
+	if c.MaxConnections != nil {
+		v.maxConnections = set(r, "spec.client.maxConnections", sideClient, int(*c.MaxConnections))
+	}
+	if c.MaxHead != nil {
+		v.maxHead = set(r, "spec.client.maxHead", sideClient, int(c.MaxHead.Value()))
+	}
+	if c.UnderscoreHeaders != nil {
+		v.underscores = set(r, "spec.client.underscoreHeaders", sideClient, model.NamePolicy(*c.UnderscoreHeaders))
+	}
+	if c.PathEscapes != nil {
+		v.escapes = set(r, "spec.client.pathEscapes", sideClient, model.EscapePolicy(*c.PathEscapes))
+	}
+	if c.FlagHeaders != nil {
+		v.flagHeaders = set(r, "spec.client.flagHeaders", sideClient, *c.FlagHeaders)
+	}
+	if t := c.Trust; t != nil {
+		if t.Hops != nil {
+			v.trustHops = set(r, "spec.client.trust.hops", sideClient, int(*t.Hops))
+		}
+		if t.Addresses != nil {
+			v.trustAddresses = set(r, "spec.client.trust.addresses", sideClient, r.prefixes(t.Addresses))
+		}
+	}
+}
+
+func set[T any](r *policyReader, path string, side fieldSide, value T) *setting[T] {
+	r.view.written = append(r.view.written, writtenField{path, side})
+	return &setting[T]{value: value, origin: originOf(r.object, path)}
+}
+
+func (r *policyReader) duration(path string, side fieldSide, d *gatewayv1.Duration) *setting[time.Duration] {
+	if d == nil {
+		return nil
+	}
+	value, err := parseDuration(*d)
+	if err != nil {
+		r.error(RuleInvalidValue, path, "%v", err)
+	}
+	return set(r, path, side, value)
+}
+
+func (r *policyReader) prefixes(list []v1alpha1.CIDR) []netip.Prefix {
+	var prefixes []netip.Prefix
+	for i, text := range list {
+		p, err := netip.ParsePrefix(string(text))
+		if err != nil {
+			r.error(RuleInvalidValue, fmt.Sprintf("spec.client.trust.addresses[%d]", i), "%q is not a network such as 10.0.0.0/8", text)
+			continue
+		}
+		prefixes = append(prefixes, p.Masked())
+	}
+	slices.SortFunc(prefixes, func(a, b netip.Prefix) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(prefixes)
+}
+
+var durationPattern = regexp.MustCompile(`^([0-9]{1,5}(h|m|s|ms)){1,4}$`)
+
+// parseDuration parses a duration as GEP-2257 defines it.
+func parseDuration(d gatewayv1.Duration) (time.Duration, error) {
+	if !durationPattern.MatchString(string(d)) {
+		return 0, fmt.Errorf("%q is not a duration such as 700ms, 10s or 1m30s", d)
+	}
+	return time.ParseDuration(string(d))
+}

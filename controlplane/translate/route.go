@@ -1,0 +1,303 @@
+package translate
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/model"
+)
+
+// routeSlot is where the memo keeps an HTTPRoute.
+type routeSlot struct {
+	key     resource.Key
+	name    string // namespace/name
+	created time.Time
+	object  *resource.Object
+	view    *routeView
+}
+
+// routeView is what became of one HTTPRoute.
+type routeView struct {
+	deps        []resource.Key // every object that it looked at, itself excluded
+	attachments []attachment
+	accepted    bool           // by some parent
+	gateways    []resource.Key // that take it
+	uses        []use
+	status      Status
+	diagnostics []resource.Diagnostic
+}
+
+// attachment is a route in a table.
+type attachment struct {
+	table   string
+	entries []model.Entry
+	hash    model.Hash // of the entries
+}
+
+// use is a cluster that a route sends requests to, on behalf of a gateway.
+type use struct {
+	cluster string // name with the gateway's scope
+	backend backendRef
+	gateway resource.Key
+}
+
+// routeBuild translates one HTTPRoute.
+type routeBuild struct {
+	reporter
+	t         *translator
+	key       resource.Key
+	route     *gatewayv1.HTTPRoute
+	view      *routeView
+	hostnames []string
+	rules     []*ruleView
+	// unresolved is the first reason that a reference does not resolve, and all messages.
+	unresolved         gatewayv1.RouteConditionReason
+	unresolvedMessages []string
+}
+
+func (b *routeBuild) dependOn(k resource.Key) {
+	if !slices.Contains(b.view.deps, k) {
+		b.view.deps = append(b.view.deps, k)
+	}
+}
+
+// translateRoutes translates the routes that have changed, or that looked at something that
+// has.
+func (t *translator) translateRoutes() {
+	objects := t.objectsOf(groupGateway, kindHTTPRoute)
+	if t.routeSlots == nil {
+		t.routeSlots = make([]*routeSlot, 0, len(objects))
+		for _, o := range objects {
+			t.routeSlots = append(t.routeSlots, t.routes[o.Key])
+		}
+	}
+	if t.structural {
+		for _, slot := range t.routeSlots {
+			if t.dirty.has(slot.key) || t.dirty.hasAny(slot.view.deps) {
+				t.replaceRoute(slot)
+			}
+		}
+		return
+	}
+	for key := range t.dirty.keys {
+		if slot := t.routes[key]; slot != nil {
+			t.replaceRoute(slot)
+		}
+	}
+}
+
+func (t *translator) replaceRoute(slot *routeSlot) {
+	old := slot.view
+	slot.view = t.translateRoute(slot)
+	slot.view.keep(old)
+	t.replaceUses(old, slot.view)
+	if !slices.Equal(old.gateways, slot.view.gateways) {
+		t.reshaped = true
+	}
+}
+
+// keep takes over the model routes of an older view that are the same, so that whoever
+// compares pointers sees no change.
+func (v *routeView) keep(old *routeView) {
+	kept := map[model.Hash]*model.Route{}
+	for _, a := range old.attachments {
+		for _, e := range a.entries {
+			kept[e.Route.Hash] = e.Route
+		}
+	}
+	for _, a := range v.attachments {
+		for i := range a.entries {
+			if r := kept[a.entries[i].Route.Hash]; r != nil {
+				a.entries[i].Route = r
+			}
+		}
+	}
+}
+
+func (t *translator) translateRoute(slot *routeSlot) *routeView {
+	view := &routeView{deps: []resource.Key{}}
+	route, _ := slot.object.Value.(*gatewayv1.HTTPRoute)
+	if route == nil {
+		view.status = Status{Key: slot.key, Value: absentRouteStatus(t.controller, slot.object)}
+		return view
+	}
+	b := &routeBuild{reporter: reporter{object: slot.object}, t: t, key: slot.key, route: route, view: view}
+	for _, h := range route.Spec.Hostnames {
+		b.hostnames = append(b.hostnames, strings.ToLower(string(h)))
+	}
+	b.dependOn(namespaceKey(slot.key.Namespace))
+	b.dependOn(policyKey(slot.key))
+	parents := b.parents()
+	b.compileRules()
+	b.place(parents)
+	b.view.status = Status{Key: slot.key, Value: b.status(parents)}
+	view.diagnostics = b.diagnostics
+	return view
+}
+
+// place puts the route's rules into the tables of the listeners that take it: once for each
+// variant of what gateways and listeners add to it. The first variant has the rule's name,
+// the others that of their first listener behind it; all share one split and its knobs.
+func (b *routeBuild) place(parents []parentView) {
+	variants := map[model.Hash][]*model.Route{}
+	seen := map[string]bool{} // tables
+	for _, p := range parents {
+		if p.refused == "" && !slices.Contains(b.view.gateways, p.gateway.key) {
+			b.view.gateways = append(b.view.gateways, p.gateway.key)
+		}
+		for _, l := range p.listeners {
+			if seen[l.name] {
+				continue
+			}
+			seen[l.name] = true
+			if !l.served() {
+				b.view.attachments = append(b.view.attachments, attachment{table: l.name})
+				continue
+			}
+			routes, ok := variants[l.variant]
+			if !ok {
+				suffix := ""
+				if len(variants) > 0 {
+					suffix = "@" + l.name
+				}
+				for _, r := range b.rules {
+					if len(r.route.Matches) > 0 {
+						routes = append(routes, b.variant(r, l.listenerView, suffix))
+					}
+				}
+				variants[l.variant] = routes
+			}
+			a := attachment{table: l.name}
+			hashes := []byte(strings.Join(l.hostnames, ","))
+			for _, r := range routes {
+				a.entries = append(a.entries, model.Entry{Hostnames: l.hostnames, Route: r})
+				hashes = append(append(hashes, ';'), r.Hash...)
+			}
+			a.hash = hashBytes(hashes)
+			b.view.attachments = append(b.view.attachments, a)
+		}
+	}
+	b.view.accepted = !b.allRefused()
+	slices.SortFunc(b.view.gateways, resource.Key.Compare)
+}
+
+// variant completes a rule with what a listener's policies and its gateway's scope add.
+func (b *routeBuild) variant(r *ruleView, l *listenerView, suffix string) *model.Route {
+	route := r.route
+	route.Name += suffix
+	route.Origins = nil
+	fillTimeouts(&route, r.request.under(r.policy).under(l.request))
+	route.Split.Arms = slices.Clone(r.route.Split.Arms)
+	scope := l.gateway.scope
+	for i := range route.Split.Arms {
+		if arm := &route.Split.Arms[i]; arm.Cluster != "" {
+			b.use(arm.Cluster+scope, r.armRefs[i], l.gateway.key)
+			arm.Cluster += scope
+		}
+	}
+	route.Mirrors = slices.Clone(r.route.Mirrors)
+	for i := range route.Mirrors {
+		b.use(route.Mirrors[i].Cluster+scope, r.mirrorRefs[i], l.gateway.key)
+		route.Mirrors[i].Cluster += scope
+	}
+	route.Hash = model.HashOf(route)
+	return &route
+}
+
+func (b *routeBuild) use(cluster string, ref backendRef, gateway resource.Key) {
+	u := use{cluster: cluster, backend: ref, gateway: gateway}
+	if !slices.Contains(b.view.uses, u) {
+		b.view.uses = append(b.view.uses, u)
+	}
+}
+
+// fillTimeouts gives a route its timeouts and their origins.
+func fillTimeouts(r *model.Route, s requestSide) {
+	r.Timeouts = model.Timeouts{
+		Request: effective(s.request, defaultRequest, "timeouts.request", &r.Origins),
+		PerTry:  effective(s.perTry, defaultPerTry, "timeouts.perTry", &r.Origins),
+		Idle:    effective(s.idle, defaultIdle, "timeouts.idle", &r.Origins),
+	}
+}
+
+func (b *routeBuild) unresolvedRef(reason gatewayv1.RouteConditionReason, field, message string) {
+	b.unresolved = cmp.Or(b.unresolved, reason)
+	b.unresolvedMessages = append(b.unresolvedMessages, message)
+	rule := RuleUnresolved
+	if reason == gatewayv1.RouteReasonUnsupportedProtocol {
+		rule = RuleUnsupported
+	}
+	b.error(rule, field, "%s", message)
+}
+
+// allRefused reports whether no rule of the route does what it says.
+func (b *routeBuild) allRefused() bool {
+	return len(b.rules) > 0 && !slices.ContainsFunc(b.rules, func(r *ruleView) bool { return !r.refused() })
+}
+
+// status words the route's conditions for each parent.
+func (b *routeBuild) status(parents []parentView) gatewayv1.HTTPRouteStatus {
+	status := gatewayv1.HTTPRouteStatus{RouteStatus: gatewayv1.RouteStatus{Parents: []gatewayv1.RouteParentStatus{}}}
+	for _, p := range parents {
+		entry := gatewayv1.RouteParentStatus{ParentRef: p.ref, ControllerName: gatewayv1.GatewayController(b.t.controller)}
+		entry.Conditions = append(b.acceptance(p), b.resolution())
+		status.Parents = append(status.Parents, entry)
+	}
+	return status
+}
+
+func (b *routeBuild) acceptance(p parentView) []metav1.Condition {
+	generation := b.route.Generation
+	if p.refused != "" {
+		return []metav1.Condition{condition(gatewayv1.RouteConditionAccepted, false, p.refused, p.message, generation)}
+	}
+	reason, dropped := b.refusals()
+	if b.allRefused() {
+		return []metav1.Condition{condition(gatewayv1.RouteConditionAccepted, false, reason, strings.Join(dropped, "; "), generation)}
+	}
+	conditions := []metav1.Condition{condition(gatewayv1.RouteConditionAccepted, true, gatewayv1.RouteReasonAccepted, "", generation)}
+	message := ""
+	switch retained := b.object.Problems; {
+	case len(retained) > 0:
+		message = "Fall Back to the last accepted version: " + problemText(retained)
+	case len(dropped) > 0:
+		message = "Dropped Rule: " + strings.Join(dropped, "; ") + " (such requests are answered with 500)"
+	default:
+		return conditions
+	}
+	return append(conditions, condition(gatewayv1.RouteConditionPartiallyInvalid, true, gatewayv1.RouteReasonUnsupportedValue, message, generation))
+}
+
+// refusals tells what of the route is not done, and the first reason.
+func (b *routeBuild) refusals() (reason gatewayv1.RouteConditionReason, texts []string) {
+	for _, r := range b.rules {
+		for _, problem := range r.problems {
+			reason = cmp.Or(reason, problem.reason)
+			texts = append(texts, fmt.Sprintf("%s: %s", problem.field, problem.message))
+		}
+	}
+	return cmp.Or(reason, gatewayv1.RouteReasonUnsupportedValue), texts
+}
+
+func (b *routeBuild) resolution() metav1.Condition {
+	if b.unresolved != "" {
+		return condition(gatewayv1.RouteConditionResolvedRefs, false, b.unresolved, strings.Join(b.unresolvedMessages, "; "), b.route.Generation)
+	}
+	return condition(gatewayv1.RouteConditionResolvedRefs, true, gatewayv1.RouteReasonResolvedRefs, "", b.route.Generation)
+}
+
+// absentRouteStatus is for a route that never had an accepted version. Its parents are not
+// known, so it stands in for one itself; a cluster would never have admitted it.
+func absentRouteStatus(controller string, o *resource.Object) gatewayv1.HTTPRouteStatus {
+	return gatewayv1.HTTPRouteStatus{RouteStatus: gatewayv1.RouteStatus{Parents: []gatewayv1.RouteParentStatus{{
+		ParentRef: parentOf(o.Key), ControllerName: gatewayv1.GatewayController(controller),
+		Conditions: []metav1.Condition{condition(gatewayv1.RouteConditionAccepted, false, gatewayv1.RouteReasonUnsupportedValue, problemText(o.Problems), 0)},
+	}}}}
+}

@@ -1,0 +1,245 @@
+package translate
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/model"
+)
+
+// ruleView is one rule of a route, without what its listeners add to it.
+type ruleView struct {
+	b     *routeBuild
+	path  string // spec.rules[2]
+	route model.Route
+
+	armRefs    []backendRef // by arm
+	mirrorRefs []backendRef // by mirror
+	request    requestSide  // the rule's own timeouts
+	policy     requestSide  // those of policies on the rule and the route
+	problems   []ruleProblem
+	// prefixOnly: something in the rule replaces the prefix that its match matched.
+	prefixOnly string
+}
+
+// ruleProblem is something in a rule that is not done.
+type ruleProblem struct {
+	reason         gatewayv1.RouteConditionReason
+	field, message string
+}
+
+// refused reports whether nothing of the rule is done as written.
+func (r *ruleView) refused() bool {
+	if r.route.Refusal != nil || len(r.route.Matches) == 0 {
+		return true
+	}
+	refusedArm := func(i int) bool { return r.armRefs[i] == refusedRef }
+	for i := range r.route.Split.Arms {
+		if !refusedArm(i) {
+			return false
+		}
+	}
+	return len(r.route.Split.Arms) > 0
+}
+
+// problem notes something that is not done, in status and diagnostics.
+func (r *ruleView) problem(rule string, reason gatewayv1.RouteConditionReason, field, format string, args ...any) {
+	p := ruleProblem{reason: reason, field: field, message: fmt.Sprintf(format, args...)}
+	r.problems = append(r.problems, p)
+	r.b.error(rule, field, "%s", p.message)
+}
+
+// refuse makes the rule answer every request with 500 instead of doing half of it.
+func (r *ruleView) refuse(rule, field, format string, args ...any) {
+	r.refuseFor(gatewayv1.RouteReasonUnsupportedValue, rule, field, format, args...)
+}
+
+func (r *ruleView) refuseFor(reason gatewayv1.RouteConditionReason, rule, field, format string, args ...any) {
+	r.problem(rule, reason, field, format, args...)
+	if r.route.Refusal == nil {
+		r.route.Refusal = refusal(field + ": " + fmt.Sprintf(format, args...))
+	}
+}
+
+// refusal is the answer to what does not resolve or is not supported.
+func refusal(reason string) *model.Refusal {
+	return &model.Refusal{Status: model.FlagInfos[model.FlagNC].Status, Flag: model.FlagNC.String(), Reason: reason}
+}
+
+func (b *routeBuild) compileRules() {
+	names := map[string]bool{}
+	for _, r := range b.route.Spec.Rules {
+		names[string(deref(r.Name, ""))] = true
+	}
+	for i := range b.route.Spec.Rules {
+		rule := &b.route.Spec.Rules[i]
+		name := string(deref(rule.Name, ""))
+		if name == "" {
+			name = strconv.Itoa(i)
+			if names[name] {
+				name = "#" + name // another rule is named like this one's index
+			}
+		}
+		b.rules = append(b.rules, b.compileRule(rule, fmt.Sprintf("spec.rules[%d]", i), name))
+	}
+}
+
+func (b *routeBuild) compileRule(rule *gatewayv1.HTTPRouteRule, path, name string) *ruleView {
+	r := &ruleView{b: b, path: path}
+	full := pathName(b.key) + "/" + name
+	r.route = model.Route{
+		Name: full, Kind: b.key.Kind, Namespace: b.key.Namespace, Object: b.key.Name, Rule: name,
+		Origin: originOf(b.object, path), Split: model.Split{Name: full},
+	}
+	r.policy = b.t.policy(b.key, "").request
+	if rule.Name != nil {
+		r.policy = b.t.policy(b.key, name).request.under(r.policy)
+	}
+	r.compileMatches(rule.Matches)
+	r.compileFilters(rule.Filters)
+	r.compileBackends(rule.BackendRefs)
+	r.compileTimeouts(rule.Timeouts)
+	r.compileRetry(rule.Retry)
+	if rule.SessionPersistence != nil {
+		r.refuse(RuleUnsupported, path+".sessionPersistence", "is not supported by this version")
+	}
+	if r.prefixOnly != "" && !r.onePrefixMatch() {
+		r.refuse(RuleInvalidValue, r.prefixOnly, "ReplacePrefixMatch needs exactly one match, of type PathPrefix")
+	}
+	r.clearRefused()
+	return r
+}
+
+// clearRefused takes out of a refused rule whatever it would do, so that a data plane
+// cannot do it by mistake.
+func (r *ruleView) clearRefused() {
+	if r.route.Refusal == nil {
+		return
+	}
+	o := r.route
+	r.route = model.Route{
+		Name: o.Name, Kind: o.Kind, Namespace: o.Namespace, Object: o.Object, Rule: o.Rule,
+		Origin: o.Origin, Matches: o.Matches, Refusal: o.Refusal, Split: model.Split{Name: o.Split.Name},
+	}
+	r.armRefs, r.mirrorRefs = nil, nil
+}
+
+func (r *ruleView) onePrefixMatch() bool {
+	return len(r.route.Matches) == 1 && r.route.Matches[0].Path.Type == model.MatchPrefix
+}
+
+// compileMatches compiles the rule's matches. One that cannot be compiled is left out and
+// the rule refuses the others, so that requests for it do not fall to a broader rule.
+func (r *ruleView) compileMatches(matches []gatewayv1.HTTPRouteMatch) {
+	if len(matches) == 0 {
+		matches = []gatewayv1.HTTPRouteMatch{{}}
+	}
+	for i := range matches {
+		if m, ok := r.compileMatch(&matches[i], fmt.Sprintf("%s.matches[%d]", r.path, i)); ok {
+			r.route.Matches = append(r.route.Matches, m)
+		}
+	}
+}
+
+var pathMatchTypes = map[gatewayv1.PathMatchType]model.MatchType{
+	gatewayv1.PathMatchExact:             model.MatchExact,
+	gatewayv1.PathMatchPathPrefix:        model.MatchPrefix,
+	gatewayv1.PathMatchRegularExpression: model.MatchRegex,
+}
+
+func (r *ruleView) compileMatch(m *gatewayv1.HTTPRouteMatch, field string) (model.Match, bool) {
+	out := model.Match{Path: model.PathMatch{Type: model.MatchPrefix, Value: "/"}, Method: string(deref(m.Method, ""))}
+	ok := true
+	if p := m.Path; p != nil {
+		kind := deref(p.Type, gatewayv1.PathMatchPathPrefix)
+		out.Path = model.PathMatch{Type: pathMatchTypes[kind], Value: deref(p.Value, "/")}
+		switch {
+		case out.Path.Type == "":
+			r.refuse(RuleUnsupported, field+".path.type", "%q is not supported", kind)
+			ok = false
+		case out.Path.Type == model.MatchRegex:
+			ok = r.checkRegex(field+".path.value", out.Path.Value)
+		case !strings.HasPrefix(out.Path.Value, "/"):
+			r.refuse(RuleInvalidValue, field+".path.value", "%q must begin with /", out.Path.Value)
+			ok = false
+		}
+	}
+	for i, h := range m.Headers {
+		name := strings.ToLower(string(h.Name))
+		v, good := r.compileValue(name, deref(h.Type, gatewayv1.HeaderMatchExact) == gatewayv1.HeaderMatchRegularExpression, h.Value, fmt.Sprintf("%s.headers[%d].value", field, i))
+		ok = ok && good
+		out.Headers = appendFirst(out.Headers, v)
+	}
+	for i, q := range m.QueryParams {
+		v, good := r.compileValue(string(q.Name), deref(q.Type, gatewayv1.QueryParamMatchExact) == gatewayv1.QueryParamMatchRegularExpression, q.Value, fmt.Sprintf("%s.queryParams[%d].value", field, i))
+		ok = ok && good
+		out.Query = appendFirst(out.Query, v)
+	}
+	return out, ok
+}
+
+// appendFirst appends a match unless its name is there: the first entry counts.
+func appendFirst(list []model.ValueMatch, v model.ValueMatch) []model.ValueMatch {
+	if slices.ContainsFunc(list, func(o model.ValueMatch) bool { return o.Name == v.Name }) {
+		return list
+	}
+	return append(list, v)
+}
+
+func (r *ruleView) compileValue(name string, regex bool, value, field string) (model.ValueMatch, bool) {
+	if regex {
+		return model.ValueMatch{Name: name, Type: model.MatchRegex, Value: value}, r.checkRegex(field, value)
+	}
+	return model.ValueMatch{Name: name, Type: model.MatchExact, Value: value}, true
+}
+
+func (r *ruleView) checkRegex(field, value string) bool {
+	if _, err := regexp.Compile(value); err != nil {
+		r.refuse(RuleInvalidValue, field, "%v (the syntax is RE2's)", err)
+		return false
+	}
+	return true
+}
+
+// compileTimeouts reads the rule's own timeouts, which beat every policy.
+func (r *ruleView) compileTimeouts(t *gatewayv1.HTTPRouteTimeouts) {
+	if t == nil {
+		return
+	}
+	r.request.request = r.duration(r.path+".timeouts.request", t.Request)
+	r.request.perTry = r.duration(r.path+".timeouts.backendRequest", t.BackendRequest)
+}
+
+func (r *ruleView) duration(field string, d *gatewayv1.Duration) *setting[time.Duration] {
+	if d == nil {
+		return nil
+	}
+	value, err := parseDuration(*d)
+	if err != nil {
+		r.refuse(RuleInvalidValue, field, "%v", err)
+		return nil
+	}
+	return &setting[time.Duration]{value: value, origin: originOf(r.b.object, field)}
+}
+
+func (r *ruleView) compileRetry(retry *gatewayv1.HTTPRouteRetry) {
+	if retry == nil {
+		return
+	}
+	out := &model.Retry{Attempts: deref(retry.Attempts, defaultRetryAttempts), Backoff: defaultRetryBackoff}
+	for _, code := range retry.Codes {
+		out.Codes = append(out.Codes, int(code))
+	}
+	slices.Sort(out.Codes)
+	out.Codes = slices.Compact(out.Codes)
+	if d := r.duration(r.path+".retry.backoff", retry.Backoff); d != nil {
+		out.Backoff = d.value
+	}
+	r.route.Retry = out
+}

@@ -1,0 +1,282 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/controlplane/resource/v1alpha1"
+	"weir.dev/weir/model"
+)
+
+func gatewayOf(name string, listeners ...gatewayv1.Listener) *gatewayv1.Gateway {
+	return &gatewayv1.Gateway{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Generation: 7},
+		Spec:       gatewayv1.GatewaySpec{GatewayClassName: ClassName, Listeners: listeners},
+	}
+}
+
+func httpListener(name string, hostname gatewayv1.Hostname) gatewayv1.Listener {
+	return gatewayv1.Listener{Name: gatewayv1.SectionName(name), Port: 8080, Protocol: gatewayv1.HTTPProtocolType, Hostname: &hostname}
+}
+
+func translateAll(objects ...*resource.Object) Output {
+	return Translate(Input{Set: resource.NewSet(objects, nil)})
+}
+
+func statusOf[T any](t *testing.T, out Output, kind, name string) T {
+	t.Helper()
+	for _, s := range out.Statuses {
+		if s.Key.Kind == kind && s.Key.Name == name {
+			return s.Value.(T)
+		}
+	}
+	t.Fatalf("no status of %s %s", kind, name)
+	panic("unreachable")
+}
+
+// conditionsText lists conditions as type=status reason.
+func conditionsText(conditions []metav1.Condition) string {
+	var parts []string
+	for _, c := range conditions {
+		parts = append(parts, fmt.Sprintf("%s=%s %s", c.Type, c.Status, c.Reason))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// TestHostnameConflict: the schema does not let equal hostnames within a gateway pass, but
+// another source may.
+func TestHostnameConflict(t *testing.T) {
+	out := translateAll(object(groupGateway, kindGateway, "front",
+		gatewayOf("front", httpListener("a", "x.test"), httpListener("b", "x.test"), httpListener("c", "y.test"))))
+	status := statusOf[gatewayv1.GatewayStatus](t, out, kindGateway, "front")
+	const lost = "Accepted=False HostnameConflict, Conflicted=True HostnameConflict, Programmed=False Invalid, ResolvedRefs=True ResolvedRefs"
+	const fine = "Accepted=True Accepted, Conflicted=False NoConflicts, Programmed=True Programmed, ResolvedRefs=True ResolvedRefs"
+	for i, want := range []string{lost, lost, fine} {
+		if got := conditionsText(status.Listeners[i].Conditions); got != want {
+			t.Errorf("listener %d:\n got %s\nwant %s", i, got, want)
+		}
+	}
+	if got := conditionsText(status.Conditions); !strings.HasPrefix(got, "Accepted=True ListenersNotValid, Programmed=True Programmed") {
+		t.Errorf("gateway: %s", got)
+	}
+	if got := status.Conditions[0].ObservedGeneration; got != 7 {
+		t.Errorf("observed generation %d, want 7", got)
+	}
+	if got := out.Snapshot.Listeners[0].Tables; len(got) != 1 || got[0].Hostname != "y.test" {
+		t.Errorf("tables %v, want only y.test", got)
+	}
+}
+
+func TestAddressNotUsable(t *testing.T) {
+	g := gatewayOf("front", httpListener("a", ""))
+	g.Spec.Addresses = []gatewayv1.GatewaySpecAddress{{Value: "300.0.0.1"}}
+	out := translateAll(object(groupGateway, kindGateway, "front", g))
+	status := statusOf[gatewayv1.GatewayStatus](t, out, kindGateway, "front")
+	if got, want := conditionsText(status.Conditions), "Accepted=True Accepted, Programmed=False AddressNotUsable, ResolvedRefs=True ResolvedRefs"; got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	if n := len(out.Snapshot.Listeners); n != 0 {
+		t.Errorf("%d sockets, want none", n)
+	}
+}
+
+// TestRetained: an object whose newest version is quarantined keeps its last accepted one,
+// and its status says so.
+func TestRetained(t *testing.T) {
+	problems := []resource.Diagnostic{{Field: "spec.rules[0].foo", Message: "unknown field"}}
+	route := object(groupGateway, kindHTTPRoute, "site", benchRoute("site", 1)).WithProblems(problems)
+	backend := object(groupWeir, kindBackend, "site", &v1alpha1.Backend{}).WithProblems(problems)
+	gateway := object(groupGateway, kindGateway, "front", gatewayOf("front", httpListener("http", ""))).WithProblems(problems)
+	out := translateAll(gateway, route, backend)
+	status := statusOf[gatewayv1.HTTPRouteStatus](t, out, kindHTTPRoute, "site")
+	c := status.Parents[0].Conditions[1]
+	if c.Type != "PartiallyInvalid" || c.Status != metav1.ConditionTrue || !strings.HasPrefix(c.Message, "Fall Back") || !strings.Contains(c.Message, "spec.rules[0].foo: unknown field") {
+		t.Errorf("condition %+v", c)
+	}
+	if got := statusOf[gatewayv1.GatewayStatus](t, out, kindGateway, "front").Conditions[0]; got.Status != metav1.ConditionTrue || !strings.Contains(got.Message, "last accepted version") {
+		t.Errorf("gateway condition %+v", got)
+	}
+	if got := statusOf[v1alpha1.BackendStatus](t, out, kindBackend, "site").Conditions[0]; !strings.Contains(got.Message, "last accepted version") {
+		t.Errorf("backend condition %+v", got)
+	}
+	if n := len(out.Snapshot.RouteTables[0].Entries); n != 1 {
+		t.Errorf("%d entries, want the retained route's", n)
+	}
+}
+
+// TestUnknownValues: enums may grow; what is unknown is refused and never crashes.
+func TestUnknownValues(t *testing.T) {
+	for name, change := range map[string]func(*gatewayv1.HTTPRouteRule){
+		"filter": func(r *gatewayv1.HTTPRouteRule) { r.Filters = []gatewayv1.HTTPRouteFilter{{Type: "Teleport"}} },
+		"path":   func(r *gatewayv1.HTTPRouteRule) { r.Matches[0].Path.Type = ptr(gatewayv1.PathMatchType("Glob")) },
+		"scheme": func(r *gatewayv1.HTTPRouteRule) {
+			r.Filters = []gatewayv1.HTTPRouteFilter{{Type: gatewayv1.HTTPRouteFilterRequestRedirect, RequestRedirect: &gatewayv1.HTTPRequestRedirectFilter{Scheme: ptr("gopher")}}}
+		},
+		"code": func(r *gatewayv1.HTTPRouteRule) {
+			r.Filters = []gatewayv1.HTTPRouteFilter{{Type: gatewayv1.HTTPRouteFilterRequestRedirect, RequestRedirect: &gatewayv1.HTTPRequestRedirectFilter{StatusCode: ptr(305)}}}
+		},
+		"modifier": func(r *gatewayv1.HTTPRouteRule) {
+			r.Filters = []gatewayv1.HTTPRouteFilter{{Type: gatewayv1.HTTPRouteFilterURLRewrite, URLRewrite: &gatewayv1.HTTPURLRewriteFilter{Path: &gatewayv1.HTTPPathModifier{Type: "Reverse"}}}}
+		},
+		"prefix": func(r *gatewayv1.HTTPRouteRule) {
+			r.Matches[0].Path.Type = ptr(gatewayv1.PathMatchExact)
+			r.Filters = []gatewayv1.HTTPRouteFilter{{Type: gatewayv1.HTTPRouteFilterURLRewrite, URLRewrite: &gatewayv1.HTTPURLRewriteFilter{Path: &gatewayv1.HTTPPathModifier{Type: gatewayv1.PrefixMatchHTTPPathModifier, ReplacePrefixMatch: ptr("/x")}}}}
+		},
+		"duration": func(r *gatewayv1.HTTPRouteRule) {
+			r.Timeouts = &gatewayv1.HTTPRouteTimeouts{Request: ptr(gatewayv1.Duration("1d"))}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			route := benchRoute("site", 1)
+			route.Spec.Rules[0].Matches = []gatewayv1.HTTPRouteMatch{{Path: &gatewayv1.HTTPPathMatch{Value: ptr("/a")}}, {}}
+			if name == "prefix" {
+				route.Spec.Rules[0].Matches = route.Spec.Rules[0].Matches[:1]
+			}
+			change(&route.Spec.Rules[0])
+			out := translateAll(object(groupGateway, kindGateway, "front", gatewayOf("front", httpListener("http", ""))),
+				object(groupGateway, kindHTTPRoute, "site", route), object(groupWeir, kindBackend, "site", &v1alpha1.Backend{}))
+			status := statusOf[gatewayv1.HTTPRouteStatus](t, out, kindHTTPRoute, "site")
+			if got, want := conditionsText(status.Parents[0].Conditions), "Accepted=False UnsupportedValue, ResolvedRefs=True ResolvedRefs"; got != want {
+				t.Errorf("got %s\nwant %s", got, want)
+			}
+			r := out.Snapshot.RouteTables[0].Entries[0].Route
+			if r.Refusal == nil || r.Refusal.Status != 500 || r.Refusal.Flag != "NC" {
+				t.Errorf("refusal %+v, want 500 NC", r.Refusal)
+			}
+			if r.Redirect != nil || r.Rewrite != nil || len(r.Split.Arms) > 0 {
+				t.Errorf("a refused rule still does something: %+v", r)
+			}
+			if n := statusOf[gatewayv1.GatewayStatus](t, out, kindGateway, "front").Listeners[0].AttachedRoutes; n != 0 {
+				t.Errorf("attachedRoutes %d, want 0: only accepted routes count", n)
+			}
+		})
+	}
+}
+
+// TestIncompatibleFilters has a reason of its own.
+func TestIncompatibleFilters(t *testing.T) {
+	route := benchRoute("site", 1)
+	route.Spec.Rules[0].Filters = []gatewayv1.HTTPRouteFilter{
+		{Type: gatewayv1.HTTPRouteFilterRequestRedirect, RequestRedirect: &gatewayv1.HTTPRequestRedirectFilter{}},
+		{Type: gatewayv1.HTTPRouteFilterURLRewrite, URLRewrite: &gatewayv1.HTTPURLRewriteFilter{}},
+	}
+	out := translateAll(object(groupGateway, kindGateway, "front", gatewayOf("front", httpListener("http", ""))),
+		object(groupGateway, kindHTTPRoute, "site", route), object(groupWeir, kindBackend, "site", &v1alpha1.Backend{}))
+	status := statusOf[gatewayv1.HTTPRouteStatus](t, out, kindHTTPRoute, "site")
+	if got := status.Parents[0].Conditions[0].Reason; got != "IncompatibleFilters" {
+		t.Errorf("reason %s", got)
+	}
+}
+
+// TestCommonHostname compares the intersection with what its members match.
+func TestCommonHostname(t *testing.T) {
+	hostname := rapid.Custom(func(t *rapid.T) string {
+		labels := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "ab"}), 1, 3).Draw(t, "labels")
+		return strings.Join(append(rapid.SampledFrom([][]string{nil, {"*"}}).Draw(t, "star"), labels...), ".")
+	})
+	matches := func(pattern, host string) bool {
+		if suffix, ok := strings.CutPrefix(pattern, "*."); ok {
+			return strings.HasSuffix(host, "."+suffix)
+		}
+		return pattern == "" || pattern == host
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := hostname.Draw(t, "a"), hostname.Draw(t, "b")
+		if rapid.Bool().Draw(t, "any") {
+			a = ""
+		}
+		common, ok := commonHostname(a, b)
+		for range 20 {
+			host := strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "ab"}), 1, 5).Draw(t, "host"), ".")
+			if got, want := ok && matches(common, host), matches(a, host) && matches(b, host); got != want {
+				t.Fatalf("%q and %q: %q matches %s: %t, want %t", a, b, common, host, got, want)
+			}
+		}
+	})
+}
+
+func TestCompareHostnames(t *testing.T) {
+	want := []string{"a.test", "b.example.com", "*.b.example.com", "*.a.test", "*.test", ""}
+	got := slices.Clone(want)
+	slices.Reverse(got)
+	slices.SortFunc(got, compareHostnames)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"0s": 0, "700ms": 700 * time.Millisecond, "1m30s": 90 * time.Second, "720h": 720 * time.Hour, "1h1m1s1ms": time.Hour + time.Minute + time.Second + time.Millisecond,
+	} {
+		if got, err := parseDuration(gatewayv1.Duration(text)); err != nil || got != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "1", "1d", "1.5s", "-1s", "100000s", "1s1s1s1s1s", "1 s"} {
+		if got, err := parseDuration(gatewayv1.Duration(text)); err == nil {
+			t.Errorf("%q is %v, want an error", text, got)
+		}
+	}
+}
+
+// TestDefaults checks the table for people against what is filled in.
+func TestDefaults(t *testing.T) {
+	var route model.Route
+	fillTimeouts(&route, requestSide{})
+	var cluster model.Cluster
+	fillBackend(&cluster, backendSide{})
+	var client model.Client
+	fillClient(&client, clientSide{})
+	want := map[string]string{
+		"timeouts.request": route.Timeouts.Request.String(), "timeouts.perTry": route.Timeouts.PerTry.String(), "timeouts.idle": route.Timeouts.Idle.String(),
+		"timeouts.connect": cluster.ConnectTimeout.String(), "timeouts.keepAlive": cluster.KeepAlive.String(), "loadBalancing.algorithm": string(cluster.Algorithm),
+		"client.headTimeout": client.HeadTimeout.String(), "client.bodyTimeout": client.BodyTimeout.String(), "client.keepAlive": client.KeepAlive.String(),
+		"client.maxConnections": fmt.Sprint(client.MaxConnections), "client.maxHead": fmt.Sprintf("%dKi", client.MaxHead>>10),
+		"client.underscoreHeaders": string(client.Underscores), "client.pathEscapes": string(client.Escapes),
+		"client.flagHeaders": fmt.Sprint(client.FlagHeaders), "client.trust.hops": fmt.Sprint(client.TrustHops),
+		"HTTPRoute retry.attempts": fmt.Sprint(defaultRetryAttempts), "HTTPRoute retry.backoff": defaultRetryBackoff.String(),
+	}
+	got := map[string]string{}
+	for _, d := range Defaults {
+		got[d.Field] = d.Value
+		if d.Reason == "" {
+			t.Errorf("%s has no reason", d.Field)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestFeatures: upstream wants them sorted and at most 64.
+func TestFeatures(t *testing.T) {
+	if !slices.IsSorted(Features) || len(Features) > 64 {
+		t.Errorf("%d features, sorted: %t", len(Features), slices.IsSorted(Features))
+	}
+}
+
+// TestRenamedController forgets what the memo knew of another controller's classes.
+func TestRenamedController(t *testing.T) {
+	class := &gatewayv1.GatewayClass{ObjectMeta: metav1.ObjectMeta{Name: "edge"}, Spec: gatewayv1.GatewayClassSpec{ControllerName: "example.com/mine"}}
+	g := gatewayOf("front", httpListener("http", ""))
+	g.Spec.GatewayClassName = "edge"
+	key := resource.Key{Group: groupGateway, Kind: kindGatewayClass, Name: "edge"}
+	set := resource.NewSet([]*resource.Object{{Key: key, Value: class}, object(groupGateway, kindGateway, "front", g)}, nil)
+	memo := NewMemo()
+	if n := len(Translate(Input{Set: set, Memo: memo}).Snapshot.Listeners); n != 0 {
+		t.Errorf("%d sockets for another controller's class", n)
+	}
+	if n := len(Translate(Input{Set: set, Memo: memo, ControllerName: "example.com/mine"}).Snapshot.Listeners); n != 1 {
+		t.Errorf("%d sockets for our class, want 1", n)
+	}
+}
