@@ -1,0 +1,304 @@
+package console
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"weir.dev/weir/model"
+	"weir.dev/weir/telemetry"
+)
+
+// get answers a GET as T.
+func get[T any](t *testing.T, h *harness, target string) T {
+	t.Helper()
+	var v T
+	w := h.do("GET", target, "")
+	if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil || w.Code != 200 {
+		t.Fatalf("%s: %d, %v: %s", target, w.Code, err, w.Body)
+	}
+	return v
+}
+
+func TestReadiness(t *testing.T) {
+	h := newHarness(1)
+	for _, tc := range []struct {
+		state State
+		code  int
+		text  string
+	}{
+		{State{Ready: true}, 200, `"ready":true`},
+		{State{Reason: "no configuration yet"}, 503, "no configuration yet"},
+		{State{Ready: true, Draining: true}, 503, "draining"},
+	} {
+		h.state = tc.state
+		if w := h.do("GET", "/readyz", ""); w.Code != tc.code || !strings.Contains(w.Body.String(), tc.text) {
+			t.Errorf("%+v: %d %s", tc.state, w.Code, w.Body)
+		}
+		if w := h.do("GET", "/healthz", ""); w.Code != 200 {
+			t.Errorf("%+v: healthz %d", tc.state, w.Code)
+		}
+	}
+}
+
+func TestBeforeTheFirstSnapshot(t *testing.T) {
+	h := newHarness(1)
+	h.snapshot, h.state, h.objects, h.diagnostics, h.hosts = nil, State{Reason: "waiting"}, nil, nil, nil
+	if w := h.do("GET", "/api/v1/snapshot", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "waiting") {
+		t.Errorf("snapshot: %d %s", w.Code, w.Body)
+	}
+	if s := get[statusView](t, h, "/api/v1/status"); s.Revision != 0 || s.Applied != nil || s.AgeSeconds != 0 {
+		t.Errorf("status: %+v", s)
+	}
+	for _, path := range []string{"routes", "hosts", "resources", "diagnostics"} {
+		if body := h.do("GET", "/api/v1/"+path, "").Body.String(); !strings.Contains(body, `"items":[]`) {
+			t.Errorf("%s: %s", path, body)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	h := newHarness(4)
+	s := get[statusView](t, h, "/api/v1/status")
+	if s.Revision != 7 || s.Version != "0123456789abcdef" || s.AgeSeconds != 60 || s.Program != "v1.2.3" ||
+		s.Counts != (counts{Listeners: 1, Routes: 4, Clusters: 1, Hosts: 1, Errors: 2, Warnings: 1}) || s.MutationsOpen {
+		t.Errorf("%+v", s)
+	}
+	if w := h.do("GET", "/api/v1/status", "", "Authorization", "Bearer "+testToken); !strings.Contains(w.Body.String(), `"mutationsOpen":true`) {
+		t.Errorf("with the token: %s", w.Body)
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	h := newHarness(4)
+	got := get[list[routeView]](t, h, "/api/v1/routes")
+	if got.Total != 4 || got.Revision != 7 || len(got.Items) != 4 {
+		t.Fatalf("%+v", got)
+	}
+	r := got.Items[0]
+	if r.Name != "shop/r0/0" || r.Object != "HTTPRoute shop/r0" || r.At != (Position{"r.yaml", 5, 3}) || r.State != "serving" ||
+		!slices.Equal(r.Hostnames, []string{"h0.example.com"}) || !slices.Equal(r.Tables, []string{"shop/edge/web"}) ||
+		!slices.Equal(r.Matches, []string{"GET /cart/* authorization=(redacted) x-user=7 ?api_key=(redacted)"}) ||
+		len(r.Backends) != 2 || r.Backends[0].Percent != 90 || r.Backends[1].Weight != 10 {
+		t.Errorf("%+v", r)
+	}
+	if r := got.Items[2]; r.State != "partial" || r.Backends[1].Refused != "Service shop/gone does not exist" || len(r.Reasons) != 1 {
+		t.Errorf("%+v", r)
+	}
+	if r := got.Items[3]; r.State != "refused" || r.Reasons[0] != "sessionPersistence is not supported yet" {
+		t.Errorf("%+v", r)
+	}
+	for query, want := range map[string]int{"name=shop/r1/0": 1, "name=r1": 0, "q=R1": 1, "q=h2.example": 1, "q=shop": 4, "q=nobody": 0} {
+		if n := get[list[routeView]](t, h, "/api/v1/routes?"+query).Total; n != want {
+			t.Errorf("?%s: %d routes, want %d", query, n, want)
+		}
+	}
+}
+
+func TestRouteStates(t *testing.T) {
+	gone := &model.Refusal{Reason: "gone"}
+	for _, tc := range []struct {
+		name  string
+		route model.Route
+		want  string
+	}{
+		{"redirect", model.Route{Redirect: &model.Redirect{}}, "serving"},
+		{"no weight", model.Route{Split: model.Split{Arms: []model.Arm{{Name: "a"}}}}, "refused"},
+		{"no backend", model.Route{}, "refused"},
+		{"all shares refused", model.Route{Split: model.Split{Arms: []model.Arm{{Weight: 1, Refusal: gone}, {Weight: 0}}}}, "refused"},
+		{"a share refused", model.Route{Split: model.Split{Arms: []model.Arm{{Weight: 1, Refusal: gone}, {Weight: 1}}}}, "partial"},
+	} {
+		got := newHarness(0).console.showRoute(&servedRoute{route: &tc.route})
+		if got.State != tc.want {
+			t.Errorf("%s: %s, want %s", tc.name, got.State, tc.want)
+		}
+	}
+}
+
+func TestRouteInTwoTablesIsOneRoute(t *testing.T) {
+	h := newHarness(1)
+	route := h.snapshot.RouteTables[0].Entries[0].Route
+	h.snapshot.RouteTables = append(h.snapshot.RouteTables, &model.RouteTable{Name: "shop/other/web", Entries: []model.Entry{{Route: route}}})
+	got := get[list[routeView]](t, h, "/api/v1/routes")
+	if got.Total != 1 || !slices.Equal(got.Items[0].Tables, []string{"shop/edge/web", "shop/other/web"}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestTrafficIsOfAWindow(t *testing.T) {
+	h := newHarness(1)
+	h.now = h.metrics.Started()
+	s := h.metrics.Route("shop/r0/0")
+	count := func(n int, o telemetry.Outcome) {
+		for range n {
+			s.Begin(0)
+			s.End(0, &o)
+		}
+	}
+	look := func() traffic { return get[list[routeView]](t, h, "/api/v1/routes").Items[0].Traffic }
+
+	count(100, telemetry.Outcome{Code: 200, Duration: time.Second})
+	h.now = h.now.Add(50 * time.Second)
+	first := look()
+	if first.Requests != 100 || first.Lately.Rate != 2 || first.Lately.Seconds != 50 || first.Lately.P99 < 800 || first.Classes["2xx"] != 100 {
+		t.Errorf("since the start: %+v", first)
+	}
+	for range 5 { // a page that looks every five seconds
+		h.now = h.now.Add(5 * time.Second)
+		count(50, telemetry.Outcome{Code: 502, Flag: model.FlagUC, Duration: time.Millisecond})
+		look()
+	}
+	got := look()
+	if got.Requests != 350 || got.Blame["upstream"] != 250 || got.Flags["UC"] != 250 {
+		t.Errorf("%+v", got)
+	}
+	l := got.Lately
+	if l.Seconds < 10 || l.Seconds > 20 || math.Abs(l.Rate-10) > 0.01 || math.Abs(l.Blame["upstream"]-10) > 0.01 || l.P99 > 1.2 {
+		t.Errorf("lately: %+v", l)
+	}
+}
+
+func TestWindowsAreBounded(t *testing.T) {
+	var w windows
+	now := started
+	for i := range maxWindows + 10 {
+		w.since(fmt.Sprint(i), telemetry.Stats{}, now, started)
+	}
+	if len(w.byKey) != maxWindows {
+		t.Errorf("%d windows", len(w.byKey))
+	}
+	now = now.Add(2 * windowIdle)
+	w.since("new", telemetry.Stats{}, now, started)
+	if len(w.byKey) != 1 {
+		t.Errorf("%d windows after all were idle", len(w.byKey))
+	}
+}
+
+func TestHosts(t *testing.T) {
+	h := newHarness(1)
+	s := h.metrics.Host("backend/shop/v1", "10.0.0.1:80")
+	s.Begin(0)
+	s.End(0, &telemetry.Outcome{Code: 200})
+	got := get[list[hostView]](t, h, "/api/v1/hosts")
+	if len(got.Items) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	if a := got.Items[0]; a.Address != "10.0.0.1:80" || !a.Healthy || a.EWMA != 1.5 || a.Open != 3 || a.Idle != 2 || a.Traffic.Requests != 1 {
+		t.Errorf("%+v", a)
+	}
+	if n := get[list[hostView]](t, h, "/api/v1/hosts?cluster=backend/shop/v1&name=10.0.0.2:80").Total; n != 1 {
+		t.Errorf("filtered: %d", n)
+	}
+}
+
+func TestResourcesAndDiagnostics(t *testing.T) {
+	h := newHarness(1)
+	for query, want := range map[string]int{
+		"": 2, "?kind=gateway": 1, "?namespace=shop": 2, "?namespace=": 0, "?name=edge&kind=Gateway": 1, "?accepted=false": 1, "?accepted=true": 1,
+	} {
+		if got := get[list[Object]](t, h, "/api/v1/resources"+query); got.Total != want {
+			t.Errorf("resources%s: %d, want %d", query, got.Total, want)
+		}
+	}
+	gateway := get[list[Object]](t, h, "/api/v1/resources?kind=Gateway").Items[0]
+	if gateway.Conditions[0].Of != "listener web" || gateway.At.File != "gw.yaml" {
+		t.Errorf("%+v", gateway)
+	}
+	got := get[list[Diagnostic]](t, h, "/api/v1/diagnostics")
+	if len(got.Items) != 3 || got.Items[0].At != (Position{"r.yaml", 5, 3}) || got.Items[2].Severity != "warning" {
+		t.Errorf("errors come first: %+v", got.Items)
+	}
+	if n := get[list[Diagnostic]](t, h, "/api/v1/diagnostics?severity=warning").Total; n != 1 {
+		t.Errorf("warnings: %d", n)
+	}
+}
+
+func TestActions(t *testing.T) {
+	h := newHarness(1)
+	for _, name := range []string{"reload", "mass-delete", "drain"} {
+		if w := h.do("POST", "/api/v1/"+name, "", "Authorization", "Bearer "+testToken); w.Code != 202 {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+	if want := []string{"reload", "mass-delete", "drain"}; !slices.Equal(h.calls, want) {
+		t.Errorf("did %v, want %v", h.calls, want)
+	}
+	h.err = fmt.Errorf("no deletion waits: %w", ErrConflict)
+	if w := h.do("POST", "/api/v1/mass-delete", "", "Authorization", "Bearer "+testToken); w.Code != 409 || !strings.Contains(w.Body.String(), "no deletion waits") {
+		t.Errorf("conflict: %d %s", w.Code, w.Body)
+	}
+	h.err = fmt.Errorf("disk gone")
+	if w := h.do("POST", "/api/v1/reload", "", "Authorization", "Bearer "+testToken); w.Code != 500 || !strings.Contains(w.Body.String(), "disk gone") {
+		t.Errorf("failure: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestLogLevel(t *testing.T) {
+	h := newHarness(1)
+	if got := get[levelView](t, h, "/api/v1/log-level"); got.Level != "info" {
+		t.Errorf("%+v", got)
+	}
+	if w := h.do("PUT", "/api/v1/log-level", `{"level":"error"}`, "Authorization", "Bearer "+testToken); w.Code != 200 || h.level.Level() != slog.LevelError {
+		t.Errorf("%d %v", w.Code, h.level)
+	}
+	if got := get[levelView](t, h, "/api/v1/log-level"); got.Level != "error" {
+		t.Errorf("%+v", got)
+	}
+	for _, body := range []string{"", "{", `{"level":"loud"}`, `{"level":"info","more":1}`, `["info"]`} {
+		if w := h.do("PUT", "/api/v1/log-level", body, "Authorization", "Bearer "+testToken); w.Code != 400 {
+			t.Errorf("%s: %d", body, w.Code)
+		}
+	}
+}
+
+// TestPagesOfTenThousandRoutes walks through every list that grows with the configuration.
+func TestPagesOfTenThousandRoutes(t *testing.T) {
+	const routes = 10_000
+	h := newHarness(routes)
+	h.diagnostics, h.objects, h.hosts = nil, nil, nil
+	for i := range routes {
+		h.diagnostics = append(h.diagnostics, Diagnostic{Severity: "error", At: Position{File: "same.yaml", Line: 1}, Message: "same"})
+		h.objects = append(h.objects, Object{Kind: "HTTPRoute", Namespace: "shop", Name: fmt.Sprint("r", i)})
+		h.hosts = append(h.hosts, Host{Cluster: "c", Address: fmt.Sprint(i)})
+	}
+	walk := func(path string, longest int) (items, pages int) {
+		token := ""
+		for {
+			w := h.do("GET", path+"?limit=500&continue="+url.QueryEscape(token), "")
+			if w.Code != 200 || w.Body.Len() > longest {
+				t.Fatalf("%s: %d, %d bytes", path, w.Code, w.Body.Len())
+			}
+			var page struct {
+				Items       []any
+				Listeners   []any
+				RouteTables []struct{ Entries []any }
+				Clusters    []any
+				Endpoints   []any
+				Continue    string
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil {
+				t.Fatal(err)
+			}
+			items += len(page.Items) + len(page.Listeners) + len(page.Clusters) + len(page.Endpoints)
+			for _, table := range page.RouteTables {
+				items += len(table.Entries)
+			}
+			pages++
+			if token = page.Continue; token == "" {
+				return items, pages
+			}
+		}
+	}
+	for path, want := range map[string]int{"routes": routes, "hosts": routes, "resources": routes, "diagnostics": routes, "snapshot": routes + 3} {
+		items, pages := walk("/api/v1/"+path, 1<<20)
+		if items != want || pages < 20 || pages > 21 {
+			t.Errorf("%s: %d items on %d pages, want %d", path, items, pages, want)
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package console
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strings"
+)
+
+// maxBody is the longest request body in bytes.
+const maxBody = 16 << 10
+
+// contentPolicy lets the page load its own files and talk to its own server, nothing else.
+const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// contain turns a panic into a 500 and a log line.
+func (c *Console) contain(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(cause)
+			}
+			c.cfg.Log.LogAttrs(r.Context(), slog.LevelError, "admin request panicked", slog.String("method", r.Method),
+				slog.String("path", r.URL.Path), slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
+			problem{Status: http.StatusInternalServerError, Remedy: "the log has the details; please report it"}.write(w)
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// harden bounds the body and sets the headers that browsers heed.
+func harden(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", contentPolicy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// checkHost refuses what a page of a foreign site could have sent. DNS rebinding needs a
+// name of the attacker's, so only addresses, localhost and configured names are served;
+// a browser names the page that asks in Origin, and it must be one of ours.
+func (c *Console) checkHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !c.ours(r.Host) {
+			problem{
+				Status: http.StatusMisdirectedRequest, Title: "unknown host name", Where: "header Host",
+				Detail: "the admin server is asked by IP address, as localhost, or by a configured name",
+				Remedy: "use the address, or configure the name",
+			}.write(w)
+			return
+		}
+		origin, given := r.Header["Origin"]
+		foreign := given && (len(origin) != 1 || !sameOrigin(origin[0], r.Host))
+		site := r.Header.Get("Sec-Fetch-Site")
+		if foreign || site == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
+			problem{
+				Status: http.StatusForbidden, Title: "foreign origin", Where: "header Origin",
+				Detail: "only pages of this server may use it from a browser",
+				Remedy: "open the console at this server's own address",
+			}.write(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ours says whether a Host header names this server and cannot have been rebound.
+func (c *Console) ours(host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	name = strings.TrimSuffix(strings.ToLower(name), ".")
+	if _, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")); err == nil {
+		return true
+	}
+	return name == "localhost" || slices.ContainsFunc(c.cfg.Names, func(n string) bool { return strings.EqualFold(n, name) })
+}
+
+func sameOrigin(origin, host string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && strings.EqualFold(u.Host, host)
+}
+
+// authorised says whether a request carries the token.
+func (c *Console) authorised(r *http.Request) bool {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if c.cfg.Token == "" || !strings.EqualFold(scheme, "Bearer") {
+		return false
+	}
+	got, want := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(c.cfg.Token))
+	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
+}
+
+// withToken guards a mutation, and notes who may have made it and when in the log.
+func (c *Console) withToken(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !c.authorised(r) {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="weir admin"`)
+			problem{
+				Status: http.StatusUnauthorized, Title: "token needed", Where: "header Authorization",
+				Detail: "what changes something needs the admin token",
+				Remedy: "send Authorization: Bearer and the contents of the token file, or open the link that weir run prints",
+			}.write(w)
+			return
+		}
+		c.cfg.Log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "admin mutation", slog.String("method", r.Method),
+			slog.String("path", r.URL.Path), slog.String("client", r.RemoteAddr))
+		next(w, r)
+	}
+}

@@ -1,0 +1,153 @@
+package console
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"weir.dev/weir/model"
+)
+
+// index is a snapshot sorted for questions. It is made once per snapshot.
+type index struct {
+	snapshot *model.Snapshot
+	routes   []keyed[*servedRoute] // by name
+	parts    []keyed[part]
+	hosts    int
+}
+
+// servedRoute is a route and where it is served.
+type servedRoute struct {
+	route     *model.Route
+	tables    []string
+	hostnames []string
+}
+
+// part is one piece of the snapshot's API form; exactly one member is set.
+type part struct {
+	listener  *model.Listener
+	table     *model.RouteTable
+	entry     *model.Entry // of table
+	cluster   *model.Cluster
+	endpoints *model.EndpointSet
+}
+
+type indexCache struct {
+	mu   sync.Mutex
+	last *index
+}
+
+func (c *indexCache) of(s *model.Snapshot) *index {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.last == nil || c.last.snapshot != s {
+		c.last = newIndex(s)
+	}
+	return c.last
+}
+
+func newIndex(s *model.Snapshot) *index {
+	ix := &index{snapshot: s}
+	if s == nil {
+		return ix
+	}
+	byName := make(map[string]*servedRoute)
+	for _, t := range s.RouteTables {
+		for i := range t.Entries {
+			e := &t.Entries[i]
+			sr := byName[e.Route.Name]
+			if sr == nil {
+				sr = &servedRoute{route: e.Route}
+				byName[e.Route.Name] = sr
+				ix.routes = append(ix.routes, keyed[*servedRoute]{e.Route.Name, sr})
+			}
+			sr.tables = append(sr.tables, t.Name)
+			sr.hostnames = append(sr.hostnames, e.Hostnames...)
+		}
+	}
+	for _, it := range ix.routes {
+		it.item.tables = unique(it.item.tables)
+		it.item.hostnames = unique(it.item.hostnames)
+	}
+	ix.routes = sorted(ix.routes)
+	ix.parts = parts(s)
+	for _, e := range s.Endpoints {
+		ix.hosts += len(e.Endpoints)
+	}
+	return ix
+}
+
+// parts lists listeners, route tables entry by entry, clusters and endpoints, in this order.
+func parts(s *model.Snapshot) []keyed[part] {
+	var out []keyed[part]
+	for _, l := range s.Listeners {
+		out = append(out, keyed[part]{"1/" + l.Name, part{listener: l}})
+	}
+	for _, t := range s.RouteTables {
+		out = append(out, keyed[part]{"2/" + t.Name, part{table: t}})
+		for i := range t.Entries {
+			key := fmt.Sprintf("2/%s\x00%s\x00%08d", t.Name, t.Entries[i].Route.Name, i)
+			out = append(out, keyed[part]{key, part{table: t, entry: &t.Entries[i]}})
+		}
+	}
+	for _, c := range s.Clusters {
+		out = append(out, keyed[part]{"3/" + c.Name, part{cluster: c}})
+	}
+	for _, e := range s.Endpoints {
+		out = append(out, keyed[part]{"4/" + e.Cluster, part{endpoints: e}})
+	}
+	return sorted(out)
+}
+
+// name is what ?name and ?q of the snapshot are compared with.
+func (p part) name() string {
+	switch {
+	case p.listener != nil:
+		return p.listener.Name
+	case p.entry != nil:
+		return p.entry.Route.Name
+	case p.table != nil:
+		return p.table.Name
+	case p.cluster != nil:
+		return p.cluster.Name
+	default:
+		return p.endpoints.Cluster
+	}
+}
+
+func unique(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// words describes a match for people: "GET /cart/* x-user=7".
+func words(m *model.Match) string {
+	var b strings.Builder
+	if m.Method != "" {
+		b.WriteString(m.Method + " ")
+	}
+	switch m.Path.Type {
+	case model.MatchPrefix:
+		b.WriteString(strings.TrimSuffix(m.Path.Value, "/") + "/*")
+	case model.MatchRegex:
+		b.WriteString("~" + m.Path.Value)
+	default:
+		b.WriteString(cmp.Or(m.Path.Value, "/"))
+	}
+	for _, h := range m.Headers {
+		b.WriteString(" " + h.Name + operator(h.Type) + hidden(h.Name, h.Value))
+	}
+	for _, q := range m.Query {
+		b.WriteString(" ?" + q.Name + operator(q.Type) + hidden(q.Name, q.Value))
+	}
+	return b.String()
+}
+
+func operator(t model.MatchType) string {
+	if t == model.MatchRegex {
+		return "~"
+	}
+	return "="
+}
