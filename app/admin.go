@@ -1,0 +1,200 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"weir.dev/weir/console"
+	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/model"
+	"weir.dev/weir/telemetry"
+)
+
+// face is one address of the admin server and what it answers there.
+type face struct {
+	name     string
+	listener net.Listener
+	handler  http.Handler
+}
+
+// openAdmin binds the admin addresses, so that a taken one is known before anything runs.
+func (a *App) openAdmin(ctx context.Context, c *console.Console) ([]face, error) {
+	var faces []face
+	for _, f := range []struct {
+		name, flag, address string
+		handler             func() http.Handler
+	}{
+		{"admin", "--admin", a.cfg.Admin, c.Admin},
+		{"probes", "--probe-address", a.cfg.Probe, c.Probe},
+	} {
+		if f.address == "" {
+			continue
+		}
+		l, err := a.listenOn(ctx, f.address)
+		if err != nil {
+			closeAll(faces)
+			return nil, fmt.Errorf("%s %s: %w; choose another address with %s", f.flag, f.address, err, f.flag)
+		}
+		faces = append(faces, face{f.name, l, f.handler()})
+	}
+	return faces, nil
+}
+
+func closeAll(faces []face) {
+	for _, f := range faces {
+		_ = f.listener.Close() // nobody was served
+	}
+}
+
+func (a *App) listenOn(ctx context.Context, address string) (net.Listener, error) {
+	tcp, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	ap := tcp.AddrPort()
+	if !ap.Addr().IsValid() {
+		ap = netip.AddrPortFrom(netip.IPv6Unspecified(), ap.Port())
+	}
+	return a.cfg.Listen(ctx, netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()))
+}
+
+// window is what the console sees of the app.
+type window struct{ *App }
+
+// Snapshot is what is live and since when.
+func (w window) Snapshot() (*model.Snapshot, time.Time) {
+	now := w.pipeline.now.Load()
+	if now == nil {
+		return nil, time.Time{}
+	}
+	return now.output.Snapshot, now.applied
+}
+
+// State is whether the process wants traffic.
+func (w window) State() console.State {
+	s := console.State{Draining: w.draining.Load()}
+	now := w.pipeline.now.Load()
+	switch {
+	case s.Draining:
+		s.Reason = "draining"
+	case now == nil:
+		s.Reason = "the first configuration is not live yet"
+	case now.problem != nil && len(w.proxy.Addresses()) == 0:
+		s.Reason = now.problem.Error()
+	default:
+		s.Ready = true
+	}
+	return s
+}
+
+// Objects are the objects of the configuration with their statuses.
+func (w window) Objects() []console.Object {
+	now := w.pipeline.now.Load()
+	if now == nil {
+		return nil
+	}
+	return now.objects()
+}
+
+// Diagnostics are what reading, translating and linting found.
+func (w window) Diagnostics() []console.Diagnostic {
+	now := w.pipeline.now.Load()
+	if now == nil {
+		return nil
+	}
+	return diagnostics(now.diagnostics)
+}
+
+// Hosts are the upstream hosts as they are now.
+func (w window) Hosts() []console.Host {
+	var hosts []console.Host
+	for _, h := range w.proxy.Hosts() {
+		hosts = append(hosts, console.Host{
+			Cluster: h.Cluster, Address: h.Address.String(), Zone: h.Zone, Weight: h.Weight, Healthy: h.Healthy,
+			InFlight: h.InFlight, Open: int(h.Open), Idle: int(h.Idle), EWMA: h.Latency,
+		})
+	}
+	return hosts
+}
+
+// Reload has the source read everything again.
+func (w window) Reload(context.Context) error {
+	if w.files == nil {
+		return fmt.Errorf("the configuration comes from flags and cannot change: %w", console.ErrConflict)
+	}
+	w.App.Reload()
+	return nil
+}
+
+// AllowMassDelete consents to the deletion that waits.
+func (w window) AllowMassDelete(context.Context) error {
+	now := w.pipeline.now.Load()
+	waits := now != nil && slices.ContainsFunc(now.set.Diagnostics, func(d resource.Diagnostic) bool {
+		return d.Rule == resource.RuleMassDelete
+	})
+	if w.files == nil || !waits {
+		return fmt.Errorf("no deletion waits for consent: %w", console.ErrConflict)
+	}
+	w.files.AllowMassDelete()
+	return nil
+}
+
+// Drain begins to end the process, as SIGTERM does.
+func (w window) Drain(context.Context) error {
+	if !w.App.Drain() {
+		return fmt.Errorf("a drain is under way: %w", console.ErrConflict)
+	}
+	return nil
+}
+
+func diagnostics(in []resource.Diagnostic) []console.Diagnostic {
+	out := make([]console.Diagnostic, 0, len(in))
+	for _, d := range in {
+		object := ""
+		if d.Object != (resource.Key{}) {
+			object = d.Object.String()
+		}
+		out = append(out, console.Diagnostic{
+			Severity: d.Severity.String(), Rule: d.Rule, At: console.Position(d.At),
+			Object: object, Field: d.Field, Message: d.Message,
+		})
+	}
+	return out
+}
+
+// objectsOf renders the objects of a set when they are first asked for.
+func objectsOf(set *resource.Set, statuses map[resource.Key]*dated) func() []console.Object {
+	return sync.OnceValue(func() []console.Object {
+		all := slices.Collect(set.Objects())
+		out := make([]console.Object, 0, len(all))
+		for _, o := range all {
+			shown := console.Object{
+				Group: o.Key.Group, Kind: o.Key.Kind, Namespace: o.Key.Namespace, Name: o.Key.Name,
+				At: console.Position(o.At), Accepted: len(o.Problems) == 0, Problems: diagnostics(o.Problems),
+			}
+			if s := statuses[o.Key]; s != nil {
+				shown.Status, shown.Conditions = s.render()
+			}
+			out = append(out, shown)
+		}
+		return out
+	})
+}
+
+// hostStates is what the metrics show of hosts.
+func (a *App) hostStates() []telemetry.HostState {
+	var states []telemetry.HostState
+	for _, h := range a.proxy.Hosts() {
+		states = append(states, telemetry.HostState{
+			Cluster: h.Cluster, Address: h.Address.String(), Healthy: h.Healthy, Open: int(h.Open), Idle: int(h.Idle),
+			Opened: h.Opened, ConnectFailures: h.ConnectFailures,
+		})
+	}
+	return states
+}

@@ -1,0 +1,213 @@
+// Package app builds every part of Weir from one Config, connects them, runs them, drains
+// and stops them. It is the only place that knows all parts; it decides nothing itself
+// about policy or traffic.
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"weir.dev/weir/console"
+	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/controlplane/source"
+	"weir.dev/weir/dataplane/proxy"
+	"weir.dev/weir/model"
+	"weir.dev/weir/telemetry"
+)
+
+// Engine puts snapshots into effect.
+type Engine interface {
+	// Apply has new work use s; work in flight finishes on the snapshot before.
+	Apply(s *model.Snapshot) error
+	// Run serves until ctx ends, then drains.
+	Run(ctx context.Context) error
+}
+
+// Source delivers a whole set of resources at the start and after every change.
+type Source interface {
+	// Run delivers until ctx ends. It calls deliver from one goroutine at a time.
+	Run(ctx context.Context, deliver func(*resource.Set)) error
+}
+
+// Config is everything that one Weir is made from. Zero values are the defaults.
+type Config struct {
+	Version string // of the program
+
+	// Paths are files and folders with resources, "-" for Stdin; or else Inline is one
+	// document stream that never changes, named InlineName in diagnostics.
+	Paths           []string
+	Stdin           io.Reader
+	Inline          []byte
+	InlineName      string
+	StateDir        string // keeps accepted versions across restarts; empty: they are not kept
+	AllowMassDelete bool   // changes that remove most routes need no consent
+
+	Admin     string // address of the admin API; empty: none
+	Probe     string // address that serves only health and metrics; empty: none
+	TokenFile string // where the admin token is kept, created with mode 0600; empty: none
+
+	// Greet gets the link that opens the page at the admin address with its token: a person's
+	// terminal, never a log. Nil: nobody.
+	Greet io.Writer
+
+	AccessLog       io.Writer        // nil: none
+	AccessLogFormat telemetry.Format // FormatJSON if empty
+
+	Log      *slog.Logger   // discarded if nil
+	LogLevel *slog.LevelVar // of Log, so that the API can change it; may be nil
+
+	// DrainDelay is how long connections are still accepted after readiness has failed.
+	DrainDelay time.Duration
+	// DrainTimeout bounds what is in flight after that; 10 s if zero.
+	DrainTimeout time.Duration
+
+	// Listen, Dial and Resolve are the network; the real one if nil. Listen serves the data
+	// plane and the admin API.
+	Listen  func(ctx context.Context, address netip.AddrPort) (net.Listener, error)
+	Dial    func(ctx context.Context, address netip.AddrPort) (net.Conn, error)
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// App is one Weir.
+type App struct {
+	cfg       Config
+	log       *slog.Logger
+	metrics   *telemetry.Metrics
+	accessLog *telemetry.AccessLog
+	proxy     *proxy.Proxy
+	engines   []Engine
+	pipeline  *pipeline
+	source    Source
+	files     *source.Files // nil when resources are inline
+	console   *console.Console
+	token     string
+
+	admin    atomic.Pointer[[]netip.AddrPort] // addresses that no backend may lead to
+	draining atomic.Bool
+	drain    chan struct{} // closed by Drain
+}
+
+// New builds a Weir that does nothing yet.
+func New(cfg Config) (*App, error) {
+	cfg.fill()
+	a := &App{cfg: cfg, log: cfg.Log, drain: make(chan struct{})}
+	if cfg.TokenFile != "" {
+		var err error
+		if a.token, err = console.Token(cfg.TokenFile); err != nil {
+			return nil, err
+		}
+	}
+	shards := runtime.GOMAXPROCS(0)
+	a.metrics = telemetry.NewMetrics(shards)
+	a.metrics.SetBuild(cfg.Version)
+	if cfg.AccessLog != nil {
+		a.accessLog = telemetry.NewAccessLog(telemetry.AccessLogConfig{
+			Writer: cfg.AccessLog, Format: cfg.AccessLogFormat, Shards: shards, Log: cfg.Log,
+		})
+		a.metrics.WatchAccessLog(a.accessLog)
+	}
+	a.proxy = proxy.New(proxy.Config{
+		Log: cfg.Log, Metrics: a.metrics, AccessLog: a.accessLog,
+		Listen: cfg.Listen, Dial: a.dial, Resolve: cfg.Resolve, Random: rand.Uint64,
+		Shards: shards, DrainTimeout: cfg.DrainTimeout, IdleGrace: min(cfg.DrainTimeout/4, time.Second),
+	})
+	a.metrics.WatchHosts(a.hostStates)
+	a.engines = []Engine{a.proxy}
+	a.pipeline = newPipeline(a.engines, a.metrics, cfg.Log)
+	a.source = inline{cfg.InlineName, cfg.Inline}
+	if cfg.Inline == nil {
+		a.files = source.NewFiles(cfg.Paths, source.Options{
+			Log: cfg.Log, Stdin: cfg.Stdin, Cache: source.Cache{Dir: cfg.cacheDir()}, MassDelete: cfg.AllowMassDelete,
+		})
+		a.source = a.files
+	}
+	w := window{a}
+	a.console = console.New(console.Config{
+		Version: cfg.Version, Token: a.token, Log: cfg.Log, Level: cfg.LogLevel, Metrics: a.metrics,
+		Live: w, Objects: w, Hosts: w, Control: w,
+	})
+	return a, nil
+}
+
+func (c *Config) fill() {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.LogLevel == nil {
+		c.LogLevel = new(slog.LevelVar)
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 10 * time.Second
+	}
+	if c.Listen == nil {
+		c.Listen = func(ctx context.Context, address netip.AddrPort) (net.Listener, error) {
+			var lc net.ListenConfig
+			return lc.Listen(ctx, "tcp", address.String())
+		}
+	}
+	if c.Dial == nil {
+		c.Dial = func(ctx context.Context, address netip.AddrPort) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", address.String())
+		}
+	}
+	if c.Resolve == nil {
+		c.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
+	}
+}
+
+// dial reaches an upstream, but never the admin server: its guards trust its address.
+func (a *App) dial(ctx context.Context, address netip.AddrPort) (net.Conn, error) {
+	if admin := a.admin.Load(); admin != nil {
+		for _, own := range *admin {
+			local := own.Addr() == address.Addr() || own.Addr().IsUnspecified()
+			if local && own.Port() == address.Port() {
+				return nil, fmt.Errorf("dial %s: this is the admin address, which no backend may be", address)
+			}
+		}
+	}
+	return a.cfg.Dial(ctx, address)
+}
+
+// Ready is closed when the first configuration is live.
+func (a *App) Ready() <-chan struct{} { return a.pipeline.ready }
+
+// Addresses returns where each listener really listens, by its name in the model.
+func (a *App) Addresses() map[string]net.Addr { return a.proxy.Addresses() }
+
+// Reload has the source read everything again. Inline resources never change.
+func (a *App) Reload() {
+	if a.files == nil {
+		return
+	}
+	a.log.LogAttrs(context.Background(), slog.LevelInfo, "reading everything again")
+	a.files.Reload()
+}
+
+// Drain begins to end Run as the end of its context does; false if that has begun.
+func (a *App) Drain() bool {
+	if a.draining.Swap(true) {
+		return false
+	}
+	close(a.drain)
+	return true
+}
+
+// cacheDir is where the last accepted versions are kept; empty: nowhere.
+func (c *Config) cacheDir() string {
+	if c.StateDir == "" {
+		return ""
+	}
+	return filepath.Join(c.StateDir, "accepted")
+}

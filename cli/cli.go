@@ -1,0 +1,113 @@
+// Package cli is the command line: one file per subcommand, flags in, text out. It decides
+// nothing about traffic; package app does the work, and the admin API answers questions
+// about a running Weir.
+//
+// Exit codes: 0 for success, 1 for what went wrong or was found wrong, 2 for wrong usage.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// Streams are the standard streams of one invocation.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+// errFindings ends a command that has already printed what it found.
+var errFindings = errors.New("findings")
+
+// usageError is a mistake in how a command was called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// Main runs the command that args names and returns its exit code.
+func Main(args []string, std Streams) int {
+	root := Command(std)
+	root.SetArgs(args)
+	command, err := root.ExecuteC()
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errFindings):
+		return exitError
+	case isUsage(err):
+		fmt.Fprintf(std.Err, "weir: %s\nRun '%s --help' to see what it takes.\n", trim(err), command.CommandPath())
+		return exitUsage
+	default:
+		fmt.Fprintf(std.Err, "weir: %s\n", trim(err))
+		return exitError
+	}
+}
+
+// isUsage tells our own usage errors and cobra's, which have no type but fixed beginnings.
+func isUsage(err error) bool {
+	if _, ok := errors.AsType[usageError](err); ok {
+		return true
+	}
+	for _, start := range []string{"unknown command", "unknown flag", "unknown shorthand", "required flag", "if any flags"} {
+		if strings.HasPrefix(err.Error(), start) {
+			return true
+		}
+	}
+	return false
+}
+
+func trim(err error) string { return strings.TrimRight(err.Error(), "\n") }
+
+// Command returns the whole tree of commands.
+func Command(std Streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "weir",
+		Short: "A programmable HTTP front door",
+		Long: "Weir serves HTTP by policy written as Gateway API resources, from plain files that may change at any time.\n\n" +
+			"  weir run -f ./routes                               serve what the files say\n" +
+			"  weir run --listen :8080 --to http://127.0.0.1:3000 serve without any file",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          noArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(std.In)
+	root.SetOut(std.Out)
+	root.SetErr(std.Err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(runCommand(std), lintCommand(std), getCommand(std), versionCommand(std))
+	return root
+}
+
+// noArgs refuses arguments, and says what the nearest command is when it knows one.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return usagef("%s has no command %q; did you mean %q?", cmd.CommandPath(), args[0], near[0])
+	}
+	if cmd.HasSubCommands() {
+		return usagef("%s has no command %q", cmd.CommandPath(), args[0])
+	}
+	return usagef("%s takes no arguments, but got %q; paths are given with -f", cmd.CommandPath(), args[0])
+}

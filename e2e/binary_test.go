@@ -1,0 +1,306 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// scratch is a folder for what the tests build.
+var scratch string
+
+// binary builds the real program once, when it is first needed.
+var binary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(scratch, "weir")
+	out, err := exec.Command("go", "build", "-o", path, "weir.dev/weir/cmd/weir").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "weir-e2e-")
+	if err != nil {
+		panic(err)
+	}
+	scratch = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// process is one running weir.
+type process struct {
+	cmd    *exec.Cmd
+	log    *logBuffer
+	admin  string
+	exited chan struct{}
+	err    error // valid once exited is closed
+}
+
+// freePort returns an address of 127.0.0.1 that nobody listens on now.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// launch runs `weir run` and waits until it is ready.
+func launch(t *testing.T, args ...string) *process {
+	t.Helper()
+	program, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{log: &logBuffer{}, admin: freePort(t), exited: make(chan struct{})}
+	if i := slices.Index(args, "--admin"); i >= 0 {
+		p.admin = args[i+1]
+	}
+	p.cmd = exec.Command(program, append([]string{"run", "--admin", p.admin}, args...)...)
+	p.cmd.Stderr = p.log
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.exited)
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+		if t.Failed() {
+			t.Logf("log of weir:\n%s", p.log)
+		}
+	})
+	eventually(t, func() (bool, string) {
+		select {
+		case <-p.exited:
+			t.Fatalf("weir ended: %v\n%s", p.err, p.log)
+		default:
+		}
+		status, _ := fetch("http://" + p.admin + "/readyz")
+		return status == 200, p.log.String()
+	})
+	return p
+}
+
+// end waits for the process and returns its exit code.
+func (p *process) end(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		t.Fatalf("weir did not end\n%s", p.log)
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](p.err); ok {
+		return exit.ExitCode()
+	}
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	return 0
+}
+
+func fetch(url string) (status int, body string) {
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	data, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(data)
+}
+
+// TestDrain ends the real program while a request is under way: the request gets its
+// answer, and the program ends well.
+func TestDrain(t *testing.T) {
+	arrived, release := make(chan struct{}), make(chan struct{})
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(arrived)
+			<-release
+		}
+		io.WriteString(w, "done")
+	}))
+	defer upstream.Close()
+	letGo := sync.OnceFunc(func() { close(release) })
+	defer letGo()
+
+	front := freePort(t)
+	p := launch(t, "--listen", front, "--to", upstream.URL, "--state-dir", t.TempDir())
+	type result struct {
+		resp *http.Response
+		body string
+		err  error
+	}
+	answer := make(chan result, 1)
+	go func() {
+		resp, err := http.Get("http://" + front + "/slow")
+		if err != nil {
+			answer <- result{err: err}
+			return
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		answer <- result{resp, string(body), err}
+	}()
+	<-arrived
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() (bool, string) {
+		status, body := fetch("http://" + p.admin + "/readyz")
+		return status == 503 && strings.Contains(body, "draining"), fmt.Sprint(status, body)
+	})
+	eventually(t, func() (bool, string) {
+		c, err := net.Dial("tcp", front)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil, "the port still accepts connections"
+	})
+	letGo()
+	got := <-answer
+	if got.err != nil || got.body != "done" {
+		t.Fatalf("the request under way got %q, %v", got.body, got.err)
+	}
+	if !got.resp.Close {
+		t.Error("its answer did not close the connection")
+	}
+	if code := p.end(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestRestartRemembers kills the real program while a file is broken: after a restart the
+// last accepted version is still served.
+func TestRestartRemembers(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "v1") }))
+	defer upstream.Close()
+	dir, state := t.TempDir(), t.TempDir()
+	front := freePort(t)
+	_, port, _ := net.SplitHostPort(front)
+	_, upstreamPort, _ := net.SplitHostPort(upstream.Listener.Addr().String())
+	config := fmt.Sprintf(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: weir
+  addresses: [{type: IPAddress, value: 127.0.0.1}]
+  listeners: [{name: web, protocol: HTTP, port: %s}]
+---
+apiVersion: weir.dev/v1alpha1
+kind: Backend
+metadata: {name: app}
+spec:
+  endpoints: [{address: 127.0.0.1, port: %s}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: app}
+spec:
+  parentRefs: [{name: edge}]
+  rules:
+  - backendRefs: [{group: weir.dev, kind: Backend, name: app}]
+`, port, upstreamPort)
+	file := filepath.Join(dir, "all.yaml")
+	put := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	serves := func() {
+		t.Helper()
+		if status, body := fetch("http://" + front + "/"); status != 200 || body != "v1" {
+			t.Fatalf("got %d %q", status, body)
+		}
+	}
+	put(config)
+	p := launch(t, "-f", dir, "--state-dir", state)
+	serves()
+	put(strings.Replace(config, "backendRefs", "backendRef", 1))
+	eventually(t, func() (bool, string) {
+		return strings.Contains(p.log.String(), `did you mean`), p.log.String()
+	})
+	serves()
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-p.exited
+
+	p = launch(t, "-f", dir, "--state-dir", state)
+	if !strings.Contains(p.log.String(), "did you mean") {
+		t.Errorf("nothing says that the file is still wrong:\n%s", p.log)
+	}
+	serves()
+}
+
+// TestHangup: SIGHUP, which ends other programs, reads everything again.
+func TestHangup(t *testing.T) {
+	p := launch(t, "-f", t.TempDir(), "--state-dir", t.TempDir())
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() (bool, string) {
+		return strings.Contains(p.log.String(), "reading everything again"), p.log.String()
+	})
+	if status, body := fetch("http://" + p.admin + "/readyz"); status != 200 {
+		t.Errorf("readyz: %d %s", status, body)
+	}
+}
+
+// TestPortTaken starts the real program on a port that is in use: it says so and ends.
+func TestPortTaken(t *testing.T) {
+	program, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	taken := l.Addr().String()
+	for name, args := range map[string][]string{
+		"front": {"--listen", taken, "--admin", ""},
+		"admin": {"--listen", freePort(t), "--admin", taken},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		args = append([]string{"run", "--to", "http://127.0.0.1:9", "--state-dir", t.TempDir()}, args...)
+		out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+		cancel()
+		if err == nil || !strings.Contains(string(out), taken) || !strings.Contains(string(out), "in use") {
+			t.Errorf("%s: %v: %s", name, err, out)
+		}
+	}
+}
+
+// TestAdminIsNoBackend: whoever may write a route must not reach the admin API through it.
+func TestAdminIsNoBackend(t *testing.T) {
+	front, admin := freePort(t), freePort(t)
+	launch(t, "--listen", front, "--to", "http://"+admin, "--admin", admin, "--state-dir", t.TempDir())
+	if status, body := fetch("http://" + front + "/api/v1/snapshot"); status != 503 {
+		t.Errorf("got %d %s, want 503", status, body)
+	}
+}

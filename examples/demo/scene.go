@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mccutchen/go-httpbin/v2/httpbin"
+)
+
+// scene is where one demo plays.
+type scene struct {
+	ports
+	dir string
+	out *screen
+}
+
+// replace moves the standard ports in a file's text to these.
+func (p ports) replace(text []byte) []byte {
+	for _, move := range [][2]int{{standard.front, p.front}, {standard.v1, p.v1}, {standard.v2, p.v2}} {
+		text = bytes.ReplaceAll(text, fmt.Appendf(nil, "port: %d", move[0]), fmt.Appendf(nil, "port: %d", move[1]))
+	}
+	return text
+}
+
+func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// serve plays until ctx ends or Weir does, then takes everything down in the order in which
+// no request fails: traffic, Weir, upstreams.
+func serve(ctx context.Context, o options, s scene) (err error) {
+	for version, port := range map[string]int{"v1": s.v1, "v2": s.v2} {
+		stop, upErr := upstream(version, local(port))
+		if upErr != nil {
+			return upErr
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
+
+	weir, err := s.start(o.weir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, weir.stop()) }()
+	if err := s.ready(ctx, weir); err != nil {
+		return err
+	}
+	s.out.line(s.welcome())
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		newTraffic("http://"+local(s.front), o.rate).run(ctx, s.out)
+	}()
+	select {
+	case <-ctx.Done():
+	case <-weir.exited:
+		err = errors.New("weir ended by itself; its last words are above")
+	}
+	cancel()
+	<-done
+	s.out.line("\nstopping: traffic, weir, upstreams")
+	return err
+}
+
+// upstream serves one version of go-httpbin, which names itself in X-App-Version.
+func upstream(version, address string) (stop func() error, err error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("upstream %s: %w", version, err)
+	}
+	app := httpbin.New(httpbin.WithHostname("httpbin-"+version), httpbin.WithMaxDuration(5*time.Second)).Handler()
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-App-Version", version)
+			app.ServeHTTP(w, r)
+		}),
+		ReadHeaderTimeout: 5 * time.Second,
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		err := server.Shutdown(ctx)
+		if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
+			err = errors.Join(err, serveErr)
+		}
+		return err
+	}, nil
+}
+
+// child is the running weir.
+type child struct {
+	cmd    *exec.Cmd
+	exited chan struct{}
+	err    error // valid once exited is closed
+}
+
+func (s scene) start(program string) (*child, error) {
+	cmd := exec.Command(program, "run", "-f", s.dir, "--admin", local(s.admin), "--drain-timeout", "2s")
+	cmd.SysProcAttr = withParent()
+	r, w := io.Pipe()
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	c := &child{cmd: cmd, exited: make(chan struct{})}
+	var copied sync.WaitGroup
+	copied.Go(func() {
+		lines := bufio.NewScanner(r)
+		for lines.Scan() {
+			s.out.line("weir: " + lines.Text())
+		}
+		r.CloseWithError(lines.Err()) // a line too long ends the copy, never blocks weir
+	})
+	go func() {
+		c.err = cmd.Wait()
+		_ = w.Close() // never fails
+		copied.Wait()
+		close(c.exited)
+	}()
+	return c, nil
+}
+
+// stop asks, waits, and after five seconds insists.
+func (c *child) stop() error {
+	select {
+	case <-c.exited:
+		return c.err
+	default:
+	}
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-c.exited:
+		return c.err
+	case <-time.After(5 * time.Second):
+		_ = c.cmd.Process.Kill()
+		<-c.exited
+		return errors.New("weir did not drain within 5 s and was killed")
+	}
+}
+
+// ready waits until Weir says that it serves.
+func (s scene) ready(ctx context.Context, weir *child) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	client := &http.Client{Timeout: time.Second}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if resp, err := client.Get("http://" + local(s.admin) + "/readyz"); err == nil {
+			_ = resp.Body.Close() // only the status counts
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-weir.exited:
+			return errors.New("weir ended before it was ready; its words are above")
+		case <-ctx.Done():
+			return errors.New("weir was not ready in time; its words are above")
+		}
+	}
+}
+
+func (s scene) welcome() string {
+	return fmt.Sprintf(`
+Weir serves %[3]s/*.yaml, before two versions of go-httpbin:
+
+  the front door   http://%[1]s/
+  what goes on     http://%[2]s/
+
+Try, in another terminal:
+
+  curl -i http://%[1]s/get                       # x-app-version says who answered
+  curl -i -H 'x-preview: true' http://%[1]s/get  # always v2
+  curl -i http://%[1]s/old/path                  # a redirect
+  bin/weir get routes --admin %[2]s
+
+Edit the weights in %[3]s/routes.yaml and watch the shares below follow; break the file, and
+Weir says where and keeps serving. Ctrl-C ends everything.
+`, local(s.front), local(s.admin), s.dir)
+}
