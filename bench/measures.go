@@ -1,0 +1,148 @@
+package main
+
+import (
+	"time"
+
+	"weir.dev/weir/bench/load"
+)
+
+// group is a number of measures whose proxies run at the same time, so that
+// their rounds can be interleaved. Proxies that are not being measured idle.
+type group struct {
+	name     string
+	measures []measure
+	only     []string // proxies by name; empty is all
+}
+
+// measure is one row of the results: a load on proxies that are set up alike.
+type measure struct {
+	name  string
+	title string
+	setup setup
+	load  load.Spec // without address, times and watches
+	kind  kind
+}
+
+// setup tells the configurations of one proxy apart.
+type setup struct {
+	routes  int
+	workers int
+	log     bool
+}
+
+type kind uint8
+
+const (
+	closed kind = iota // each connection sends when it has its answer
+	paced              // a fixed rate; latency added to that of the upstream
+	memory             // what is resident
+)
+
+const (
+	small = 200
+	large = 64 << 10
+)
+
+var one = setup{workers: 1}
+
+// get is a closed loop of GET requests for n bytes.
+func get(connections, n int, path string) load.Spec {
+	return load.Spec{Connections: connections, Pipeline: 1, Request: load.Request{Path: path, Answer: n}}
+}
+
+// groups lists everything that is measured, in order.
+func groups() []group {
+	post, headers, pipelined := get(64, small, "/bytes/200"), get(64, small, "/headers/40"), get(64, small, "/bytes/200")
+	post.Request.Body = large
+	headers.Request.Headers = 40
+	pipelined.Pipeline = 8
+	return []group{
+		{name: "plain", measures: []measure{
+			{name: "200x64", title: "200 B, 64 connections", setup: one, load: get(64, small, "/bytes/200")},
+			{name: "200x1000", title: "200 B, 1,000 connections", setup: one, load: get(1000, small, "/bytes/200")},
+			{name: "64kx64", title: "64 KiB, 64 connections", setup: one, load: get(64, large, "/bytes/65536")},
+			{name: "64kx1000", title: "64 KiB, 1,000 connections", setup: one, load: get(1000, large, "/bytes/65536")},
+		}},
+		{name: "latency", measures: []measure{
+			{name: "paced", title: "Added latency at a fixed rate, 200 B, 64 connections", setup: one, load: get(64, small, "/bytes/200"), kind: paced},
+		}},
+		{name: "routes", measures: []measure{
+			routes("routes10", "200 B, 64 connections, 10 routes", 10),
+			routes("routes1000", "200 B, 64 connections, 1,000 routes", 1000),
+			routes("routes10000", "200 B, 64 connections, 10,000 routes", 10_000),
+		}},
+		{name: "two", only: []string{"weir", "nginx"}, measures: []measure{
+			{name: "two200", title: "Two workers: 200 B, 64 connections", setup: setup{workers: 2}, load: get(64, small, "/bytes/200")},
+			{name: "two64k", title: "Two workers: 64 KiB, 64 connections", setup: setup{workers: 2}, load: get(64, large, "/bytes/65536")},
+		}},
+		{name: "worst", measures: []measure{
+			{name: "chunked", title: "Chunked answers of 64 KiB (16 chunks), 64 connections", setup: one, load: get(64, large, "/chunked/65536")},
+			{name: "post", title: "POST of 64 KiB, 64 connections", setup: one, load: post},
+			{name: "headers", title: "40 more header fields each way, 64 connections", setup: one, load: headers},
+			{name: "pipelined", title: "8 requests pipelined, 64 connections", setup: one, load: pipelined},
+			{name: "log", title: "Access log on (JSON to a file), 200 B, 64 connections", setup: setup{workers: 1, log: true}, load: get(64, small, "/bytes/200")},
+		}},
+		{name: "memory", measures: []measure{
+			{name: "memory", title: "Resident memory", setup: one, load: get(5000, small, "/bytes/200"), kind: memory},
+		}},
+	}
+}
+
+func routes(name, title string, n int) measure {
+	spec := get(64, small, "/bytes/200")
+	spec.Request.Hosts = n
+	return measure{name: name, title: title, setup: setup{routes: n, workers: 1}, load: spec}
+}
+
+// measureNames lists what -only takes: groups and measures.
+func measureNames() []string {
+	var all []string
+	for _, g := range groups() {
+		all = append(all, g.name)
+		for _, m := range g.measures {
+			if m.name != g.name {
+				all = append(all, m.name)
+			}
+		}
+	}
+	return all
+}
+
+// chosen returns the groups with the measures that names ask for; none asks
+// for all.
+func chosen(names []string) []group {
+	if len(names) == 0 {
+		return groups()
+	}
+	wanted := map[string]bool{}
+	for _, name := range names {
+		wanted[name] = true
+	}
+	var all []group
+	for _, g := range groups() {
+		var kept []measure
+		for _, m := range g.measures {
+			if wanted[g.name] || wanted[m.name] {
+				kept = append(kept, m)
+			}
+		}
+		if g.measures = kept; len(kept) > 0 {
+			all = append(all, g)
+		}
+	}
+	return all
+}
+
+// times are the durations of a run.
+type times struct {
+	warmup, window, paced time.Duration
+	parked                time.Duration // how long idle connections wait for a second look
+	start                 time.Duration // for a proxy to answer
+}
+
+func durations(quick bool) times {
+	if quick {
+		return times{warmup: 200 * time.Millisecond, window: 600 * time.Millisecond, paced: time.Second, parked: 2 * time.Second, start: 20 * time.Second}
+	}
+	return times{warmup: 700 * time.Millisecond, window: 3 * time.Second, paced: 5 * time.Second, parked: 10 * time.Second, start: 60 * time.Second}
+}

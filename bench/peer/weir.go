@@ -1,0 +1,83 @@
+package peer
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+const weirMain = `apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: bench}
+spec:
+  gatewayClassName: weir
+  listeners:
+  - {name: web, protocol: HTTP, port: %d}
+---
+apiVersion: weir.dev/v1alpha1
+kind: Backend
+metadata: {name: ports}
+spec:
+  endpoints:
+%s
+---
+apiVersion: weir.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: bench}
+spec:
+  targetRefs:
+  - {group: gateway.networking.k8s.io, kind: Gateway, name: bench}
+  loadBalancing: {algorithm: LeastRequest}
+  client: {keepAlive: 300s}
+`
+
+const weirRoute = `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: %s}
+spec:
+  parentRefs: [{name: bench}]
+%s  rules:
+  - backendRefs: [{group: weir.dev, kind: Backend, name: ports}]
+`
+
+// weirFiles is how many files many routes are spread over.
+const weirFiles = 100
+
+func weir(s Setup, extra, logArgs []string) (Start, error) {
+	files := map[string]string{
+		"gateway.yaml": fmt.Sprintf(weirMain, s.Port, s.each("  - {address: 127.0.0.1, port: %d}", "\n")),
+	}
+	if s.Routes == 0 {
+		files["routes.yaml"] = fmt.Sprintf(weirRoute, "all", "")
+	}
+	for i, host := range s.hosts() {
+		name := fmt.Sprintf("routes-%02d.yaml", i%weirFiles)
+		if files[name] != "" {
+			files[name] += "---\n"
+		}
+		files[name] += fmt.Sprintf(weirRoute, fmt.Sprintf("r%05d", i), "  hostnames: ["+host+"]\n")
+	}
+	args := []string{
+		"run", "-f", filepath.Join(s.Dir, "policy"), "--admin", fmt.Sprintf("127.0.0.1:%d", s.AdminPort),
+		"--state-dir", filepath.Join(s.Dir, "state"),
+	}
+	args = append(args, extra...)
+	// A folder of its own: the command reads every file in it.
+	s.Dir = filepath.Join(s.Dir, "policy")
+	if err := os.Mkdir(s.Dir, 0o755); err != nil {
+		return Start{}, err
+	}
+	for name, text := range files {
+		if _, err := s.write(name, text); err != nil {
+			return Start{}, err
+		}
+	}
+	if s.Log != "" {
+		for _, arg := range logArgs {
+			args = append(args, strings.ReplaceAll(arg, "{file}", s.Log))
+		}
+	}
+	return Start{Args: args, Env: []string{"GOMAXPROCS=" + strconv.Itoa(max(s.Workers, 1))}}, nil
+}
