@@ -1,0 +1,55 @@
+# Weir's tasks. `make` alone lists them. Everything runs from a fresh clone with Go and,
+# for tests, gcc and curl; what is missing is installed with apt-get when run as root.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X weir.dev/weir/cli.version=$(VERSION)
+TOOL    := go tool -modfile=tools.mod
+CRDS    := controlplane/resource/crds/.generated
+SHELL   := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
+
+.DEFAULT_GOAL := help
+.PHONY: help build generate demo test deps lint fmt bench docs clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: generate ## build bin/weir
+	go build -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
+
+generate: $(CRDS) ## generate what is not committed: the schemas of the kinds that Weir reads
+
+$(CRDS): go.mod tools.mod controlplane/resource/generate.go $(wildcard controlplane/resource/v1alpha1/*.go) $(wildcard controlplane/resource/crdgen/*.go)
+	@echo "==> generating schemas"
+	go generate ./controlplane/resource
+	@touch $@
+
+demo: build ## run Weir before two versions of a real upstream, with live traffic (PORT=18080 to move it)
+	@go build -o bin/demo ./examples/demo
+	@exec bin/demo $(if $(PORT),--port $(PORT))
+
+test: deps generate lint ## run every test; installs what the tests need
+	@echo "==> vet";          go vet ./...
+	@echo "==> race tests, fuzz seeds, e2e, README"
+	go test -race -timeout 10m ./...
+	@echo "==> tests of allocations, which the race detector would distort"
+	go test -run 'Alloc' ./model/... ./traffic/... ./telemetry/... ./dataplane/...
+	@echo "==> all passed"
+
+deps: ## install what the tests need and this machine lacks
+	@.ci/deps
+
+lint: generate ## check style and common mistakes
+	@echo "==> lint";         $(TOOL) golangci-lint run --allow-parallel-runners ./...
+
+fmt: ## format every Go file
+	$(TOOL) gofumpt -w $$(git ls-files -co --exclude-standard '*.go')
+
+bench: build ## measure Weir against nginx, HAProxy, Envoy and Caddy; writes bench/RESULTS.md
+	go run ./bench -weir bin/weir
+
+docs: generate ## write the reference pages of kinds, flags, metrics and response flags to docs/reference
+	go run ./docs -o docs/reference
+
+clean: ## remove what was built or generated
+	rm -rf bin docs/reference examples/demo/.run controlplane/resource/crds/*.yaml controlplane/resource/crds/*.json $(CRDS)
