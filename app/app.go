@@ -151,7 +151,11 @@ func (c *Config) fill() {
 	if c.Listen == nil {
 		c.Listen = func(ctx context.Context, address netip.AddrPort) (net.Listener, error) {
 			var lc net.ListenConfig
-			return lc.Listen(ctx, "tcp", address.String())
+			where := address.String()
+			if address.Addr() == netip.IPv6Unspecified() { // both stacks, or IPv4 where there is no other
+				where = fmt.Sprintf(":%d", address.Port())
+			}
+			return lc.Listen(ctx, "tcp", where)
 		}
 	}
 	if c.Dial == nil {

@@ -107,7 +107,7 @@ func scan(c *Chunked, buf, data []byte) (int, []byte, bool, error) {
 	}
 	again, data, _, err := next(&before, buf[:n], data)
 	if err != nil || again != n {
-		return n, data, done, fmt.Errorf("Scan let %d bytes through, Next %d, error %v", n, again, err)
+		return n, data, done, fmt.Errorf("Scan let %d bytes through, Next %d, error %w", n, again, err)
 	}
 	return n, data, done, nil
 }

@@ -71,13 +71,13 @@ func TestDrain(t *testing.T) {
 		if took := time.Since(began); took != 3*time.Second {
 			t.Errorf("the idle connection was closed after %v", took)
 		}
-		time.Sleep(7 * time.Second)
+		time.Sleep(5 * time.Second)
 		letBusy <- "busy"
 		if resp := busy.want(200, "", "busy"); !resp.Close {
 			t.Error("an answer while draining should close")
 		}
 		busy.ended()
-		if took := <-stopped; took != 10*time.Second {
+		if took := <-stopped; took != 8*time.Second {
 			t.Errorf("draining took %v", took)
 		}
 	})

@@ -44,7 +44,7 @@ type exchange struct {
 	timings  timings
 	attempts []telemetry.Attempt
 
-	watch     func() error // bound once: is the client still there?
+	watch     func() error // bound once: watchTry
 	leftSince transport.Instant
 	idleSince transport.Instant
 	trying    bool // a try has been counted as begun and not yet as ended
@@ -81,7 +81,7 @@ type timings struct {
 // serve is the listener's handler: requests one after the other until the connection ends.
 func (p *Proxy) serve(c *listener.Conn) {
 	x := &exchange{p: p, c: c, door: p.door(c.Socket.Name)}
-	x.watch = x.clientLeft
+	x.watch = x.watchTry
 	x.query.Headers = &x.req.Head
 	defer x.release()
 	defer x.contain()

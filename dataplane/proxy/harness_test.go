@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -249,7 +251,7 @@ func (c *client) ended() {
 	c.t.Helper()
 	if b, err := c.r.ReadByte(); err == nil {
 		c.t.Fatalf("the connection is still open: %q", b)
-	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.t.Fatal("the connection is still open")
 	}
 }

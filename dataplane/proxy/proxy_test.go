@@ -227,7 +227,7 @@ func TestFlags(t *testing.T) {
 		_, _ = http.ReadRequest(r)
 		fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab")
 	})
-	own := serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "mine", 503) })
+	own := serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "mine", http.StatusServiceUnavailable) })
 	hosts := map[string]string{"closed": closed, "slow": slow, "cut": cut, "junk": junk, "own": own, "none": ""}
 	route := func(path, cluster string, change func(*model.Route)) *model.Route {
 		r := to(cluster)

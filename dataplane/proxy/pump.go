@@ -14,12 +14,13 @@ import (
 // not read keeps it, and so the client, waiting. It owns the body's state until done.
 type pump struct {
 	done   chan struct{}
-	stop   atomic.Bool // the exchange is over: read no more
-	ending atomic.Bool // the last bytes are being written, or have been
-	ended  atomic.Bool // they have been
-	failed atomic.Bool // the request cannot be completed; flag and err say why
-	flag   model.Flag  // DPE: the client broke off or broke the protocol; UT: the upstream took no more
-	err    error       // nil if the body ended well or the upstream's connection broke
+	stop   atomic.Bool  // the exchange is over: read no more
+	ending atomic.Bool  // the last bytes are being written, or have been
+	ended  atomic.Bool  // they have been
+	moved  atomic.Int64 // transport.Instant of the last piece, for the idle timeout
+	failed atomic.Bool  // the request cannot be completed; flag and err say why
+	flag   model.Flag   // DPE: the client broke off or broke the protocol; UT: the upstream took no more
+	err    error        // nil if the body ended well or the upstream's connection broke
 }
 
 // startPump sends what is left of the body to conn.
@@ -30,6 +31,7 @@ func (x *exchange) startPump(conn *transport.Conn) {
 	b.have = 0
 	b.gone = true
 	b.pump = &pump{done: make(chan struct{})}
+	b.pump.moved.Store(int64(transport.Now()))
 	go x.runPump(b.pump, conn)
 }
 
@@ -61,6 +63,7 @@ func (x *exchange) runPump(p *pump, conn *transport.Conn) {
 			}
 			return // the exchange hears from a broken connection itself
 		}
+		p.moved.Store(int64(transport.Now()))
 		b.full.Consume(b.have)
 		b.have = 0
 	}
@@ -120,7 +123,7 @@ func (x *exchange) stopPump() error {
 func (p *pump) unfinished() bool { return p != nil && !p.ending.Load() }
 
 // failure is the Stop of the exchange's waits for the upstream: the pump ends them when
-// cannot send the request.
+// it cannot send the request.
 func (b *body) failure() *atomic.Bool {
 	if b.pump == nil {
 		return nil

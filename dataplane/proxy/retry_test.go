@@ -91,6 +91,8 @@ func TestRetries(t *testing.T) {
 		{"mute, all tries", []string{"mute", "mute", "mute"}, get("/"), retry, model.Timeouts{PerTry: time.Second, Request: 2500 * time.Millisecond}, 504, "PT", "", 3, 2500 * time.Millisecond},
 		{"no time for another", []string{busy}, get("/"), &model.Retry{Attempts: 1, Codes: []int{503}, Backoff: time.Minute}, model.Timeouts{Request: time.Second}, 503, "U5", "", 1, time.Second},
 		{"only the request's", []string{"mute"}, get("/"), nil, model.Timeouts{Request: time.Second}, 504, "PT", "", 1, time.Second},
+		{"idle before the answer", []string{"mute"}, get("/"), nil, model.Timeouts{Idle: time.Second, Request: time.Minute}, 504, "UT", "", 1, time.Second},
+		{"idle before the answer", []string{"mute"}, get("/"), nil, model.Timeouts{Idle: time.Second, Request: time.Minute}, 504, "UT", "", 1, time.Second},
 		{"idle within the answer", []string{"HTTP/1.1 200 OK\nContent-Length: 9\n\nhalf"}, get("/"), nil, model.Timeouts{Idle: time.Second, Request: time.Minute}, 0, "UT", "", 1, time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {

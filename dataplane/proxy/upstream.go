@@ -82,7 +82,11 @@ func (x *exchange) connected(err error, by transport.Instant) *failure {
 func (x *exchange) exchangeWith(by transport.Instant) *failure {
 	u := &x.up
 	u.resp.Reset()
+	idle := x.route.model.Timeouts.Idle
 	wait := transport.Wait{By: by, Watch: x.watch}
+	if x.body.whole { // else the idle time counts from the body's last piece: watchTry
+		wait.By = transport.Earlier(by, x.timings.attempt.Add(idle))
+	}
 	u.buf.Expect(0)
 	if u.roomy {
 		u.buf.Expect(transport.Small)
@@ -213,7 +217,16 @@ var errClient = errors.New("client")
 // its answer still. TCP cannot tell it from one that has closed the connection.
 const halfCloseGrace = 1e9
 
-// clientLeft is the Watch of waits for the upstream: an error cancels the try.
+// watchTry is the Watch of waits for the upstream: an error ends the try.
+func (x *exchange) watchTry() error {
+	idle := x.route.model.Timeouts.Idle
+	if p := x.body.pump; p != nil && idle > 0 && transport.Now().Sub(transport.Instant(p.moved.Load())) >= idle {
+		return transport.ErrTimeout
+	}
+	return x.clientLeft()
+}
+
+// clientLeft reports a client that does not wait for its answer any more.
 func (x *exchange) clientLeft() error {
 	switch x.c.Peer() {
 	case transport.PeerReset:

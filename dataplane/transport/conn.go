@@ -156,9 +156,9 @@ func (c *Conn) readOnce() error {
 	if c.raw != nil {
 		return c.raw.Read(d.call)
 	}
-	if err := c.arm(d, c.nc.SetReadDeadline); err != nil {
+	if err := c.arm(d, c.nc.SetReadDeadline); errors.Is(err, ErrInterrupted) {
 		return err
-	}
+	} // where no deadline can be set any more, the read says why
 	n, err := c.nc.Read(d.buf.space())
 	d.buf.to += n
 	d.n = n
@@ -193,7 +193,7 @@ func (c *Conn) writeOnce() error {
 	if c.raw != nil {
 		return c.raw.Write(d.call)
 	}
-	if err := c.arm(d, c.nc.SetWriteDeadline); err != nil {
+	if err := c.arm(d, c.nc.SetWriteDeadline); errors.Is(err, ErrInterrupted) {
 		return err
 	}
 	n, err := c.nc.Write(d.p)
@@ -270,7 +270,8 @@ func (c *Conn) woken(d *direction, set func(time.Time) error) error {
 		}
 	}
 	d.armed = 0
-	return set(time.Time{})
+	_ = set(time.Time{}) // fails on a closed connection, as the next call will
+	return nil
 }
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

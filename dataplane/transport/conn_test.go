@@ -52,7 +52,7 @@ func TestReadTakesABufferOnlyForBytes(t *testing.T) {
 		t.Fatalf("got %d, %v, %q", n, err, b.Bytes())
 	}
 	peer.Close()
-	if _, err := c.ReadInto(&b, Wait{}); err != io.EOF {
+	if _, err := c.ReadInto(&b, Wait{}); !errors.Is(err, io.EOF) {
 		t.Fatalf("at the end: %v", err)
 	}
 	b.Release()
@@ -160,7 +160,7 @@ func TestExchangeRefusesWhatNobodyAskedFor(t *testing.T) {
 	peer.Close()
 	for closed.Peer() != PeerEnded {
 	}
-	if _, sent, err := closed.Exchange([]byte("ping"), &b, Wait{}); sent || err != io.EOF {
+	if _, sent, err := closed.Exchange([]byte("ping"), &b, Wait{}); sent || !errors.Is(err, io.EOF) {
 		t.Errorf("got sent %v, %v", sent, err)
 	}
 }

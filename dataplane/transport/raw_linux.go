@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"io"
 	"syscall"
 	"unsafe"
@@ -100,7 +101,7 @@ func (c *Conn) exchangeRaw(p []byte, b *Buffer, w Wait) (int, bool, error) {
 			err = d.err
 		}
 		rest := d.p
-		if err == errPartial && rest != nil {
+		if errors.Is(err, errPartial) && rest != nil {
 			d.p = nil
 			if err := c.Write(rest, w); err != nil {
 				return 0, true, err
@@ -156,7 +157,10 @@ func (c *Conn) Peer() Peer {
 		case err == syscall.EAGAIN || err == syscall.EINTR:
 			state = PeerQuiet
 		case err == nil && n == 0:
-			state = PeerEnded
+			state = PeerEnded // a reset after the end shows only here
+			if fault, _ := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR); fault != 0 {
+				state = PeerReset
+			}
 		case err == nil:
 			state = PeerSending
 		}
