@@ -95,8 +95,8 @@ func (f Flag) Blame() Blame { return FlagInfos[f].Blame }
 
 // ParseFlag returns the flag with the given name, FlagNone if there is none.
 func ParseFlag(name string) Flag {
-	for i, info := range FlagInfos {
-		if info.Name == name {
+	for i := range FlagInfos {
+		if FlagInfos[i].Name == name {
 			return Flag(i)
 		}
 	}

@@ -12,6 +12,9 @@ import (
 const (
 	// staleAfter is the idle time from which a connection is looked at before it is used.
 	staleAfter = time.Second
+	// restedAfter is the idle time from which an exchange looks for bytes or an end that
+	// came since the last one. What comes sooner could as well still be on the wire.
+	restedAfter = 200 * time.Microsecond
 	// maxDiscards bounds the dead connections that one Acquire closes on its way.
 	maxDiscards = 8
 	// maxStaleSweep bounds the dead connections that one sweep closes in one shard.
@@ -68,6 +71,7 @@ func (h *Host) take(now transport.Instant, shard int) *transport.Conn {
 			h.idle.Add(-1)
 			age := now.Sub(c.Since)
 			if age < keepAlive && (age < staleAfter || !c.Stale()) {
+				c.Rested = age >= restedAfter
 				return c
 			}
 			h.close(c)

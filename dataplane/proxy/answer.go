@@ -107,7 +107,7 @@ func (x *exchange) linger() {
 	}
 	by := transport.Now().Add(lingerTime)
 	for read := 0; read < lingerBytes; {
-		n, err := x.c.ReadInto(&x.in, transport.Wait{By: by})
+		n, err := x.c.ReadInto(x.in, transport.Wait{By: by})
 		if err != nil {
 			return
 		}

@@ -144,6 +144,6 @@ func (b *body) consumed(x *exchange) bool {
 	}
 	b.full.Consume(b.have)
 	x.in.Release()
-	x.in, b.full = b.full, transport.Buffer{}
+	*x.in, b.full = b.full, transport.Buffer{}
 	return true
 }

@@ -13,8 +13,9 @@ import (
 	"weir.dev/weir/traffic/match"
 )
 
-// exchange is one connection's present request and everything that serving it needs. It
-// is reused for the connection's next request, so that a plain one allocates nothing.
+// exchange is one connection's present request and everything that serving it needs. An
+// idle connection has none: they are pooled, so that a plain request allocates nothing and
+// the next one, whosever it is, finds warm memory.
 type exchange struct {
 	p    *Proxy
 	c    *listener.Conn
@@ -22,7 +23,7 @@ type exchange struct {
 
 	// The request.
 	view    *view
-	in      transport.Buffer // what the client sent: the head, then body or the next request
+	in      *transport.Buffer // what the client sent: the head, then body or the next request
 	req     http1.Request
 	head    int // bytes of the head at the start of in
 	body    body
@@ -80,21 +81,44 @@ type timings struct {
 
 // serve is the listener's handler: requests one after the other until the connection ends.
 func (p *Proxy) serve(c *listener.Conn) {
-	x := &exchange{p: p, c: c, door: p.door(c.Socket.Name)}
-	x.watch = x.watchTry
-	x.query.Headers = &x.req.Head
-	defer x.release()
-	defer x.contain()
-	x.idleSince = transport.Now()
-	for x.serveOne() {
+	d := p.door(c.Socket.Name)
+	in := new(transport.Buffer)
+	defer in.Release()
+	for since, open := transport.Now(), true; open && d.await(c, in, since); {
+		x := p.exchanges.Get().(*exchange)
+		x.p, x.c, x.door, x.in = p, c, d, in
+		since, open = x.serveWaiting()
 	}
 }
 
-// release gives back what the exchange holds.
+// newExchange makes one for the pool.
+func newExchange() any {
+	x := new(exchange)
+	x.watch = x.watchTry
+	x.query.Headers = &x.req.Head
+	return x
+}
+
+// serveWaiting serves the requests whose bytes have begun to come, and then gives the
+// exchange back to the pool. It returns whether the connection stays open, and since when
+// it is idle.
+func (x *exchange) serveWaiting() (since transport.Instant, open bool) {
+	defer x.contain() // after a panic the exchange is not used again, and open is false
+	more := true
+	for more && x.in.Len() > 0 {
+		more = x.serveOne()
+	}
+	since, pool := x.idleSince, &x.p.exchanges
+	x.release()
+	pool.Put(x)
+	return since, more
+}
+
+// release gives back what the exchange holds of the connection and of its request.
 func (x *exchange) release() {
-	x.in.Release()
 	x.body.full.Release()
 	x.up.discard()
+	x.c, x.door, x.in = nil, nil, nil
 }
 
 // contain keeps a defect in the handling of one connection from ending the process.
@@ -107,6 +131,7 @@ func (x *exchange) contain() {
 		}
 		x.observe()
 		x.c.Abort()
+		x.release()
 	}
 }
 

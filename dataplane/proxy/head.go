@@ -5,17 +5,15 @@ import (
 	"io"
 
 	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/listener"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 )
 
-// readHead waits for the next request and parses its head. ok is false when the connection
-// has ended, or is to end without a word. A refusal says what is wrong with the request.
+// readHead parses the head of a request that has begun to come. ok is false when the
+// connection has ended, or is to end without a word. A refusal says what is wrong with the
+// request.
 func (x *exchange) readHead() (ok bool, refused *refusal) {
-	x.view = x.door.view.Load()
-	if x.in.Len() == 0 && !x.awaitRequest() {
-		return false, nil
-	}
 	// The request starts now: it takes the snapshot as it is, and keeps it.
 	x.view = x.door.view.Load()
 	x.started = transport.Now()
@@ -35,7 +33,7 @@ func (x *exchange) readHead() (ok bool, refused *refusal) {
 		if x.in.Full() {
 			x.in.Widen()
 		}
-		read, err := x.c.ReadInto(&x.in, transport.Wait{By: by})
+		read, err := x.c.ReadInto(x.in, transport.Wait{By: by})
 		x.c.BytesIn += int64(read)
 		switch {
 		case err == nil:
@@ -49,17 +47,18 @@ func (x *exchange) readHead() (ok bool, refused *refusal) {
 	}
 }
 
-// awaitRequest waits for the first byte of a request on an idle connection, which holds no
-// buffer meanwhile. The first request of a connection must come within the time for a head.
-func (x *exchange) awaitRequest() bool {
-	x.in.ReleaseIfEmpty()
-	client := x.view.client
+// await waits for the first byte of a request on a connection that is idle since then, and
+// holds no memory of ours meanwhile but a few words. The first request of a connection must
+// come within the time for a head.
+func (d *door) await(c *listener.Conn, in *transport.Buffer, since transport.Instant) bool {
+	in.ReleaseIfEmpty()
+	client := d.view.Load().client
 	limit := client.KeepAlive
-	if x.c.BytesIn == 0 && client.HeadTimeout > 0 {
+	if c.BytesIn == 0 && client.HeadTimeout > 0 {
 		limit = client.HeadTimeout
 	}
-	n, err := x.c.ReadInto(&x.in, transport.Wait{By: x.idleSince.Add(limit), Stop: x.c.Socket.StopIdle()})
-	x.c.BytesIn += int64(n)
+	n, err := c.ReadInto(in, transport.Wait{By: since.Add(limit), Stop: c.Socket.StopIdle()})
+	c.BytesIn += int64(n)
 	return err == nil
 }
 

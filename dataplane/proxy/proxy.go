@@ -54,6 +54,8 @@ type Proxy struct {
 
 	doors sync.Map // listener name → *door
 
+	exchanges sync.Pool // of *exchange
+
 	applying sync.Mutex
 	compiled memo
 }
@@ -64,7 +66,7 @@ func New(cfg Config) *Proxy {
 		cfg.MaxMirrors = 1000
 	}
 	cfg.Shards = max(cfg.Shards, 1)
-	p := &Proxy{cfg: cfg}
+	p := &Proxy{cfg: cfg, exchanges: sync.Pool{New: newExchange}}
 	p.ctx, p.cut = context.WithCancel(context.Background())
 	p.clusters = cluster.New(cluster.Config{
 		Dial: cfg.Dial, Resolve: cfg.Resolve, Shards: cfg.Shards, Random: cfg.Random,

@@ -77,7 +77,7 @@ func (x *exchange) tunnel() {
 			}
 			done <- in
 		}()
-		in = carryOneWay(x.c.Conn, x.up.conn, &x.in, &last, idle)
+		in = carryOneWay(x.c.Conn, x.up.conn, x.in, &last, idle)
 	}()
 	out := carryOneWay(x.up.conn, x.c.Conn, &x.up.buf, &last, idle)
 	in := <-done

@@ -42,8 +42,10 @@ type Conn struct {
 	in, out direction
 	closed  atomic.Bool
 
-	// Since is when the connection was last put into a pool. The pool owns it.
-	Since Instant
+	// Since is when the connection was last put into a pool, Rested whether that was long
+	// ago for the exchange to come, so that it must be looked at first. The pool owns both.
+	Since  Instant
+	Rested bool
 }
 
 // direction is the state of reading or of writing: the pending call's arguments, which the
@@ -136,7 +138,8 @@ func (c *Conn) ReadInto(b *Buffer, w Wait) (int, error) {
 	if b.Full() {
 		return 0, io.ErrShortBuffer
 	}
-	d.buf, d.wait, d.n, d.err, d.due = b, w, 0, nil, 0
+	d.begin(b, w)
+	defer d.end()
 	for {
 		err := c.readOnce()
 		if err == nil {
@@ -150,6 +153,13 @@ func (c *Conn) ReadInto(b *Buffer, w Wait) (int, error) {
 		}
 	}
 }
+
+func (d *direction) begin(b *Buffer, w Wait) {
+	d.buf, d.wait, d.n, d.err, d.due = b, w, 0, nil, 0
+}
+
+// end forgets what belongs to the caller, so that an idle connection does not keep it.
+func (d *direction) end() { d.buf, d.wait, d.p = nil, Wait{}, nil }
 
 func (c *Conn) readOnce() error {
 	d := &c.in
@@ -171,18 +181,18 @@ func (c *Conn) readOnce() error {
 // Write writes all of p, waiting as w says while the peer takes nothing.
 func (c *Conn) Write(p []byte, w Wait) error {
 	d := &c.out
-	d.p, d.wait, d.err, d.due = p, w, nil, 0
+	d.begin(nil, w)
+	defer d.end()
+	d.p = p
 	for {
 		err := c.writeOnce()
 		if err == nil {
 			err = d.err
 		}
 		if err == nil || !isTimeout(err) {
-			d.p = nil
 			return err
 		}
 		if err := c.woken(d, c.nc.SetWriteDeadline); err != nil {
-			d.p = nil
 			return err
 		}
 	}
@@ -204,10 +214,9 @@ func (c *Conn) writeOnce() error {
 }
 
 // Exchange sends p, a whole request, on a connection that has been idle, and reads the
-// first bytes of the answer into b. Bytes that were there before the request are
-// ErrUnsolicited, an end that was there is io.EOF; sent then is false: nothing has been
-// written. With no more system calls than a write and a read need, this is what keeps one
-// answer from being taken for another's.
+// first bytes of the answer into b. On a rested connection, bytes that were there before
+// the request are ErrUnsolicited, an end that was there is io.EOF, and sent is false then:
+// nothing has been written. This keeps one answer from being taken for another's.
 func (c *Conn) Exchange(p []byte, b *Buffer, w Wait) (n int, sent bool, err error) {
 	if c.raw == nil {
 		if err := c.Write(p, w); err != nil {

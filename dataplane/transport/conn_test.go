@@ -152,6 +152,7 @@ func TestExchangeRefusesWhatNobodyAskedFor(t *testing.T) {
 	}
 	for c.Peer() != PeerSending { // until it has come
 	}
+	c.Rested = true
 	var b Buffer
 	if _, sent, err := c.Exchange([]byte("ping"), &b, Wait{}); sent || !errors.Is(err, ErrUnsolicited) {
 		t.Errorf("got sent %v, %v", sent, err)
@@ -160,6 +161,7 @@ func TestExchangeRefusesWhatNobodyAskedFor(t *testing.T) {
 	peer.Close()
 	for closed.Peer() != PeerEnded {
 	}
+	closed.Rested = true
 	if _, sent, err := closed.Exchange([]byte("ping"), &b, Wait{}); sent || !errors.Is(err, io.EOF) {
 		t.Errorf("got sent %v, %v", sent, err)
 	}

@@ -53,25 +53,17 @@ func (c *Conn) readReady(fd uintptr) bool {
 	}
 }
 
-// exchangeReady looks that the connection is quiet, sends the request, and only then lets
-// the runtime wait: readiness that comes after this counts, so no answer is missed.
+// exchangeReady sends the request, and only then lets the runtime wait: readiness that
+// comes after this counts, so no answer is missed, and no read is made in vain.
 func (c *Conn) exchangeReady(fd uintptr) bool {
 	d := &c.in
-	var probe [1]byte
-	n, errno := sysRead(fd, probe[:])
-	switch {
-	case errno == 0 && n == 0:
-		d.err = io.EOF
-		return true
-	case errno == 0:
-		d.err = ErrUnsolicited
-		return true
-	case errno != syscall.EAGAIN && errno != syscall.EINTR:
-		d.err = errno
-		return true
+	if c.Rested {
+		if d.err = look(fd); d.err != nil {
+			return true
+		}
 	}
 	d.sent = true
-	n, errno = sysWrite(fd, d.p)
+	n, errno := sysWrite(fd, d.p)
 	if errno == 0 && n == len(d.p) {
 		d.p = nil
 		d.err = c.arm(d, c.nc.SetReadDeadline)
@@ -88,12 +80,28 @@ func (c *Conn) exchangeReady(fd uintptr) bool {
 	return true
 }
 
+// look reports what an idle connection has to read, which should be nothing.
+func look(fd uintptr) error {
+	var probe [1]byte
+	n, errno := sysRead(fd, probe[:])
+	switch {
+	case errno == syscall.EAGAIN || errno == syscall.EINTR:
+		return nil
+	case errno != 0:
+		return errno
+	case n == 0:
+		return io.EOF
+	}
+	return ErrUnsolicited
+}
+
 // errPartial: the socket took only a part; Exchange goes on the slow way.
 const errPartial = syscall.ENOBUFS
 
 func (c *Conn) exchangeRaw(p []byte, b *Buffer, w Wait) (int, bool, error) {
 	d := &c.in
-	d.buf, d.wait, d.n, d.err, d.due = b, w, 0, nil, 0
+	d.begin(b, w)
+	defer d.end()
 	d.p, d.sent = p, false
 	for {
 		err := c.raw.Read(d.call)
@@ -110,11 +118,9 @@ func (c *Conn) exchangeRaw(p []byte, b *Buffer, w Wait) (int, bool, error) {
 			return n, true, err
 		}
 		if err == nil || !isTimeout(err) {
-			d.p = nil
 			return d.n, d.sent, err
 		}
 		if err := c.woken(d, c.nc.SetReadDeadline); err != nil {
-			d.p = nil
 			return 0, d.sent, err
 		}
 	}
