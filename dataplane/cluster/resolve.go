@@ -159,6 +159,33 @@ func (s *Set) resolve(ctx context.Context, c *Cluster, slots chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.answer(hostname, addresses, err)
+	close(s.answered)
+	s.answered = make(chan struct{})
+}
+
+// Warm waits until every name has been asked for once, so that a route can refer to a new
+// cluster without a gap, but no longer than limit: a name server that is slow must not hold
+// up what does not need it. Names are asked for while Run runs.
+func (s *Set) Warm(limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		s.mu.Lock()
+		cold := false
+		for c := range s.named {
+			cold = cold || c.names.resolved.IsZero() && c.names.err == nil
+		}
+		answered := s.answered
+		s.mu.Unlock()
+		if !cold {
+			return
+		}
+		select {
+		case <-answered:
+		case <-timer.C:
+			return
+		}
+	}
 }
 
 // lookUp returns a name's addresses, sorted, each once.

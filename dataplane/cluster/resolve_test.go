@@ -248,3 +248,30 @@ func TestNamesWithoutResolver(t *testing.T) {
 		}
 	})
 }
+
+func TestWarmWaitsForFirstAnswersWithinItsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		n := &network{}
+		s := running(t, Config{Dial: n.dial, Resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
+			select {
+			case <-release:
+				return []netip.Addr{netip.MustParseAddr("10.0.0.1")}, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}})
+		apply(t, s, named("up.internal"), nil)
+		began := time.Now()
+		s.Warm(time.Second)
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("a silent name server held Warm for %v, want its limit", took)
+		}
+		time.AfterFunc(time.Millisecond, func() { close(release) })
+		s.Warm(time.Second)
+		if took := time.Since(began); took != time.Second+time.Millisecond || addresses(s) == "" {
+			t.Errorf("after %v the addresses are %q", took, addresses(s))
+		}
+		s.Warm(time.Second)
+	})
+}

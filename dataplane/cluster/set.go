@@ -53,7 +53,8 @@ type Set struct {
 	order    []*Cluster            // live ones as last applied
 	named    map[*Cluster]struct{} // live ones with a DNS name
 	draining map[*Host]struct{}
-	ended    bool // Run is over: nothing is pooled any more
+	answered chan struct{} // closed, and made anew, when a name has been answered for
+	ended    bool          // Run is over: nothing is pooled any more
 
 	pooledMu sync.Mutex
 	pooled   []*Host // hosts that may have idle connections, each once: Host.pooled
@@ -71,6 +72,7 @@ func New(config Config) *Set {
 	s := &Set{
 		config:   config,
 		wake:     make(chan struct{}, 1),
+		answered: make(chan struct{}),
 		clusters: map[string]*Cluster{},
 		named:    map[*Cluster]struct{}{},
 		draining: map[*Host]struct{}{},

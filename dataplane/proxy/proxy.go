@@ -60,6 +60,10 @@ type Proxy struct {
 	compiled memo
 }
 
+// warmTimeout is how long a snapshot waits for the addresses of backends that are new in
+// it and known by name only.
+const warmTimeout = time.Second
+
 // New returns a proxy that serves nothing yet.
 func New(cfg Config) *Proxy {
 	if cfg.MaxMirrors == 0 {
@@ -87,6 +91,7 @@ func (p *Proxy) Apply(s *model.Snapshot) error {
 	p.applying.Lock()
 	defer p.applying.Unlock()
 	errs := []error{p.clusters.Apply(s.Clusters, s.Endpoints)}
+	p.clusters.Warm(warmTimeout)
 	tables, err := p.compiled.tables(p, s)
 	errs = append(errs, err)
 	for _, l := range s.Listeners {
