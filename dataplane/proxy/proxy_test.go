@@ -181,10 +181,14 @@ func TestClientThatLeavesCancels(t *testing.T) {
 		}
 	})
 	r := newRig(t, map[string]string{"up": up}, to("up"))
-	c := r.dial().send("GET / HTTP/1.1\nHost: h\n\n")
-	c.Close()
-	if err := <-cancelled; err != nil {
-		t.Error(err)
+	for _, sent := range []string{
+		"GET / HTTP/1.1\nHost: h\n\n",
+		"GET / HTTP/1.1\nHost: h\n\nGET /next HTTP/1.1\nHost: h\n\n", // bytes stand before its end
+	} {
+		r.dial().send(sent).Close()
+		if err := <-cancelled; err != nil {
+			t.Errorf("after %q: %v", sent, err)
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"io"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // rawIO says that TCP connections are driven by system calls of our own.
@@ -157,18 +159,19 @@ func (c *Conn) Peer() Peer {
 	}
 	state := PeerReset
 	_ = c.raw.Control(func(fd uintptr) { // a closed connection is as good as reset
-		var probe [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), probe[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		switch {
-		case err == syscall.EAGAIN || err == syscall.EINTR:
-			state = PeerQuiet
-		case err == nil && n == 0:
-			state = PeerEnded // a reset after the end shows only here
-			if fault, _ := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR); fault != 0 {
-				state = PeerReset
-			}
-		case err == nil:
+		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
+		if _, err := unix.Poll(fds[:], 0); err != nil {
+			state = PeerQuiet // interrupted: the next look will tell
+			return
+		}
+		switch got := fds[0].Revents; {
+		case got&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0:
+		case got&unix.POLLRDHUP != 0: // even behind bytes that nobody has read
+			state = PeerEnded
+		case got&unix.POLLIN != 0:
 			state = PeerSending
+		default:
+			state = PeerQuiet
 		}
 	})
 	return state
