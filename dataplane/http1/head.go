@@ -87,7 +87,8 @@ const (
 
 // reset forgets everything but the memory.
 func (h *Head) reset() {
-	*h = Head{Fields: h.Fields[:0], joined: h.joined}
+	h.Fields, h.buf = h.Fields[:0], nil
+	h.at, h.scanned, h.stage = 0, 0, stageStart
 }
 
 // Name returns the name of field i as received.

@@ -35,7 +35,10 @@ type Request struct {
 // Reset makes r ready for the next request. Slices from the last one are invalid from here on.
 func (r *Request) Reset() {
 	r.reset()
-	*r = Request{Head: r.Head, path: r.path, host: r.host}
+	r.Method, r.Target, r.Path, r.Query, r.Host, r.Authority, r.Upgrade = nil, nil, nil, nil, nil, nil, nil
+	r.HasQuery, r.KeepAlive, r.Continue = false, false, false
+	r.Minor, r.Body, r.Length = 0, BodyNone, 0
+	r.methodAt, r.methodEnd, r.targetAt, r.targetEnd = 0, 0, 0, 0
 }
 
 // Parse parses the head at the start of buf. Called again with more of the same bytes, wherever

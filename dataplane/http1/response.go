@@ -24,7 +24,9 @@ type Response struct {
 // Reset makes r ready for the next answer. Slices from the last one are invalid from here on.
 func (r *Response) Reset() {
 	r.reset()
-	*r = Response{Head: r.Head}
+	r.Status, r.Minor, r.Body, r.Length, r.KeepAlive = 0, 0, BodyNone, 0, false
+	r.Reason, r.Upgrade = nil, nil
+	r.reasonAt, r.reasonEnd = 0, 0
 }
 
 // Parse parses the head at the start of buf as Request.Parse does, as the answer to a
