@@ -51,8 +51,8 @@ func TestMessageInPieces(t *testing.T) {
 						piece = rest
 					}
 				}
-				if !slices.Equal(got, test.want) || !m.idle() {
-					t.Fatalf("pieces of %d: got %v, idle %v; want %v", size, got, m.idle(), test.want)
+				if !slices.Equal(got, test.want) || m.phase != inHead || len(m.partial) > 0 {
+					t.Fatalf("pieces of %d: got %v, phase %v; want %v", size, got, m.phase, test.want)
 				}
 			}
 		})

@@ -92,9 +92,6 @@ func (m *message) next(data []byte) (rest []byte, done bool, err error) {
 	}
 }
 
-// idle reports whether nothing of a message has been read.
-func (m *message) idle() bool { return m.phase == inHead && len(m.partial) == 0 }
-
 // until returns everything up to and including mark. When data does not hold
 // it, it keeps data for the next call.
 func (m *message) until(data []byte, mark string) (found, rest []byte, ok bool) {

@@ -57,9 +57,6 @@ func (s *Socket) Draining() bool { return s.stopping.Load() }
 // StopIdle is the Stop of a wait for the next request.
 func (s *Socket) StopIdle() *atomic.Bool { return &s.stopIdle }
 
-// Quiesce makes connections end after the request that they are at, and goes on accepting.
-func (s *Socket) Quiesce() { s.stopping.Store(true) }
-
 // Drain stops accepting and ends the connections: those at work after their request, the
 // idle ones after the grace. It returns at once.
 func (s *Socket) Drain() {

@@ -104,9 +104,6 @@ func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 // LocalAddr is our end.
 func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
 
-// NetConn returns the connection underneath, for tunnels.
-func (c *Conn) NetConn() net.Conn { return c.nc }
-
 // Wake makes a waiting read look at its Stop. It may be called from any goroutine, after
 // Stop has been set; a read that has another Stop, or none, goes on waiting.
 func (c *Conn) Wake() {

@@ -17,38 +17,6 @@ type Hosts[T any] struct {
 	hasAny   bool
 }
 
-// Hostname reports whether the pattern covers the host. A pattern is an exact name, a
-// wildcard ("*.example.com" covers every name with one or more labels in place of the
-// star, not example.com itself), or empty for every host. Both are lower case.
-func Hostname(pattern, host string) bool {
-	if pattern == "" {
-		return true
-	}
-	if suffix, ok := wildcardSuffix(pattern); ok {
-		return len(host) > len(suffix) && strings.HasSuffix(host, suffix)
-	}
-	return pattern == host
-}
-
-// MoreSpecific reports whether pattern a takes precedence over pattern b: exact over
-// wildcard over empty, and of two of a kind the one with more characters.
-func MoreSpecific(a, b string) bool {
-	if ca, cb := specificity(a), specificity(b); ca != cb {
-		return ca > cb
-	}
-	return len(a) > len(b)
-}
-
-func specificity(pattern string) int {
-	if pattern == "" {
-		return 0
-	}
-	if _, ok := wildcardSuffix(pattern); ok {
-		return 1
-	}
-	return 2
-}
-
 // wildcardSuffix returns ".example.com" for "*.example.com".
 func wildcardSuffix(pattern string) (string, bool) {
 	if strings.HasPrefix(pattern, "*.") {
@@ -57,8 +25,9 @@ func wildcardSuffix(pattern string) (string, bool) {
 	return "", false
 }
 
-// Set gives the value to a pattern as Hostname describes them, and replaces what the
-// same pattern had. Upper case is folded.
+// Set gives the value to a pattern, and replaces what the same pattern had. A pattern is an
+// exact name, a wildcard ("*.example.com" covers every name with one or more labels in
+// place of the star, not example.com itself), or empty for every host. Upper case is folded.
 func (h *Hosts[T]) Set(pattern string, value T) {
 	pattern = strings.ToLower(pattern)
 	if pattern == "" {
