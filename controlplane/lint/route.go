@@ -10,6 +10,7 @@ import (
 
 	"weir.dev/weir/controlplane/resource"
 	"weir.dev/weir/controlplane/resource/v1alpha1"
+	"weir.dev/weir/controlplane/translate"
 	"weir.dev/weir/model"
 )
 
@@ -99,16 +100,7 @@ type backend struct {
 }
 
 func backendOf(from resource.Key, ref gatewayv1.BackendObjectReference) backend {
-	b := backend{Key: resource.Key{Kind: "Service", Namespace: from.Namespace, Name: string(ref.Name)}}
-	if ref.Group != nil {
-		b.Group = string(*ref.Group)
-	}
-	if ref.Kind != nil {
-		b.Kind = string(*ref.Kind)
-	}
-	if ref.Namespace != nil {
-		b.Namespace = string(*ref.Namespace)
-	}
+	b := backend{Key: translate.BackendKey(from.Namespace, ref)}
 	if ref.Port != nil {
 		b.port = *ref.Port
 	}

@@ -175,9 +175,7 @@ func (doc *document) hash(file string, line int) model.Hash {
 	b = append(b, file...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(line))
 	for _, f := range doc.fields {
-		b = binary.LittleEndian.AppendUint64(b, f.path)
-		b = binary.LittleEndian.AppendUint32(b, f.line)
-		b = binary.LittleEndian.AppendUint32(b, f.column)
+		b = f.append(b)
 	}
 	sum := sha256.Sum256(b)
 	return model.Hash(hex.EncodeToString(sum[:16]))

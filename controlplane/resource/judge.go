@@ -93,10 +93,8 @@ func classify(object map[string]any, doc *document) (*kind, *problem) {
 		return say(Error, RuleSchema, "apiVersion", "unknown version %q of %s; expected %q", version, name, apiVersion(group, k.versions[0]))
 	case group == v1alpha1.Group && slices.Contains(skipped, name):
 		return nil, nil
-	case slices.Contains(closing, name) && group == v1alpha1.Group:
-		return say(Error, RuleUnsupported, "kind", "%s is not supported yet: nothing enforces it", name)
 	case slices.Contains(planned[group], name):
-		return say(Warning, RuleUnsupported, "kind", "%s is not supported yet: it is ignored", name)
+		return say(Warning, RuleUnsupported, "kind", "%s is not supported by this version; it has no effect", name)
 	case planned[group] != nil:
 		return say(Error, RuleSchema, "kind", "unknown kind %q of %s%s", name, group, meantKind(group, name))
 	default:

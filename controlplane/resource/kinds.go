@@ -59,6 +59,12 @@ var kinds = []*kind{
 		schema:    fromCRD("gateway.networking.k8s.io_referencegrants.json"),
 	},
 	{
+		group: gatewayv1.GroupName, name: "BackendTLSPolicy", versions: []string{"v1", "v1alpha3"}, namespaced: true,
+		validName: apivalidation.NameIsDNSSubdomain,
+		empty:     func() metav1.Object { return new(gatewayv1.BackendTLSPolicy) },
+		schema:    fromCRD("gateway.networking.k8s.io_backendtlspolicies.json"),
+	},
+	{
 		group: v1alpha1.Group, name: v1alpha1.KindBackend, versions: []string{v1alpha1.Version}, namespaced: true,
 		validName: apivalidation.NameIsDNSSubdomain,
 		empty:     func() metav1.Object { return new(v1alpha1.Backend) },
@@ -70,6 +76,9 @@ var kinds = []*kind{
 		empty:     func() metav1.Object { return new(v1alpha1.TrafficPolicy) },
 		schema:    fromCRD("weir.dev_trafficpolicies.json"),
 	},
+	restriction(v1alpha1.KindAccessPolicy),
+	restriction(v1alpha1.KindRateLimitPolicy),
+	restriction(v1alpha1.KindRouteCondition),
 	{
 		name: "Service", versions: []string{"v1"}, namespaced: true,
 		validName: apivalidation.NameIsDNSLabel,
@@ -102,17 +111,17 @@ var kinds = []*kind{
 	},
 }
 
-// planned are kinds of our two groups that exist but are not served yet. Those in closing
-// restrict access: not to serve them is an error, since nothing enforces them.
+// planned are kinds of our two groups that exist but are not served yet. None of them
+// restricts what is served: those that do are read, so that what they are attached to can be
+// closed.
 var (
 	planned = map[string][]string{
-		gatewayv1.GroupName: {"GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "ListenerSet", "BackendTLSPolicy"},
+		gatewayv1.GroupName: {"GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "ListenerSet"},
 		v1alpha1.Group: {
-			"RouteCondition", "AccessPolicy", "RateLimitPolicy", "FaultPolicy", "EdgeFunction", "Rollout",
-			"Shadow", "ServiceLevelObjective", "GlobalService", "Ownership", "Telemetry", "Autopilot", "Scaler", "Certificate",
+			"FaultPolicy", "EdgeFunction", "Rollout", "Shadow", "ServiceLevelObjective",
+			"GlobalService", "Ownership", "Telemetry", "Autopilot", "Scaler", "Certificate",
 		},
 	}
-	closing = []string{"AccessPolicy", "RateLimitPolicy"}
 	skipped = []string{"Drill", "Scenario", "RouteTest"} // of group weir.dev; other commands read them
 )
 

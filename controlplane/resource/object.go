@@ -44,9 +44,10 @@ type Object struct {
 
 	// Value is the last accepted version with its schema's defaults filled in:
 	// *gatewayv1.GatewayClass, *gatewayv1.Gateway, *gatewayv1.HTTPRoute,
-	// *gatewayv1.ReferenceGrant, *corev1.Service, *discoveryv1.EndpointSlice,
-	// *corev1.Secret, *corev1.ConfigMap, *corev1.Namespace, *v1alpha1.Backend or
-	// *v1alpha1.TrafficPolicy. It is nil if no version was ever accepted.
+	// *gatewayv1.ReferenceGrant, *gatewayv1.BackendTLSPolicy, *corev1.Service,
+	// *discoveryv1.EndpointSlice, *corev1.Secret, *corev1.ConfigMap, *corev1.Namespace,
+	// *v1alpha1.Backend, *v1alpha1.TrafficPolicy or *Restriction. It is nil if no version
+	// was ever accepted.
 	Value any
 
 	// Problems are what is wrong with the newest version when that was quarantined: then

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -16,6 +17,16 @@ type places []place
 type place struct {
 	path         uint64
 	line, column uint32
+}
+
+// placeBytes is the length of what append appends.
+const placeBytes = 16
+
+// append appends the place in a fixed form.
+func (p place) append(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint64(b, p.path)
+	b = binary.LittleEndian.AppendUint32(b, p.line)
+	return binary.LittleEndian.AppendUint32(b, p.column)
 }
 
 func placeOf(node *yaml.Node) place {

@@ -1,14 +1,22 @@
 package resource
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+
+	"weir.dev/weir/model"
 )
 
 // stored is an accepted version outside of this process.
 type stored struct {
 	At    Position        `json:"at"`
 	Value json.RawMessage `json:"value"`
+
+	// Where the fields were written, as Object has it. Absent in what older versions stored.
+	Hash   model.Hash `json:"hash,omitempty"`
+	Line   int        `json:"line,omitempty"`
+	Places []byte     `json:"places,omitempty"` // root, then those of the fields
 }
 
 // Store encodes the accepted version of an object for Restore, secret data included. It
@@ -21,11 +29,14 @@ func Store(o *Object) (json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Key, err)
 	}
-	return json.Marshal(stored{At: o.At, Value: value})
+	s := stored{At: o.At, Value: value, Hash: o.Hash, Line: o.line}
+	for _, p := range append(places{o.root}, o.fields...) {
+		s.Places = p.append(s.Places)
+	}
+	return json.Marshal(s)
 }
 
-// Restore decodes what Store made, and validates it again: schemas may have changed. The
-// positions of fields are lost: each has that of the object.
+// Restore decodes what Store made, and validates it again: schemas may have changed.
 func Restore(data json.RawMessage) (*Object, error) {
 	var s stored
 	if err := json.Unmarshal(data, &s); err != nil {
@@ -37,6 +48,16 @@ func Restore(data json.RawMessage) (*Object, error) {
 		return nil, fmt.Errorf("stored object is refused: %v", diagnostics)
 	}
 	o := *objects[0]
-	o.At, o.fields, o.root = s.At, nil, place{}
+	o.At, o.fields, o.root, o.line = s.At, nil, place{}, s.Line
+	if len(s.Places) == 0 || len(s.Places)%placeBytes != 0 || s.Hash == "" {
+		return &o, nil // every field has the position of the object
+	}
+	o.Hash, o.fields = s.Hash, make(places, 0, len(s.Places)/placeBytes)
+	for b := s.Places; len(b) > 0; b = b[placeBytes:] {
+		o.fields = append(o.fields, place{
+			path: binary.LittleEndian.Uint64(b), line: binary.LittleEndian.Uint32(b[8:]), column: binary.LittleEndian.Uint32(b[12:]),
+		})
+	}
+	o.root, o.fields = o.fields[0], o.fields[1:]
 	return &o, nil
 }

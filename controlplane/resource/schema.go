@@ -116,6 +116,7 @@ func (c *compiled) validate(ctx context.Context, object map[string]any) field.Er
 	}
 	defaulting.PruneNonNullableNullsWithoutDefaults(object, c.structural)
 	defaulting.Default(object, c.structural)
+	delete(object, "status") // that of a new object is nobody's to read
 	var errs field.ErrorList
 	if !c.bounds.hold(object) {
 		errs = validation.ValidateCustomResource(nil, object, c.validator)

@@ -48,8 +48,12 @@ func readable(data []byte) ([]byte, *problem) {
 }
 
 // split cuts a file at its document markers, lines that begin with three dashes: no
-// document can contain such a line. A file with directives stays whole.
+// document can contain such a line. A file with directives stays whole. JSON is cut into
+// its values.
 func split(text []byte) []piece {
+	if pieces := jsonPieces(text); pieces != nil {
+		return pieces
+	}
 	if bytes.HasPrefix(text, []byte("%")) || bytes.Contains(text, []byte("\n%")) {
 		return []piece{{text: text}}
 	}

@@ -116,13 +116,17 @@ func (c Cache) remove(file, except string) error {
 	return err
 }
 
-// writeAtomically writes a file that only its owner can read, by renaming.
+// writeAtomically writes a file that only its owner can read, by renaming. What has its name
+// is whole even after a crash: the content is on disk before.
 func writeAtomically(name string, data []byte) error {
 	temporary, err := os.CreateTemp(filepath.Dir(name), ".new-*")
 	if err != nil {
 		return err
 	}
 	_, err = temporary.Write(data)
+	if err == nil {
+		err = temporary.Sync()
+	}
 	err = errors.Join(err, temporary.Close())
 	if err == nil {
 		err = os.Rename(temporary.Name(), name)

@@ -97,6 +97,17 @@ func (p *parentView) refuse(b *routeBuild, rule string, reason gatewayv1.RouteCo
 	b.error(rule, p.field, "%s", message)
 }
 
+// closedText says which of the listeners that take the route are closed.
+func (p *parentView) closedText() string {
+	var texts []string
+	for _, l := range p.listeners {
+		if l.closed != nil {
+			texts = append(texts, fmt.Sprintf("listener %s: %s", l.spec.Name, l.closedText()))
+		}
+	}
+	return strings.Join(texts, "; ")
+}
+
 func selectedText(ref gatewayv1.ParentReference) string {
 	text := ""
 	if ref.SectionName != nil {

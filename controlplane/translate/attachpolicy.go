@@ -1,10 +1,8 @@
 package translate
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -94,14 +92,8 @@ func (t *translator) attachPolicies() {
 // electPolicies gives each target to the oldest policy, then to the first by
 // namespace/name, and tells the others.
 func (t *translator) electPolicies() {
-	ordered := make([]*policyView, 0, len(t.policies.views))
-	for _, v := range t.policies.views {
-		ordered = append(ordered, v)
-	}
-	slices.SortFunc(ordered, func(a, b *policyView) int {
-		return cmp.Or(createdAt(a.object).Compare(createdAt(b.object)), strings.Compare(pathName(a.object.Key), pathName(b.object.Key)))
-	})
-	for _, v := range ordered {
+	for _, o := range oldestFirst(t.objectsOf(groupWeir, kindTrafficPolicy)) {
+		v := t.policies.views[o.Key]
 		r := reporter{object: v.object, diagnostics: slices.Clip(v.problems)}
 		for i := range v.targets {
 			at := &v.targets[i]
@@ -147,13 +139,7 @@ func (t *translator) readTargets(o *resource.Object) *policyView {
 		invalid = view.problems[0].Field + ": " + view.problems[0].Message
 	}
 	for i, ref := range policy.Spec.TargetRefs {
-		at := targetView{index: i, target: target{
-			object:  resource.Key{Group: string(ref.Group), Kind: string(ref.Kind), Namespace: o.Key.Namespace, Name: string(ref.Name)},
-			section: string(deref(ref.SectionName, "")),
-		}}
-		if at.object.Kind == kindGatewayClass {
-			at.object.Namespace = ""
-		}
+		at := targetView{index: i, target: targetOf(o.Key, ref)}
 		view.deps = append(view.deps, at.object)
 		at.reason, at.message = t.lookUpTarget(view, at.target)
 		if at.reason == gatewayv1.PolicyReasonInvalid && invalid == "" {
@@ -206,17 +192,16 @@ func hasPort(value any, section string) bool {
 
 // lookUpTarget says whether a policy can be attached to a target.
 func (t *translator) lookUpTarget(view *policyView, at target) (gatewayv1.PolicyConditionReason, string) {
-	i := slices.IndexFunc(targetKinds, func(k targetKind) bool { return k.kind == at.object.Kind && k.group == at.object.Group })
-	if i < 0 {
+	kind := kindOfTarget(at)
+	if kind == nil {
 		return gatewayv1.PolicyReasonInvalid, fmt.Sprintf("a target of kind %s and group %q is not supported by this version", at.object.Kind, at.object.Group)
 	}
-	kind := targetKinds[i]
 	sides := kind.whole
 	if at.section != "" {
 		sides = kind.section
-		if kind.sections == "" {
-			return gatewayv1.PolicyReasonInvalid, fmt.Sprintf("a %s has no sections", at.object.Kind)
-		}
+	}
+	if at.section != "" && kind.sections == "" {
+		return t.findTarget(at)
 	}
 	for _, f := range view.written {
 		if sides&f.side == 0 {
@@ -226,14 +211,32 @@ func (t *translator) lookUpTarget(view *policyView, at target) (gatewayv1.Policy
 	if at.object.Kind == kindGatewayClass && view.object.Key.Namespace != t.system {
 		return gatewayv1.PolicyReasonInvalid, fmt.Sprintf("a GatewayClass is targeted only from namespace %s", t.system)
 	}
-	o := t.set.Get(at.object)
+	if reason, message := t.findTarget(at); reason != "" {
+		return reason, message
+	}
+	return gatewayv1.PolicyReasonAccepted, ""
+}
+
+func kindOfTarget(at target) *targetKind {
+	i := slices.IndexFunc(targetKinds, func(k targetKind) bool { return isKind(at.object, k.group, k.kind) })
+	if i < 0 {
+		return nil
+	}
+	return &targetKinds[i]
+}
+
+// findTarget says why a target is not there; an empty reason: it is.
+func (t *translator) findTarget(at target) (gatewayv1.PolicyConditionReason, string) {
+	kind, o := kindOfTarget(at), t.set.Get(at.object)
 	switch {
-	case at.object == (resource.Key{Group: groupGateway, Kind: kindGatewayClass, Name: ClassName}):
-		return gatewayv1.PolicyReasonAccepted, ""
+	case at.section != "" && (kind == nil || kind.sections == ""):
+		return gatewayv1.PolicyReasonInvalid, fmt.Sprintf("a %s has no sections", at.object.Kind)
+	case at.object == (resource.Key{Group: groupGateway, Kind: kindGatewayClass, Name: ClassName}) || isKind(at.object, groupCore, kindNamespace):
+		return "", "" // these exist undeclared
 	case o == nil || o.Value == nil:
 		return gatewayv1.PolicyReasonTargetNotFound, absenceText(o, at.object)
 	case at.section != "" && !kind.exists(o.Value, at.section):
 		return gatewayv1.PolicyReasonTargetNotFound, fmt.Sprintf("%v has no %s %q", at.object, kind.sections, at.section)
 	}
-	return gatewayv1.PolicyReasonAccepted, ""
+	return "", ""
 }

@@ -36,16 +36,15 @@ func (r backendRef) cluster() string {
 func (r *ruleView) compileBackends(refs []gatewayv1.HTTPBackendRef) {
 	for i := range refs {
 		field := fmt.Sprintf("%s.backendRefs[%d]", r.path, i)
-		ref, name, problem := r.b.resolve(refs[i].BackendObjectReference, field)
+		ref, name, answer := r.b.resolve(refs[i].BackendObjectReference, field)
 		arm := model.Arm{Name: name, Weight: uint32(deref(refs[i].Weight, 1))}
-		if problem == "" {
-			problem = r.compileArmFilters(&arm, refs[i].Filters, field)
-			if problem != "" {
-				ref = refusedRef
+		if answer == nil {
+			if problem := r.compileArmFilters(&arm, refs[i].Filters, field); problem != "" {
+				ref, answer = refusedRef, refusal(problem)
 			}
 		}
-		if problem != "" {
-			arm = model.Arm{Name: arm.Name, Weight: arm.Weight, Refusal: refusal(problem)}
+		if answer != nil {
+			arm = model.Arm{Name: arm.Name, Weight: arm.Weight, Refusal: answer}
 		} else {
 			arm.Cluster = ref.cluster()
 		}
@@ -74,28 +73,42 @@ func (r *ruleView) compileArmFilters(arm *model.Arm, filters []gatewayv1.HTTPRou
 	return ""
 }
 
+// BackendKey is the object that a backendRef in a namespace names: a Service there, unless it
+// says otherwise.
+func BackendKey(namespace string, ref gatewayv1.BackendObjectReference) resource.Key {
+	return resource.Key{
+		Group: string(deref(ref.Group, groupCore)), Kind: string(deref(ref.Kind, kindService)),
+		Namespace: string(deref(ref.Namespace, gatewayv1.Namespace(namespace))), Name: string(ref.Name),
+	}
+}
+
+// routeReasonClosed is our reason, with the condition ResolvedRefs, for a backend that a
+// policy closes.
+const routeReasonClosed gatewayv1.RouteConditionReason = "ClosedByPolicy"
+
 // resolve looks up a reference to a backend. It returns the backend, its name as written,
-// and what is wrong, which it has reported.
-func (b *routeBuild) resolve(ref gatewayv1.BackendObjectReference, field string) (backendRef, string, string) {
-	group, kind := string(deref(ref.Group, groupCore)), string(deref(ref.Kind, kindService))
-	key := resource.Key{Group: group, Kind: kind, Namespace: string(deref(ref.Namespace, gatewayv1.Namespace(b.key.Namespace))), Name: string(ref.Name)}
-	name := kind + "/" + pathName(key)
+// and the answer in its place if something is wrong, which it has reported.
+func (b *routeBuild) resolve(ref gatewayv1.BackendObjectReference, field string) (backendRef, string, *model.Refusal) {
+	key := BackendKey(b.key.Namespace, ref)
+	name := key.Kind + "/" + pathName(key)
 	if ref.Port != nil {
 		name += "/" + strconv.Itoa(int(*ref.Port))
 	}
-	fail := func(reason gatewayv1.RouteConditionReason, at, format string, args ...any) (backendRef, string, string) {
+	fail := func(reason gatewayv1.RouteConditionReason, at, format string, args ...any) (backendRef, string, *model.Refusal) {
 		message := fmt.Sprintf(format, args...)
 		b.unresolvedRef(reason, field+at, message)
-		return backendRef{}, name, message
+		return backendRef{}, name, refusal(message)
 	}
-	service := group == groupCore && kind == kindService
-	if !service && (group != groupWeir || kind != kindBackend) {
-		return fail(gatewayv1.RouteReasonInvalidKind, ".kind", "a backend of kind %s and group %q is not supported; use a Service, or a Backend of group %s", kind, group, groupWeir)
+	service := isKind(key, groupCore, kindService)
+	if !service && !isKind(key, groupWeir, kindBackend) {
+		return fail(gatewayv1.RouteReasonInvalidKind, ".kind", "a backend of kind %s and group %q is not supported; use a Service, or a Backend of group %s", key.Kind, key.Group, groupWeir)
 	}
 	if !b.granted(key) {
 		return fail(gatewayv1.RouteReasonRefNotPermitted, ".namespace", "no ReferenceGrant in namespace %s allows an HTTPRoute of namespace %s to refer to %v", key.Namespace, b.key.Namespace, key)
 	}
 	b.dependOn(key)
+	b.dependOn(policyKey(key))
+	b.dependOn(namespaceKey(key.Namespace))
 	o := b.t.set.Get(key)
 	if o == nil || o.Value == nil {
 		return fail(gatewayv1.RouteReasonBackendNotFound, ".name", "%s", absenceText(o, key))
@@ -103,16 +116,28 @@ func (b *routeBuild) resolve(ref gatewayv1.BackendObjectReference, field string)
 	var reason gatewayv1.RouteConditionReason
 	var at, message string
 	var port int32
+	portName := ""
 	if service {
 		port = int32(deref(ref.Port, 0))
 		reason, at, message = checkService(o.Value.(*corev1.Service), key, port)
+		if p := servicePort(o.Value.(*corev1.Service), port); p != nil {
+			portName = p.Name
+		}
 	} else {
 		reason, at, message = checkBackend(o.Value.(*v1alpha1.Backend), key, ref.Port != nil)
 	}
 	if message != "" {
 		return fail(reason, at, "%s", message)
 	}
-	return backendRef{object: key, port: port}, name, ""
+	if c := b.t.closed(key, portName); c != nil {
+		reason = routeReasonClosed
+		if c.kind.backends { // only the way of speaking to it is not supported
+			reason = gatewayv1.RouteReasonUnsupportedProtocol
+		}
+		b.unresolvedRef(reason, field+".name", fmt.Sprintf("%v is %s", key, c.reason()))
+		return backendRef{}, name, c.refusal()
+	}
+	return backendRef{object: key, port: port}, name, nil
 }
 
 // plainProtocols are the appProtocols of a Service port that HTTP/1.1 in clear text serves.

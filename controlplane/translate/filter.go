@@ -150,8 +150,8 @@ func (r *ruleView) compileMirror(f *gatewayv1.HTTPRequestMirrorFilter, field str
 		m.Numerator = uint32(f.Fraction.Numerator)
 		m.Denominator = uint32(deref(f.Fraction.Denominator, 100))
 	}
-	ref, name, problem := r.b.resolve(f.BackendRef, field+".backendRef")
-	if problem != "" || m.Numerator == 0 {
+	ref, name, answer := r.b.resolve(f.BackendRef, field+".backendRef")
+	if answer != nil || m.Numerator == 0 {
 		return
 	}
 	m.Name, m.Cluster = name, ref.cluster()

@@ -51,6 +51,7 @@ type listenerView struct {
 	hostname string
 	request  requestSide
 	client   clientSide
+	closed   *closure // nil: it serves
 	// variant tells apart listeners on which one route means different things.
 	variant model.Hash
 
@@ -124,8 +125,8 @@ func (t *translator) acceptGateways() {
 func (t *translator) gatewaysDirty() bool {
 	for k := range t.dirty.keys {
 		k.Group = strings.TrimPrefix(k.Group, "policies-of:")
-		if isKind(k, groupGateway, kindGateway) || isKind(k, groupGateway, kindGatewayClass) {
-			return true
+		if isKind(k, groupGateway, kindGateway) || isKind(k, groupGateway, kindGatewayClass) || isKind(k, groupCore, kindNamespace) {
+			return true // of a Namespace, whether it is closed
 		}
 	}
 	return false
@@ -171,7 +172,8 @@ func (t *translator) readGateway(o *resource.Object, g *gatewayv1.Gateway) *gate
 		closest := t.policy(o.Key, string(l.spec.Name))
 		l.request = closest.request.under(own.request).under(class.request)
 		l.client = closest.client.under(own.client)
-		l.variant = variantOf(l.request, view.scope)
+		l.closed = cmp.Or(t.closed(classKey(g), ""), t.closed(o.Key, string(l.spec.Name)))
+		l.variant = variantOf(l, view.scope)
 		view.readListener(l)
 		view.listeners = append(view.listeners, l)
 	}
@@ -179,10 +181,10 @@ func (t *translator) readGateway(o *resource.Object, g *gatewayv1.Gateway) *gate
 }
 
 // variantOf is the same for listeners on which every route means the same.
-func variantOf(r requestSide, scope string) model.Hash {
+func variantOf(l *listenerView, scope string) model.Hash {
 	var timeouts model.Route
-	fillTimeouts(&timeouts, r)
-	return model.HashOf([]any{timeouts.Timeouts, timeouts.Origins, scope})
+	fillTimeouts(&timeouts, l.request)
+	return model.HashOf([]any{timeouts.Timeouts, timeouts.Origins, scope, l.closedText()})
 }
 
 // readParameters refuses what a gateway asks for beyond its listeners and addresses.

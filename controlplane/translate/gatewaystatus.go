@@ -14,13 +14,14 @@ import (
 	"weir.dev/weir/controlplane/resource"
 )
 
-// Features are what this version claims of Gateway API, sorted.
+// Features are what this version claims of Gateway API, sorted. HTTPS, which upstream counts
+// in with Gateway, HTTPRoute and ReferenceGrant, is not done yet: the status of such
+// listeners says so.
 var Features = []gatewayv1.FeatureName{
 	gatewayv1.FeatureName(features.SupportGateway),
 	gatewayv1.FeatureName(features.SupportGatewayAddressEmpty),
 	gatewayv1.FeatureName(features.SupportGatewayHTTPListenerIsolation),
 	gatewayv1.FeatureName(features.SupportGatewayPort8080),
-	gatewayv1.FeatureName(features.SupportGatewayStaticAddresses),
 	gatewayv1.FeatureName(features.SupportHTTPRoute),
 	gatewayv1.FeatureName(features.SupportHTTPRoute303RedirectStatusCode),
 	gatewayv1.FeatureName(features.SupportHTTPRoute307RedirectStatusCode),
@@ -177,7 +178,7 @@ func (t *translator) listenerStatus(l *listenerView) gatewayv1.ListenerStatus {
 	case !l.served():
 		is(gatewayv1.ListenerConditionProgrammed, false, gatewayv1.ListenerReasonInvalid, "the gateway is not served: "+l.gateway.message)
 	default:
-		is(gatewayv1.ListenerConditionProgrammed, true, gatewayv1.ListenerReasonProgrammed, "")
+		is(gatewayv1.ListenerConditionProgrammed, true, gatewayv1.ListenerReasonProgrammed, l.closedText())
 	}
 	if len(l.badKinds) > 0 {
 		is(gatewayv1.ListenerConditionResolvedRefs, false, gatewayv1.ListenerReasonInvalidRouteKinds,

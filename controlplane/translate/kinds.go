@@ -17,15 +17,17 @@ const (
 	groupGateway   = "gateway.networking.k8s.io"
 	groupWeir      = v1alpha1.Group
 
-	kindBackend        = v1alpha1.KindBackend
-	kindEndpointSlice  = "EndpointSlice"
-	kindGateway        = "Gateway"
-	kindGatewayClass   = "GatewayClass"
-	kindHTTPRoute      = "HTTPRoute"
-	kindNamespace      = "Namespace"
-	kindReferenceGrant = "ReferenceGrant"
-	kindService        = "Service"
-	kindTrafficPolicy  = v1alpha1.KindTrafficPolicy
+	kindBackend          = v1alpha1.KindBackend
+	kindBackendTLSPolicy = "BackendTLSPolicy"
+	kindConfigMap        = "ConfigMap"
+	kindEndpointSlice    = "EndpointSlice"
+	kindGateway          = "Gateway"
+	kindGatewayClass     = "GatewayClass"
+	kindHTTPRoute        = "HTTPRoute"
+	kindNamespace        = "Namespace"
+	kindReferenceGrant   = "ReferenceGrant"
+	kindService          = "Service"
+	kindTrafficPolicy    = v1alpha1.KindTrafficPolicy
 )
 
 func isKind(k resource.Key, group, kind string) bool { return k.Kind == kind && k.Group == group }

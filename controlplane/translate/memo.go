@@ -26,6 +26,7 @@ type Memo struct {
 	byKind     map[string][]*resource.Object // of the kinds in listedKinds
 	slices     map[serviceName][]*resource.Object
 	policies   policyStage
+	closures   closureStage
 	gateways   gatewayStage
 	routes     map[resource.Key]*routeSlot
 	routeSlots []*routeSlot // in the order of keys

@@ -98,42 +98,29 @@ func checkIdentity(t *rapid.T, old, current *model.Snapshot) {
 			t.Fatalf("%s has not changed, but is another object", name)
 		}
 	}
-	for _, a := range old.Clusters {
-		for _, b := range current.Clusters {
-			if a.Name == b.Name {
-				check(a.Name, a.Hash, b.Hash, a == b)
-			}
-		}
-	}
-	for _, a := range old.Endpoints {
-		for _, b := range current.Endpoints {
-			if a.Cluster == b.Cluster {
-				check(a.Cluster, a.Hash, b.Hash, a == b)
-			}
-		}
-	}
-	for _, a := range old.Listeners {
-		for _, b := range current.Listeners {
-			if a.Name == b.Name {
-				check(a.Name, a.Hash, b.Hash, a == b)
-			}
-		}
-	}
-	for _, a := range old.RouteTables {
-		for _, b := range current.RouteTables {
-			if a.Name == b.Name {
-				check(a.Name, a.Hash, b.Hash, a == b)
-				checkRoutes(t, a, b, check)
-			}
-		}
-	}
+	eachPair(old.Clusters, current.Clusters, func(c *model.Cluster) string { return c.Name }, func(a, b *model.Cluster) {
+		check(a.Name, a.Hash, b.Hash, a == b)
+	})
+	eachPair(old.Endpoints, current.Endpoints, func(e *model.EndpointSet) string { return e.Cluster }, func(a, b *model.EndpointSet) {
+		check(a.Cluster, a.Hash, b.Hash, a == b)
+	})
+	eachPair(old.Listeners, current.Listeners, func(l *model.Listener) string { return l.Name }, func(a, b *model.Listener) {
+		check(a.Name, a.Hash, b.Hash, a == b)
+	})
+	eachPair(old.RouteTables, current.RouteTables, func(r *model.RouteTable) string { return r.Name }, func(a, b *model.RouteTable) {
+		check(a.Name, a.Hash, b.Hash, a == b)
+		eachPair(a.Entries, b.Entries, func(e model.Entry) string { return e.Route.Name }, func(a, b model.Entry) {
+			check(a.Route.Name, a.Route.Hash, b.Route.Hash, a.Route == b.Route)
+		})
+	})
 }
 
-func checkRoutes(t *rapid.T, old, current *model.RouteTable, check func(string, model.Hash, model.Hash, bool)) {
-	for _, a := range old.Entries {
-		for _, b := range current.Entries {
-			if a.Route.Name == b.Route.Name {
-				check(a.Route.Name, a.Route.Hash, b.Route.Hash, a.Route == b.Route)
+// eachPair calls do for all of two lists that have the same name.
+func eachPair[T any](old, current []T, name func(T) string, do func(a, b T)) {
+	for _, a := range old {
+		for _, b := range current {
+			if name(a) == name(b) {
+				do(a, b)
 			}
 		}
 	}

@@ -34,34 +34,47 @@ func (t *translator) policyStatuses() []Status {
 		if users == nil {
 			users = t.backendUsers()
 		}
-		view := t.policies.views[o.Key]
-		var order []resource.Key
-		ancestors := map[resource.Key][]targetView{}
-		for _, at := range view.targets {
-			for _, key := range t.ancestorsOf(at, users) {
-				if ancestors[key] == nil {
-					order = append(order, key)
-				}
-				ancestors[key] = append(ancestors[key], at)
-			}
-		}
-		slices.SortFunc(order, resource.Key.Compare)
-		status := gatewayv1.PolicyStatus{Ancestors: []gatewayv1.PolicyAncestorStatus{}}
-		for _, key := range order[:min(len(order), maxAncestors)] {
-			status.Ancestors = append(status.Ancestors, gatewayv1.PolicyAncestorStatus{
-				AncestorRef: parentOf(key), ControllerName: gatewayv1.GatewayController(t.controller),
-				Conditions: policyConditions(ancestors[key], generationOf(o), retainedText(o)),
-			})
-		}
-		if o.Value == nil {
-			status.Ancestors = append(status.Ancestors, gatewayv1.PolicyAncestorStatus{
-				AncestorRef: parentOf(o.Key), ControllerName: gatewayv1.GatewayController(t.controller),
-				Conditions: []metav1.Condition{condition(gatewayv1.PolicyConditionAccepted, false, gatewayv1.PolicyReasonInvalid, problemText(o.Problems), 0)},
-			})
-		}
-		t.policyStatus = append(t.policyStatus, Status{Key: o.Key, Value: status})
+		t.policyStatus = append(t.policyStatus, t.statusOfPolicy(o, t.policies.views[o.Key].targets, users, func(targets []targetView) []metav1.Condition {
+			return policyConditions(targets, generationOf(o), retainedText(o))
+		}))
 	}
+	t.policyStatus = append(t.policyStatus, t.closureStatuses()...)
 	return t.policyStatus
+}
+
+// statusOfPolicy is the status of one policy: its conditions below each gateway through which
+// its targets are reached.
+func (t *translator) statusOfPolicy(
+	o *resource.Object, targets []targetView, users map[resource.Key][]resource.Key, conditions func([]targetView) []metav1.Condition,
+) Status {
+	var order []resource.Key
+	ancestors := map[resource.Key][]targetView{}
+	for _, at := range targets {
+		for _, key := range t.ancestorsOf(at, users) {
+			if ancestors[key] == nil {
+				order = append(order, key)
+			}
+			ancestors[key] = append(ancestors[key], at)
+		}
+	}
+	slices.SortFunc(order, resource.Key.Compare)
+	status := gatewayv1.PolicyStatus{Ancestors: []gatewayv1.PolicyAncestorStatus{}}
+	add := func(key resource.Key, conditions []metav1.Condition) {
+		status.Ancestors = append(status.Ancestors, gatewayv1.PolicyAncestorStatus{
+			AncestorRef: parentOf(key), ControllerName: gatewayv1.GatewayController(t.controller), Conditions: conditions,
+		})
+	}
+	for _, key := range order[:min(len(order), maxAncestors)] {
+		add(key, conditions(ancestors[key]))
+	}
+	if o.Value == nil {
+		text := problemText(o.Problems)
+		if c := t.closures.byTarget[target{namespaceKey(o.Key.Namespace), everything}]; c != nil && c.policy == o.Key {
+			text += "; until its targets can be read, every Gateway, HTTPRoute, Service and Backend of its namespace is closed"
+		}
+		add(o.Key, []metav1.Condition{condition(gatewayv1.PolicyConditionAccepted, false, gatewayv1.PolicyReasonInvalid, text, 0)})
+	}
+	return Status{Key: o.Key, Value: status}
 }
 
 // ancestorsOf are the gateways through which a target is reached. A target that no gateway
@@ -97,12 +110,20 @@ func (t *translator) backendUsers() map[resource.Key][]resource.Key {
 	users := map[resource.Key][]resource.Key{}
 	for _, slot := range t.routeSlots {
 		for _, u := range slot.view.uses {
-			if !slices.Contains(users[u.backend.object], u.gateway) {
-				users[u.backend.object] = append(users[u.backend.object], u.gateway)
-			}
+			users[u.backend.object] = appendMissing(users[u.backend.object], u.gateway)
 		}
 	}
 	return users
+}
+
+// appendMissing appends the keys that are not in the list.
+func appendMissing(list []resource.Key, keys ...resource.Key) []resource.Key {
+	for _, k := range keys {
+		if !slices.Contains(list, k) {
+			list = append(list, k)
+		}
+	}
+	return list
 }
 
 // policyConditions sums up what became of a policy's targets below one ancestor: accepted

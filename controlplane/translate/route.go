@@ -98,7 +98,7 @@ func (t *translator) replaceRoute(slot *routeSlot) {
 	slot.view = t.translateRoute(slot)
 	slot.view.keep(old)
 	t.replaceUses(old, slot.view)
-	if !slices.Equal(old.gateways, slot.view.gateways) {
+	if !slices.Equal(old.gateways, slot.view.gateways) || len(t.closures.views) > 0 {
 		t.reshaped = true
 	}
 }
@@ -191,10 +191,13 @@ func (b *routeBuild) place(parents []parentView) {
 // variant completes a rule with what a listener's policies and its gateway's scope add.
 func (b *routeBuild) variant(r *ruleView, l *listenerView, suffix string) *model.Route {
 	route := r.route
+	if l.closed != nil && route.Refusal == nil {
+		route = refused(route, l.closed.refusal())
+	}
 	route.Name += suffix
 	route.Origins = nil
 	fillTimeouts(&route, r.request.under(r.policy).under(l.request))
-	route.Split.Arms = slices.Clone(r.route.Split.Arms)
+	route.Split.Arms = slices.Clone(route.Split.Arms)
 	scope := l.gateway.scope
 	for i := range route.Split.Arms {
 		if arm := &route.Split.Arms[i]; arm.Cluster != "" {
@@ -202,7 +205,7 @@ func (b *routeBuild) variant(r *ruleView, l *listenerView, suffix string) *model
 			arm.Cluster += scope
 		}
 	}
-	route.Mirrors = slices.Clone(r.route.Mirrors)
+	route.Mirrors = slices.Clone(route.Mirrors)
 	for i := range route.Mirrors {
 		b.use(route.Mirrors[i].Cluster+scope, r.mirrorRefs[i], l.gateway.key)
 		route.Mirrors[i].Cluster += scope
@@ -229,9 +232,11 @@ func fillTimeouts(r *model.Route, s requestSide) {
 
 func (b *routeBuild) unresolvedRef(reason gatewayv1.RouteConditionReason, field, message string) {
 	b.unresolved = cmp.Or(b.unresolved, reason)
-	b.unresolvedMessages = append(b.unresolvedMessages, message)
+	if !slices.Contains(b.unresolvedMessages, message) {
+		b.unresolvedMessages = append(b.unresolvedMessages, message)
+	}
 	rule := RuleUnresolved
-	if reason == gatewayv1.RouteReasonUnsupportedProtocol {
+	if reason == gatewayv1.RouteReasonUnsupportedProtocol || reason == routeReasonClosed {
 		rule = RuleUnsupported
 	}
 	b.error(rule, field, "%s", message)
@@ -262,13 +267,13 @@ func (b *routeBuild) acceptance(p parentView) []metav1.Condition {
 	if b.allRefused() {
 		return []metav1.Condition{condition(gatewayv1.RouteConditionAccepted, false, reason, strings.Join(dropped, "; "), generation)}
 	}
-	conditions := []metav1.Condition{condition(gatewayv1.RouteConditionAccepted, true, gatewayv1.RouteReasonAccepted, "", generation)}
+	conditions := []metav1.Condition{condition(gatewayv1.RouteConditionAccepted, true, gatewayv1.RouteReasonAccepted, p.closedText(), generation)}
 	message := ""
 	switch retained := b.object.Problems; {
 	case len(retained) > 0:
 		message = "Fall Back to the last accepted version: " + problemText(retained)
 	case len(dropped) > 0:
-		message = "Dropped Rule: " + strings.Join(dropped, "; ") + " (such requests are answered with 500)"
+		message = "Dropped Rule: " + strings.Join(dropped, "; ") + " (nothing is served in their place)"
 	default:
 		return conditions
 	}

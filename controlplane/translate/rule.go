@@ -101,6 +101,10 @@ func (b *routeBuild) compileRule(rule *gatewayv1.HTTPRouteRule, path, name strin
 	if rule.Name != nil {
 		r.policy = b.t.policy(b.key, name).request.under(r.policy)
 	}
+	if c := b.t.closed(b.key, string(deref(rule.Name, ""))); c != nil {
+		r.problems = append(r.problems, ruleProblem{gatewayv1.RouteReasonUnsupportedValue, path, c.reason()})
+		r.route.Refusal = c.refusal()
+	}
 	r.compileMatches(rule.Matches)
 	r.compileFilters(rule.Filters)
 	r.compileBackends(rule.BackendRefs)
@@ -122,12 +126,16 @@ func (r *ruleView) clearRefused() {
 	if r.route.Refusal == nil {
 		return
 	}
-	o := r.route
-	r.route = model.Route{
-		Name: o.Name, Kind: o.Kind, Namespace: o.Namespace, Object: o.Object, Rule: o.Rule,
-		Origin: o.Origin, Matches: o.Matches, Refusal: o.Refusal, Split: model.Split{Name: o.Split.Name},
-	}
+	r.route = refused(r.route, r.route.Refusal)
 	r.armRefs, r.mirrorRefs = nil, nil
+}
+
+// refused is a route that does nothing but refuse what it matches.
+func refused(o model.Route, refusal *model.Refusal) model.Route {
+	return model.Route{
+		Name: o.Name, Kind: o.Kind, Namespace: o.Namespace, Object: o.Object, Rule: o.Rule,
+		Origin: o.Origin, Matches: o.Matches, Refusal: refusal, Split: model.Split{Name: o.Split.Name},
+	}
 }
 
 func (r *ruleView) onePrefixMatch() bool {

@@ -67,6 +67,7 @@ func Translate(in Input) Output {
 	t := &translator{Memo: memo, set: in.Set}
 	t.diff()
 	t.attachPolicies()
+	t.attachClosures()
 	t.acceptGateways()
 	t.translateRoutes()
 	t.buildClusters()
@@ -94,7 +95,7 @@ func (t *translator) assemble() Output {
 	}
 	snapshot.Version = t.versionOf(snapshot)
 
-	diagnostics := slices.Concat(t.gateways.diagnostics, t.policies.diagnostics)
+	diagnostics := slices.Concat(t.gateways.diagnostics, t.policies.diagnostics, t.closures.diagnostics)
 	for _, c := range t.clusterSlots {
 		diagnostics = append(diagnostics, c.diagnostics...)
 	}

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -9,8 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"pgregory.net/rapid"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/gateway-api/pkg/features"
 
 	"weir.dev/weir/controlplane/resource"
 	"weir.dev/weir/controlplane/resource/v1alpha1"
@@ -258,8 +261,43 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestFeatures: upstream wants them sorted and at most 64.
+// unclaimed are the features of the kinds we serve that this version does not claim, and why.
+var unclaimed = map[features.FeatureName]string{
+	features.SupportHTTPRouteBackendProtocolH2C:                                "appProtocol kubernetes.io/h2c is refused",
+	features.SupportGatewayBackendClientCertificate:                            "no TLS",
+	features.SupportGatewayFrontendClientCertificateValidation:                 "no TLS",
+	features.SupportGatewayFrontendClientCertificateValidationInsecureFallback: "no TLS",
+	features.SupportGatewayHTTPSListenerDetectMisdirectedRequests:              "no TLS",
+	features.SupportGatewayInfrastructure:                                      "there is no object whose labels it could set",
+	features.SupportListenerSet:                                                "ListenerSets are not served",
+	features.SupportGatewayStaticAddresses:                                     "only binding tells whether an address is usable, and status does not know of it",
+}
+
+// TestFeatures: each feature that upstream has for our kinds is claimed, or there is a reason;
+// upstream wants them sorted and at most 64.
 func TestFeatures(t *testing.T) {
+	known := map[features.FeatureName]bool{}
+	for _, set := range []sets.Set[features.Feature]{
+		features.GatewayCoreFeatures, features.GatewayExtendedFeatures, features.HTTPRouteCoreFeatures,
+		features.HTTPRouteExtendedFeatures, features.ReferenceGrantCoreFeatures,
+	} {
+		for f := range set {
+			name := f.Name
+			known[name] = true
+			if claimed := slices.Contains(Features, gatewayv1.FeatureName(name)); claimed == (unclaimed[name] != "") {
+				t.Errorf("%s: claimed %t, reason not to: %q", name, claimed, unclaimed[name])
+			}
+		}
+	}
+	names := slices.Collect(maps.Keys(unclaimed))
+	for _, name := range Features {
+		names = append(names, features.FeatureName(name))
+	}
+	for _, name := range names {
+		if !known[name] {
+			t.Errorf("upstream has no feature %s", name)
+		}
+	}
 	if !slices.IsSorted(Features) || len(Features) > 64 {
 		t.Errorf("%d features, sorted: %t", len(Features), slices.IsSorted(Features))
 	}

@@ -18,3 +18,11 @@ const (
 	KindBackend       = "Backend"
 	KindTrafficPolicy = "TrafficPolicy"
 )
+
+// Kinds of this group of which this version knows only that they restrict what they are
+// attached to.
+const (
+	KindAccessPolicy    = "AccessPolicy"
+	KindRateLimitPolicy = "RateLimitPolicy"
+	KindRouteCondition  = "RouteCondition"
+)

@@ -1,0 +1,108 @@
+package resource
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// JSON is read as YAML, so that values know their positions. These are the two things in
+// which it is no subset: values that follow each other, and characters beyond the Basic
+// Multilingual Plane written as pairs of escapes.
+
+// jsonPieces cuts a text that is a stream of JSON values, as kubectl and jq write them, into
+// a piece for each, at the position that it has. It returns nil for anything else.
+func jsonPieces(text []byte) []piece {
+	if start := bytes.TrimLeft(text, " \t\r\n"); len(start) == 0 || start[0] != '{' {
+		return nil
+	}
+	var pieces []piece
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	for line, from := 0, 0; ; {
+		var value json.RawMessage
+		err := decoder.Decode(&value)
+		if errors.Is(err, io.EOF) {
+			return pieces
+		}
+		if err != nil {
+			return nil
+		}
+		end := int(decoder.InputOffset())
+		start := end - len(value)
+		line += bytes.Count(text[from:start], []byte("\n"))
+		before := text[1+bytes.LastIndexByte(text[:start], '\n') : start]
+		padded := append(bytes.Repeat([]byte(" "), utf8.RuneCount(before)), joinSurrogates(value)...)
+		pieces = append(pieces, piece{text: padded, line: line})
+		line += bytes.Count(value, []byte("\n"))
+		from = end
+	}
+}
+
+// joinSurrogates writes each surrogate pair in the strings of a JSON value as the character
+// that it stands for. Spaces behind the string keep what follows at its place.
+func joinSurrogates(value []byte) []byte {
+	if !bytes.Contains(value, []byte(`\u`)) {
+		return value
+	}
+	out := make([]byte, 0, len(value))
+	inString, short := false, 0 // short: characters that the string has lost
+	for i := 0; i < len(value); {
+		pair := rune(-1)
+		if inString {
+			pair = surrogatePair(value[i:])
+		}
+		switch c := value[i]; {
+		case pair >= 0:
+			out = utf8.AppendRune(out, pair)
+			short += 2*escapeLength - 1
+			i += 2 * escapeLength
+		case inString && c == '\\':
+			out = append(out, value[i], value[i+1])
+			i += 2
+		case c == '"':
+			out = append(out, c)
+			if inString = !inString; !inString {
+				out = append(out, strings.Repeat(" ", short)...)
+				short = 0
+			}
+			i++
+		default:
+			out = append(out, c)
+			i++
+		}
+	}
+	return out
+}
+
+// escapeLength is that of \uD83D.
+const escapeLength = 6
+
+// surrogatePair returns the character that two escapes at the start of b stand for, -1 if
+// there are no such.
+func surrogatePair(b []byte) rune {
+	high, low := escape(b), rune(-1)
+	if high >= 0 {
+		low = escape(b[escapeLength:])
+	}
+	if r := utf16.DecodeRune(high, low); low >= 0 && r != utf8.RuneError {
+		return r
+	}
+	return -1
+}
+
+// escape returns the code unit of an escape at the start of b, -1 if there is none.
+func escape(b []byte) rune {
+	if len(b) < escapeLength || b[0] != '\\' || b[1] != 'u' {
+		return -1
+	}
+	unit, err := strconv.ParseUint(string(b[2:escapeLength]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(unit)
+}

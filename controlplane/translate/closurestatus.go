@@ -1,0 +1,76 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/controlplane/resource"
+)
+
+// closureStatuses are those of the policies of closing kinds, gateway by gateway: none is
+// ever accepted.
+func (t *translator) closureStatuses() []Status {
+	if len(t.closures.views) == 0 {
+		return nil
+	}
+	users := t.closedUsers()
+	statuses := make([]Status, 0, len(t.closures.views))
+	for _, v := range t.closures.views {
+		statuses = append(statuses, t.statusOfPolicy(v.object, v.targets, users, v.conditions))
+	}
+	return statuses
+}
+
+// conditions words what became of a policy's targets below one ancestor.
+func (v *closingView) conditions(targets []targetView) []metav1.Condition {
+	var messages []string
+	for _, at := range targets {
+		messages = append(messages, at.message)
+	}
+	generation, text := generationOf(v.object), strings.Join(messages, "; ")
+	if retained := retainedText(v.object); retained != "" {
+		text += "; " + retained
+	}
+	accepted := condition(gatewayv1.PolicyConditionAccepted, false, targets[0].reason, text, generation)
+	if !v.kind.backends {
+		return []metav1.Condition{accepted}
+	}
+	resolved := condition(gatewayv1.BackendTLSPolicyConditionResolvedRefs, true, gatewayv1.BackendTLSPolicyReasonResolvedRefs, "", generation)
+	if v.references.broken != "" {
+		resolved = condition(gatewayv1.BackendTLSPolicyConditionResolvedRefs, false, v.references.broken, v.references.text(), generation)
+	}
+	return []metav1.Condition{accepted, resolved}
+}
+
+// closedUsers are the gateways of the routes that refer to each backend, be it closed or
+// not: an arm that is closed uses nothing.
+func (t *translator) closedUsers() map[resource.Key][]resource.Key {
+	users := map[resource.Key][]resource.Key{}
+	for _, v := range t.closures.views {
+		for _, at := range v.targets {
+			if at.object.Kind == kindService || at.object.Kind == kindBackend {
+				users[at.object] = nil
+			}
+		}
+	}
+	for _, slot := range t.routeSlots {
+		for object := range users {
+			if slices.Contains(slot.view.deps, policyKey(object)) {
+				users[object] = appendMissing(users[object], slot.view.gateways...)
+			}
+		}
+	}
+	return users
+}
+
+// closedText says that a listener is closed, for its status; empty: it is not.
+func (l *listenerView) closedText() string {
+	if l.closed == nil {
+		return ""
+	}
+	return fmt.Sprintf("every request is answered with %d: %s", l.closed.kind.status, l.closed.reason())
+}
