@@ -122,7 +122,7 @@ func TestSocketThatCannotOpen(t *testing.T) {
 
 func TestBudget(t *testing.T) {
 	b := newBudget(2)
-	if !b.take() || !b.take() || b.take() {
+	if first, second, third := b.take(), b.take(), b.take(); !first || !second || third {
 		t.Error("the bound does not hold")
 	}
 	b.give()

@@ -48,7 +48,8 @@ func TestPolicies(t *testing.T) {
 	}{
 		{
 			"redirect", func(r *model.Route) { r.Redirect = &model.Redirect{Scheme: "https", Hostname: "to", Status: 301} },
-			"GET /p/a?q HTTP/1.1\nHost: h\n\n", 301, map[string]string{"Location": "https://to/p/a?q", "Content-Length": "0"},
+			"GET /p/a?q HTTP/1.1\nHost: h\n\n", 301,
+			map[string]string{"Location": "https://to/p/a?q", "Content-Length": "0"},
 		},
 		{
 			"redirect of a prefix, with a body", func(r *model.Route) {
@@ -62,7 +63,8 @@ func TestPolicies(t *testing.T) {
 		},
 		{
 			"rewrite whole", func(r *model.Route) { r.Rewrite = &model.Rewrite{Path: &model.PathChange{Full: &full}} },
-			"GET /p/x HTTP/1.1\nHost: h\n\n", 200, map[string]string{"Got-Path": "/whole", "Got-Host": "h"},
+			"GET /p/x HTTP/1.1\nHost: h\n\n", 200,
+			map[string]string{"Got-Path": "/whole", "Got-Host": "h"},
 		},
 		{
 			"headers", func(r *model.Route) {
@@ -100,11 +102,13 @@ func TestPolicies(t *testing.T) {
 		},
 		{
 			"no weight", func(r *model.Route) { r.Split.Arms[0].Weight = 0 },
-			"GET /p HTTP/1.1\nHost: h\n\n", 500, map[string]string{"X-Weir-Flag": "NC"},
+			"GET /p HTTP/1.1\nHost: h\n\n", 500,
+			map[string]string{"X-Weir-Flag": "NC"},
 		},
 		{
 			"no arm", func(r *model.Route) { r.Split.Arms = nil },
-			"POST /p HTTP/1.1\nHost: h\nContent-Length: 2\n\nhi", 500, map[string]string{"X-Weir-Flag": "NC"},
+			"POST /p HTTP/1.1\nHost: h\nContent-Length: 2\n\nhi", 500,
+			map[string]string{"X-Weir-Flag": "NC"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

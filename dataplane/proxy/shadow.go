@@ -34,6 +34,7 @@ func (s *shadows) wait() { s.work.Wait() }
 // sendShadows copies the request to its route's mirrors. A copy is dropped, and counted as
 // such, when too many are under way, the body does not fit, or it asks for a tunnel.
 func (x *exchange) sendShadows() bool {
+	shadows := x.p.shadows
 	gathered := false
 	for i := range x.route.mirrors {
 		m := &x.route.mirrors[i]
@@ -53,10 +54,11 @@ func (x *exchange) sendShadows() bool {
 			continue
 		}
 		select {
-		case x.p.shadows.slots <- struct{}{}:
+		case shadows.slots <- struct{}{}:
+			// The copy outlives the exchange, so it shares nothing with it.
 			request := x.appendRequest(nil, m.edit, "X-Weir-Shadow: 1\r\n")
 			method := string(x.req.Method)
-			x.p.shadows.work.Go(func() { x.p.shadows.send(m.cluster, request, method) })
+			shadows.work.Go(func() { shadows.send(m.cluster, request, method) })
 		default:
 			x.p.cfg.Metrics.Mirrors.Count(telemetry.MirrorDropped)
 		}
