@@ -30,7 +30,7 @@ func fullRecord() *Record {
 			Method: []byte("GET"), Host: []byte("shop.example.com"), Path: []byte(`/a"b`), Protocol: "HTTP/1.1",
 			UserAgent: []byte("curl/8 \x1b[31m"), Referer: []byte("http://x/"),
 		},
-		Status: 502, Flag: model.FlagUC, Route: "shop/cart/0", Cluster: "backend/shop/cart",
+		Status: 502, Flag: model.FlagUC, Detail: `connection "reset"`, Route: "shop/cart/0", Cluster: "backend/shop/cart",
 		Upstream: netip.MustParseAddrPort("[2001:db8::1]:80"),
 		Attempts: []Attempt{
 			{Host: netip.MustParseAddrPort("10.0.0.1:80"), Flag: model.FlagUF, Err: "connection refused", Duration: 250 * time.Microsecond},
@@ -58,7 +58,7 @@ func TestJSONLine(t *testing.T) {
 			map[string]any{"duration_ms": 2000.0, "host": "[2001:db8::1]:80", "status": 200.0, "flag": "UC"},
 		},
 		"timings":  map[string]any{"head_ms": 0.01, "policies_ms": 1.0, "connect_ms": 1.234, "first_byte_ms": 0.0, "total_ms": 3000.0},
-		"bytes_in": 100.0, "bytes_out": 2000.0, "user_agent": "curl/8 \x1b[31m", "referer": "http://x/",
+		"bytes_in": 100.0, "bytes_out": 2000.0, "user_agent": "curl/8 \x1b[31m", "detail": `connection "reset"`, "referer": "http://x/",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -68,13 +68,13 @@ func TestJSONLine(t *testing.T) {
 func TestTextLine(t *testing.T) {
 	got := string(appendText(nil, fullRecord()))
 	want := `2026-11-21T10:00:00.123456Z 502 UC/upstream GET shop.example.com /a\"b HTTP/1.1 3000.000ms 100 2000 ` +
-		`shop/cart/0 [2001:db8::1]:80 192.0.2.1:5000 id-1 "curl/8 \u001b[31m"` + "\n"
+		`shop/cart/0 [2001:db8::1]:80 192.0.2.1:5000 id-1 "curl/8 \u001b[31m" "connection \"reset\""` + "\n"
 	if got != want {
 		t.Errorf("got  %swant %s", got, want)
 	}
 	unknownPort := netip.MustParseAddrPort("[2001:db8::2]:0")
 	got = string(appendText(nil, &Record{Client: unknownPort, Request: RequestPart{Path: []byte("/a b\n")}}))
-	want = `0001-01-01T00:00:00.000000Z 0 - - - /a_b\u000a - 0.000ms 0 0 - - 2001:db8::2 - ""` + "\n"
+	want = `0001-01-01T00:00:00.000000Z 0 - - - /a_b\u000a - 0.000ms 0 0 - - 2001:db8::2 - "" ""` + "\n"
 	if got != want {
 		t.Errorf("got  %swant %s", got, want)
 	}

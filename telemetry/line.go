@@ -27,6 +27,7 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = numberField(b, "status", int64(r.Status))
 	b = field(b, "flag", r.Flag.String())
 	b = field(b, "blame", r.Flag.Blame().String())
+	b = field(b, "detail", r.Detail)
 	b = field(b, "route", r.Route)
 	b = field(b, "cluster", r.Cluster)
 	b = addressField(b, "upstream", r.Upstream)
@@ -180,7 +181,7 @@ func appendMillis(b []byte, d time.Duration) []byte {
 
 // appendText appends a record as one line for people. Fields that are absent are "-".
 //
-//	TIME STATUS FLAG METHOD HOST PATH PROTOCOL TOTAL IN OUT ROUTE UPSTREAM CLIENT ID "USER AGENT"
+//	TIME STATUS FLAG METHOD HOST PATH PROTOCOL TOTAL IN OUT ROUTE UPSTREAM CLIENT ID "USER AGENT" "DETAIL"
 func appendText(b []byte, r *Record) []byte {
 	b = r.Time.AppendFormat(b, timeLayout)
 	b = append(b, ' ')
@@ -209,6 +210,8 @@ func appendText(b []byte, r *Record) []byte {
 	b = word(b, r.ID)
 	b = append(b, ' ', '"')
 	b = appendEscaped(b, r.Request.UserAgent)
+	b = append(b, `" "`...)
+	b = appendEscaped(b, r.Detail)
 	return append(b, '"', '\n')
 }
 

@@ -26,6 +26,7 @@ type Record struct {
 	Request     RequestPart
 	Status      int // sent to the client; 0 if none was
 	Flag        model.Flag
+	Detail      string // more about the flag: what was malformed, which error; may be empty
 	Route       string // model.Route.Name; empty if none matched
 	Cluster     string // model.Cluster.Name
 	Upstream    netip.AddrPort

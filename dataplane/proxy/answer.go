@@ -44,7 +44,11 @@ func (x *exchange) refuse(r refusal) {
 	}
 	body := http.StatusText(r.status) + "\n"
 	if x.view.client.FlagHeaders {
-		body = fmt.Sprintf("%s: %s (%s)\n", http.StatusText(r.status), info.Meaning, info.Name)
+		meaning := info.Meaning
+		if r.flag == model.FlagDPE { // its details are fixed texts, and the client's own business
+			meaning += ": " + r.detail
+		}
+		body = fmt.Sprintf("%s: %s (%s)\n", http.StatusText(r.status), meaning, info.Name)
 	}
 	if x.route != nil && x.route.cors != nil { // so that a browser's script may see what went wrong
 		origin, _ := x.req.Get(http1.NameOrigin)

@@ -167,7 +167,7 @@ func (x *exchange) reset() {
 	x.attempts = x.attempts[:0]
 	x.route, x.match, x.arm, x.up.host = nil, nil, nil, nil
 	x.forward.path, x.forward.host = nil, ""
-	x.leftSince, x.started = 0, 0
+	x.head, x.leftSince, x.started = 0, 0, 0
 	if cap(x.out) > transport.Small {
 		x.out = nil // an idle connection does not keep what one long head needed
 	}

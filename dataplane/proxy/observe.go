@@ -61,10 +61,13 @@ func (x *exchange) log(took time.Duration) {
 	rec := telemetry.Record{
 		Time: time.Now().Add(-took), ID: x.id.ID, Client: x.client(),
 		Request: telemetry.RequestPart{
-			Method: r.Method, Host: r.Host, Path: r.Path, Protocol: protocols[r.Minor&1],
+			Method: r.Method, Host: r.Host, Path: r.Path,
 		},
-		Status: x.result.status, Flag: x.result.flag,
+		Status: x.result.status, Flag: x.result.flag, Detail: x.result.detail,
 		Attempts: x.attempts, BytesIn: x.result.in, BytesOut: x.result.out,
+	}
+	if x.head > 0 { // else the head was never complete, and the version is not known
+		rec.Request.Protocol = protocols[r.Minor&1]
 	}
 	if x.id.Traced {
 		rec.TraceParent, _ = r.Get(http1.NameTraceparent)
