@@ -62,7 +62,7 @@ func Peers() []Proxy {
 func Weir(path string, extra, logArgs []string) Proxy {
 	return Proxy{
 		Name: "weir", Program: path, Version: []string{"version"},
-		Difference: "counters, histograms and health as they are by default; its admin port is open",
+		Difference: "counters and histograms as they are by default; its admin port is open",
 		Configure: func(s Setup) (Start, error) {
 			return weir(s, extra, logArgs)
 		},
