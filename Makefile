@@ -46,6 +46,7 @@ fmt: ## format every Go file
 	$(TOOL) gofumpt -w $$(git ls-files -co --exclude-standard '*.go')
 
 bench: build ## measure Weir against nginx, HAProxy, Envoy and Caddy; writes bench/RESULTS.md
+	@.ci/deps bench
 	go run ./bench -weir bin/weir
 
 docs: generate ## write the reference pages of kinds, flags, metrics and response flags to docs/reference
