@@ -37,6 +37,7 @@ type pipeline struct {
 	engines []Engine
 	metrics *telemetry.Metrics
 	log     *slog.Logger
+	remedy  func(*resource.Set, *model.Snapshot, error) error // adds what to do to an error of engines; may be nil
 
 	mu    sync.Mutex // held while a set is carried
 	memo  *translate.Memo
@@ -61,7 +62,7 @@ func (p *pipeline) deliver(set *resource.Set) {
 	defer p.mu.Unlock()
 	begin := time.Now()
 	out := translate.Translate(translate.Input{Set: set, Memo: p.memo})
-	next := &state{set: set, output: out, problem: p.apply(out.Snapshot), applied: time.Now()}
+	next := &state{set: set, output: out, problem: p.apply(set, out.Snapshot), applied: time.Now()}
 
 	next.objects = objectsOf(set, p.dates.follow(out.Statuses, next.applied))
 	next.diagnostics = slices.Concat(set.Diagnostics, out.Diagnostics, lint.Run(set, out))
@@ -69,21 +70,40 @@ func (p *pipeline) deliver(set *resource.Set) {
 	last := p.now.Swap(next)
 	p.metrics.SetQuarantined(quarantined(set))
 	p.logChanges(next.diagnostics)
-	level := slog.LevelInfo
-	if last != nil && last.output.Snapshot.Version == out.Snapshot.Version {
-		level = slog.LevelDebug
-	}
-	p.log.LogAttrs(context.Background(), level, "configuration is live",
-		slog.Uint64("revision", out.Snapshot.Revision), slog.String("version", out.Snapshot.Version),
-		slog.Int("objects", set.Len()), slog.Int("problems", len(next.diagnostics)),
-		slog.Duration("took", next.applied.Sub(begin)))
+	p.report(last, next, next.applied.Sub(begin))
 	if last == nil {
 		close(p.ready)
 	}
 }
 
-// apply reports what of s is not in effect. The rest is.
-func (p *pipeline) apply(s *model.Snapshot) error {
+// report logs whether what was delivered, or tried again, is live. A problem is logged once;
+// that of the first set is left to App.wait, which may end the program with it.
+func (p *pipeline) report(last, next *state, took time.Duration) {
+	same := last != nil && last.output.Snapshot.Version == next.output.Snapshot.Version
+	level := slog.LevelInfo
+	switch {
+	case next.problem != nil:
+		if last != nil && (!same || last.problem == nil || last.problem.Error() != next.problem.Error()) {
+			p.logProblem(next)
+		}
+		return
+	case same && last.problem == nil:
+		level = slog.LevelDebug
+	}
+	p.log.LogAttrs(context.Background(), level, "configuration is live",
+		slog.Uint64("revision", next.output.Snapshot.Revision), slog.String("version", next.output.Snapshot.Version),
+		slog.Int("objects", next.set.Len()), slog.Int("problems", len(next.diagnostics)),
+		slog.Duration("took", took))
+}
+
+// logProblem logs that a part of a configuration is not in effect.
+func (p *pipeline) logProblem(s *state) {
+	p.log.LogAttrs(context.Background(), slog.LevelError, "configuration is not live as a whole",
+		slog.Uint64("revision", s.output.Snapshot.Revision), slog.Any("error", s.problem))
+}
+
+// apply reports what of s, made from set, is not in effect. The rest is.
+func (p *pipeline) apply(set *resource.Set, s *model.Snapshot) error {
 	var errs []error
 	for _, e := range p.engines {
 		errs = append(errs, e.Apply(s))
@@ -91,7 +111,9 @@ func (p *pipeline) apply(s *model.Snapshot) error {
 	err := errors.Join(errs...)
 	if err != nil {
 		p.metrics.ConfigRefused()
-		p.log.LogAttrs(context.Background(), slog.LevelError, "configuration is not live as a whole", slog.Any("error", err))
+		if p.remedy != nil {
+			err = p.remedy(set, s, err)
+		}
 	}
 	p.metrics.ConfigApplied(s.Revision, s.Version)
 	return err
@@ -109,9 +131,10 @@ func (p *pipeline) retry(ctx context.Context) {
 		}
 		p.mu.Lock()
 		if now := p.now.Load(); now != nil && now.problem != nil {
-			next := *now
-			next.problem = p.apply(now.output.Snapshot)
+			begin, next := time.Now(), *now
+			next.problem = p.apply(now.set, now.output.Snapshot)
 			p.now.Store(&next)
+			p.report(now, &next, time.Since(begin))
 		}
 		p.mu.Unlock()
 	}

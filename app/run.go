@@ -76,8 +76,11 @@ func (a *App) wait(ctx context.Context, parts *parts) error {
 		case <-beginning:
 			beginning = nil
 			// With nothing listening that should, there is nothing to serve and nobody to ask.
-			if now := a.pipeline.now.Load(); now.problem != nil && len(a.proxy.Addresses()) == 0 {
-				return now.problem
+			if now := a.pipeline.now.Load(); now.problem != nil {
+				if len(a.proxy.Addresses()) == 0 {
+					return now.problem
+				}
+				a.pipeline.logProblem(now)
 			}
 			a.metrics.SetReady(true)
 		}

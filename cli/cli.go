@@ -84,6 +84,7 @@ func Command(std Streams) *cobra.Command {
 		Long: "Weir serves HTTP by policy written as Gateway API resources, from plain files that may change at any time.\n\n" +
 			"  weir run -f ./routes                               serve what the files say\n" +
 			"  weir run --listen :8080 --to http://127.0.0.1:3000 serve without any file",
+		Version:       versionText(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noArgs,
@@ -92,6 +93,8 @@ func Command(std Streams) *cobra.Command {
 	root.SetIn(std.In)
 	root.SetOut(std.Out)
 	root.SetErr(std.Err)
+	root.Flags().Bool("version", false, "print the version of this program")
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(runCommand(std), lintCommand(std), getCommand(std), versionCommand(std))
 	return root

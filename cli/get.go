@@ -2,21 +2,14 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
+	"maps"
 	"net/url"
-	"strconv"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 )
-
-// maxAnswer is the most that is read of one page of an answer, in bytes.
-const maxAnswer = 64 << 20
 
 // listing is one thing that `weir get` shows.
 type listing struct {
@@ -40,7 +33,7 @@ var listings = []listing{
 			lately := child(child(r, "traffic"), "lately")
 			return []string{
 				word(r["name"]), hosts, words(r["matches"]), backends(r["backends"]), word(r["state"]),
-				decimal(lately["requestsPerSecond"]), milliseconds(lately["p99Ms"]),
+				decimal(lately["requestsPerSecond"]), estimate(lately["p99Ms"]),
 			}
 		},
 	},
@@ -95,7 +88,7 @@ func getCommand(std Streams) *cobra.Command {
 			return usagef("what to get is missing; one of routes, hosts, resources, diagnostics, snapshot, status")
 		},
 	}
-	cmd.PersistentFlags().StringVar(&admin, "admin", defaultAdmin, "address of the admin API")
+	cmd.PersistentFlags().StringVar(&admin, "admin", defaultAdmin, "address of the admin API, or its URL; without a port: "+defaultPort)
 	for _, l := range listings {
 		use, args := l.name, cobra.PositionalArgs(noArgs)
 		if l.filter != "" {
@@ -104,7 +97,13 @@ func getCommand(std Streams) *cobra.Command {
 		sub := &cobra.Command{
 			Use: use, Short: "Show " + l.short, Args: args,
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return list(cmd.Context(), std, client{admin: admin}, l, args, &output)
+				return list(cmd.Context(), std, admin, l, args, &output)
+			},
+			ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+				if l.filter == "" || len(args) > 0 {
+					return nil, cobra.ShellCompDirectiveNoFileComp
+				}
+				return l.names(cmd.Context(), admin), cobra.ShellCompDirectiveNoFileComp
 			},
 		}
 		output.flag(sub)
@@ -114,7 +113,7 @@ func getCommand(std Streams) *cobra.Command {
 		sub := &cobra.Command{
 			Use: name, Short: "Show " + short, Args: noArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return document(cmd.Context(), std, client{admin: admin}, "/api/v1/"+name, &output)
+				return document(cmd.Context(), std, admin, "/api/v1/"+name, &output)
 			},
 		}
 		output.flag(sub)
@@ -130,18 +129,45 @@ func atMostOne(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// listPage is one page of what the API lists.
+type listPage struct {
+	Items    []map[string]any `json:"items"`
+	Continue string           `json:"continue"`
+}
+
+// names are what l can be asked for, for completion: those of the first page, none if nobody
+// answers.
+func (l listing) names(ctx context.Context, admin string) []string {
+	c, err := newClient(admin)
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, completeWithin)
+	defer cancel()
+	var page listPage
+	if c.get(ctx, l.path+"?limit=500", &page) != nil {
+		return nil
+	}
+	found := map[string]bool{}
+	for _, item := range page.Items {
+		found[word(item[l.filter])] = true
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
 // list shows all pages of a listing.
-func list(ctx context.Context, std Streams, c client, l listing, args []string, output *format) error {
+func list(ctx context.Context, std Streams, admin string, l listing, args []string, output *format) error {
+	c, err := newClient(admin)
+	if err != nil {
+		return err
+	}
 	query := url.Values{"limit": {"500"}}
 	if len(args) == 1 {
 		query.Set(l.filter, args[0])
 	}
 	items := []map[string]any{}
 	for {
-		var page struct {
-			Items    []map[string]any `json:"items"`
-			Continue string           `json:"continue"`
-		}
+		var page listPage
 		if err := c.get(ctx, l.path+"?"+query.Encode(), &page); err != nil {
 			return err
 		}
@@ -168,7 +194,11 @@ func list(ctx context.Context, std Streams, c client, l listing, args []string, 
 }
 
 // document shows one JSON document; its text form is YAML, which people read well.
-func document(ctx context.Context, std Streams, c client, path string, output *format) error {
+func document(ctx context.Context, std Streams, admin, path string, output *format) error {
+	c, err := newClient(admin)
+	if err != nil {
+		return err
+	}
 	var v any
 	if err := c.get(ctx, path, &v); err != nil {
 		return err
@@ -177,131 +207,4 @@ func document(ctx context.Context, std Streams, c client, path string, output *f
 		*output = formatYAML
 	}
 	return output.write(std.Out, v, nil)
-}
-
-// client asks an admin API.
-type client struct{ admin string }
-
-func (c client) get(ctx context.Context, path string, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.admin+path, nil)
-	if err != nil {
-		return usagef("--admin %q: want HOST:PORT, like %s", c.admin, defaultAdmin)
-	}
-	resp, err := new(http.Client).Do(req)
-	if err != nil {
-		cause := err
-		if u, ok := errors.AsType[*url.Error](err); ok {
-			cause = u.Err
-		}
-		return fmt.Errorf("no answer from the admin API at %s: %w; is `weir run` running, and is its --admin address this one?", c.admin, cause)
-	}
-	defer resp.Body.Close() //nolint:errcheck // everything was read
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("admin API at %s: %w", c.admin, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("admin API at %s: %s: %s", c.admin, resp.Status, problem(data))
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("%s answers, but not as Weir's admin API: %w", c.admin, err)
-	}
-	return nil
-}
-
-// problem reads what the API says about an error (RFC 9457).
-func problem(data []byte) string {
-	var p struct {
-		Title, Detail, Remedy string
-	}
-	if json.Unmarshal(data, &p) != nil || p.Title == "" {
-		return "no explanation"
-	}
-	parts := []string{p.Title}
-	for _, more := range []string{p.Detail, p.Remedy} {
-		if more != "" {
-			parts = append(parts, more)
-		}
-	}
-	return strings.Join(parts, "; ")
-}
-
-func word(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return ""
-	case string:
-		return v
-	case float64:
-		return strconv.FormatFloat(v, 'f', -1, 64)
-	default:
-		return fmt.Sprint(v)
-	}
-}
-
-func words(v any) string {
-	items, _ := v.([]any)
-	all := make([]string, 0, len(items))
-	for _, item := range items {
-		all = append(all, word(item))
-	}
-	return strings.Join(all, ", ")
-}
-
-func child(m map[string]any, name string) map[string]any {
-	c, _ := m[name].(map[string]any)
-	return c
-}
-
-func decimal(v any) string {
-	n, _ := v.(float64)
-	return strconv.FormatFloat(n, 'f', 1, 64)
-}
-
-func milliseconds(v any) string {
-	n, _ := v.(float64)
-	if n == 0 {
-		return "-"
-	}
-	return strconv.FormatFloat(n, 'f', 1, 64) + "ms"
-}
-
-func position(v any) string {
-	at, _ := v.(map[string]any)
-	where := word(at["file"])
-	for _, part := range []string{"line", "column"} {
-		if n := word(at[part]); n != "" {
-			where += ":" + n
-		}
-	}
-	return where
-}
-
-// backends shows the arms: "httpbin-v1 90%, httpbin-v2 10%".
-func backends(v any) string {
-	items, _ := v.([]any)
-	all := make([]string, 0, len(items))
-	for _, item := range items {
-		b, _ := item.(map[string]any)
-		percent, _ := b["percent"].(float64)
-		all = append(all, word(b["name"])+" "+strconv.FormatFloat(percent, 'f', -1, 64)+"%")
-	}
-	return strings.Join(all, ", ")
-}
-
-// conditions shows what holds, and why what should hold does not.
-func conditions(v any) string {
-	items, _ := v.([]any)
-	all := make([]string, 0, len(items))
-	for _, item := range items {
-		c, _ := item.(map[string]any)
-		text := word(c["type"])
-		if c["status"] != "True" {
-			text += "=" + word(c["status"]) + " (" + word(c["reason"]) + ")"
-		}
-		all = append(all, text)
-	}
-	return strings.Join(all, ", ")
 }

@@ -92,7 +92,11 @@ func runLint(ctx context.Context, std Streams, files []string, rules lint.Config
 		for _, d := range r.Diagnostics {
 			fmt.Fprintln(std.Out, d)
 		}
-		fmt.Fprintf(std.Out, "%s: %s, %s\n", count(r.Objects, "object"), count(r.Errors, "error"), count(r.Warnings, "warning"))
+		found := count(r.Objects, "object")
+		if r.Objects == 0 {
+			found = fmt.Sprintf("nothing to check, no object in %s", strings.Join(files, ", "))
+		}
+		fmt.Fprintf(std.Out, "%s: %s, %s\n", found, count(r.Errors, "error"), count(r.Warnings, "warning"))
 	})
 	if err == nil && r.Errors > 0 {
 		err = errFindings

@@ -26,8 +26,13 @@ var formats = []string{string(formatText), string(formatJSON), string(formatYAML
 func (f *format) flag(cmd *cobra.Command) {
 	*f = formatText
 	cmd.Flags().VarP(f, "output", "o", "format: text, json or yaml")
-	complete := cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)
-	if err := cmd.RegisterFlagCompletionFunc("output", complete); err != nil {
+	completeFlag(cmd, "output", formats...)
+}
+
+// completeFlag has shells offer the values of a flag.
+func completeFlag(cmd *cobra.Command, name string, values ...string) {
+	complete := cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
+	if err := cmd.RegisterFlagCompletionFunc(name, complete); err != nil {
 		panic(err) // only for a flag that does not exist
 	}
 }

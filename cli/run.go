@@ -20,9 +20,6 @@ import (
 	"weir.dev/weir/telemetry"
 )
 
-// defaultAdmin is where the admin API listens and where `weir get` asks.
-const defaultAdmin = "127.0.0.1:9901"
-
 // runFlags are the flags of `weir run`.
 type runFlags struct {
 	files                []string
@@ -60,6 +57,8 @@ func runCommand(std Streams) *cobra.Command {
 	fs.StringVar(&f.stateDir, "state-dir", "", "folder for what survives a restart (default: one for these paths in the user's state folder)")
 	fs.StringVar(&f.tokenFile, "token-file", "", "file with the admin token, made if absent (default: token in the state folder)")
 	fs.BoolVar(&f.allowMassDelete, "allow-mass-delete", false, "let a change remove more than half of the routes")
+	completeFlag(cmd, "log-level", "debug", "info", "warn", "error")
+	completeFlag(cmd, "access-log", "off", string(telemetry.FormatJSON), string(telemetry.FormatText))
 	return cmd
 }
 

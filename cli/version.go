@@ -20,10 +20,15 @@ func versionCommand(std Streams) *cobra.Command {
 				Platform string `json:"platform"`
 			}{version, runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 			return output.write(std.Out, v, func() {
-				fmt.Fprintf(std.Out, "weir %s (%s, %s)\n", v.Version, v.Go, v.Platform)
+				fmt.Fprintln(std.Out, versionText())
 			})
 		},
 	}
 	output.flag(cmd)
 	return cmd
+}
+
+// versionText is the version in one line, as --version prints it too.
+func versionText() string {
+	return fmt.Sprintf("weir %s (%s, %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
