@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -44,6 +45,7 @@ type Set struct {
 	total *budget
 
 	mu       sync.Mutex
+	failed   map[string]error
 	sockets  map[string]*Socket
 	retired  map[*Socket]struct{} // sockets that are closed and may still have connections
 	draining sync.WaitGroup       // counts them
@@ -78,6 +80,7 @@ func (s *Set) Apply(listeners []*model.Listener) error {
 			s.retire(sock)
 		}
 	}
+	s.failed = map[string]error{}
 	for _, l := range listeners {
 		if sock := s.sockets[l.Name]; sock != nil {
 			sock.limit.Store(int64(l.Client.MaxConnections))
@@ -85,6 +88,7 @@ func (s *Set) Apply(listeners []*model.Listener) error {
 		}
 		sock, err := s.open(l)
 		if err != nil {
+			s.failed[l.Name] = err
 			errs = append(errs, fmt.Errorf("listener %s: %w", l.Name, err))
 			continue
 		}
@@ -101,6 +105,13 @@ func (s *Set) open(l *model.Listener) (*Socket, error) {
 	sock := newSocket(l, nl, s)
 	sock.work.Go(sock.accept)
 	return sock, nil
+}
+
+// Failed returns the sockets that the last Apply could not open, by listener name.
+func (s *Set) Failed() map[string]error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.failed)
 }
 
 // retire drains a socket in the background; Drain waits for it. It is called with mu held.

@@ -14,8 +14,8 @@ import (
 // carry takes the request to a host of its arm and the answer back, in as many tries as
 // the route allows.
 func (x *exchange) carry() {
-	r := &x.route.retry
-	if r.on && r.model.Attempts > 0 {
+	r := x.route.retry
+	if r != nil && r.model.Attempts > 0 {
 		if err := x.gather(); err != nil {
 			x.result.close = true
 			x.refuse(bodyRefusal(err))
@@ -46,7 +46,7 @@ func (x *exchange) carry() {
 // try makes one attempt, up to the head of the answer. After a failure nothing of it is left.
 func (x *exchange) try(tried []*cluster.Host) *failure {
 	began := x.started
-	perTry := x.route.model.Timeouts.PerTry
+	perTry := x.route.timeouts.PerTry
 	if x.result.retries > 0 || perTry > 0 || x.logging() {
 		began = transport.Now()
 	}
@@ -99,8 +99,8 @@ func idempotent(method []byte) bool {
 
 // again reports whether a failed try is followed by another one, and waits before it.
 func (x *exchange) again(fail *failure) bool {
-	r := &x.route.retry
-	if !r.on || x.result.retries >= r.model.Attempts || x.result.sent || !x.body.replayable() {
+	r := x.route.retry
+	if r == nil || x.result.retries >= r.model.Attempts || x.result.sent || !x.body.replayable() {
 		return false
 	}
 	switch fail.flag {
@@ -135,8 +135,8 @@ func (x *exchange) backOff(d time.Duration) bool {
 
 // retryableStatus reports whether the answer just read calls for another try that may be made.
 func (x *exchange) retryableStatus() bool {
-	r := &x.route.retry
-	return r.on && x.result.retries < r.model.Attempts && r.codes[x.up.resp.Status] &&
+	r := x.route.retry
+	return r != nil && x.result.retries < r.model.Attempts && r.codes[x.up.resp.Status] &&
 		x.body.replayable() && idempotent(x.req.Method)
 }
 

@@ -203,7 +203,7 @@ func (x *exchange) handle() {
 	switch {
 	case x.arm == nil:
 		x.refuse(refusal{flag: model.FlagNC, detail: "no backend has any weight"})
-	case x.arm.model.Refusal != nil:
+	case x.arm.cluster == nil:
 		x.refuse(refusalOf(x.arm.model.Refusal))
 	default:
 		x.carry()

@@ -62,7 +62,11 @@ func (x *exchange) refuseRoute() bool {
 	return true
 }
 
+// refusalOf is the answer for what refuses; nil stands for a cluster that is not there.
 func refusalOf(r *model.Refusal) refusal {
+	if r == nil {
+		return refusal{flag: model.FlagNC, detail: "the snapshot has no such cluster"}
+	}
 	return refusal{status: r.Status, flag: model.ParseFlag(r.Flag), detail: r.Reason}
 }
 

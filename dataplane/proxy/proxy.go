@@ -130,5 +130,8 @@ func (p *Proxy) Drain() { p.draining.Store(true) }
 // Hosts returns every host with its live state.
 func (p *Proxy) Hosts() []cluster.HostStatus { return p.clusters.Hosts() }
 
+// Closed returns why listeners of the live snapshot are not open, by their names.
+func (p *Proxy) Closed() map[string]error { return p.listeners.Failed() }
+
 // Addresses returns where each listener really listens, by its name.
 func (p *Proxy) Addresses() map[string]net.Addr { return p.listeners.Addresses() }

@@ -44,7 +44,7 @@ func (x *exchange) runPump(p *pump, conn *transport.Conn) {
 		}
 	}()
 	b := &x.body
-	upstream := transport.Wait{Gap: x.route.model.Timeouts.Idle}
+	upstream := transport.Wait{Gap: x.route.timeouts.Idle}
 	for !b.whole {
 		if err := x.readBody(p); err != nil {
 			p.fail(conn, model.FlagDPE, err)

@@ -154,11 +154,11 @@ func (x *exchange) sendFront(front []byte, n int) *failure {
 // readOn reads more of the answer. eof is whether its end was reached in order.
 func (x *exchange) readOn() *failure {
 	by := x.requestBy()
-	if perTry := x.route.model.Timeouts.PerTry; perTry > 0 {
+	if perTry := x.route.timeouts.PerTry; perTry > 0 {
 		by = transport.Earlier(by, x.timings.attempt.Add(perTry))
 	}
 	wait := transport.Wait{
-		By: by, Gap: x.route.model.Timeouts.Idle, Watch: x.watch, Stop: x.body.failure(),
+		By: by, Gap: x.route.timeouts.Idle, Watch: x.watch, Stop: x.body.failure(),
 	}
 	if err := x.up.more(wait); err != nil {
 		return x.failed(err, by, false)

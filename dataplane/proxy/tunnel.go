@@ -65,7 +65,7 @@ func (x *exchange) keepHead() {
 func (x *exchange) tunnel() {
 	var last atomic.Int64 // when bytes last passed, either way
 	last.Store(int64(transport.Now()))
-	idle := x.route.model.Timeouts.Idle
+	idle := x.route.timeouts.Idle
 	done := make(chan int64)
 	go func() {
 		var in int64

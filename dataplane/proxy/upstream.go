@@ -82,7 +82,7 @@ func (x *exchange) connected(err error, by transport.Instant) *failure {
 func (x *exchange) exchangeWith(by transport.Instant) *failure {
 	u := &x.up
 	u.resp.Reset()
-	idle := x.route.model.Timeouts.Idle
+	idle := x.route.timeouts.Idle
 	wait := transport.Wait{By: by, Watch: x.watch}
 	if x.body.whole { // else the idle time counts from the body's last piece: watchTry
 		wait.By = transport.Earlier(by, x.timings.attempt.Add(idle))
@@ -207,7 +207,7 @@ func (x *exchange) timeoutFlag(by transport.Instant) model.Flag {
 
 // requestBy is when the whole request times out; 0: never.
 func (x *exchange) requestBy() transport.Instant {
-	return x.started.Add(x.route.model.Timeouts.Request)
+	return x.started.Add(x.route.timeouts.Request)
 }
 
 // errClient marks errors of the client's connection among the upstream's.
@@ -219,7 +219,7 @@ const halfCloseGrace = 1e9
 
 // watchTry is the Watch of waits for the upstream: an error ends the try.
 func (x *exchange) watchTry() error {
-	idle := x.route.model.Timeouts.Idle
+	idle := x.route.timeouts.Idle
 	if p := x.body.pump; p != nil && idle > 0 && transport.Now().Sub(transport.Instant(p.moved.Load())) >= idle {
 		return transport.ErrTimeout
 	}
