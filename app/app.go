@@ -123,6 +123,7 @@ func New(cfg Config) (*App, error) {
 	a.metrics.WatchHosts(a.hostStates)
 	a.engines = []Engine{a.proxy}
 	a.pipeline = newPipeline(a.engines, a.metrics, cfg.Log)
+	a.pipeline.closed = a.proxy.Closed
 	a.pipeline.remedy = a.remedy
 	a.source = inline{cfg.InlineName, cfg.Inline}
 	if cfg.Inline == nil {

@@ -96,7 +96,8 @@ func (f *fakeEngine) Run(ctx context.Context) error {
 func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := &fakeEngine{refuse: errors.New("port taken")}
-		p := newPipeline([]Engine{engine}, telemetry.NewMetrics(1), slog.New(slog.DiscardHandler))
+		var log strings.Builder
+		p := newPipeline([]Engine{engine}, telemetry.NewMetrics(1), slog.New(slog.NewTextHandler(&log, nil)))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { p.retry(ctx); close(done) }()
@@ -110,12 +111,18 @@ func TestRetry(t *testing.T) {
 			t.Errorf("applied %d times, want 3", len(engine.applied))
 		}
 		p.mu.Lock()
+		if log.Len() > 0 {
+			t.Errorf("before anything is live, and with nothing new to say: %s", &log)
+		}
 		engine.refuse = nil
 		p.mu.Unlock()
 		time.Sleep(3 * retryAfter)
 		synctest.Wait()
 		if len(engine.applied) != 4 || p.now.Load().problem != nil {
 			t.Errorf("applied %d times, problem %v", len(engine.applied), p.now.Load().problem)
+		}
+		if strings.Count(log.String(), "configuration is live") != 1 {
+			t.Errorf("at last it is: %s", &log)
 		}
 		cancel()
 		<-done

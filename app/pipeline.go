@@ -37,6 +37,7 @@ type pipeline struct {
 	engines []Engine
 	metrics *telemetry.Metrics
 	log     *slog.Logger
+	closed  func() map[string]error                           // sockets that are not open, and why, by listener name; may be nil
 	remedy  func(*resource.Set, *model.Snapshot, error) error // adds what to do to an error of engines; may be nil
 
 	mu    sync.Mutex // held while a set is carried
@@ -64,7 +65,7 @@ func (p *pipeline) deliver(set *resource.Set) {
 	out := translate.Translate(translate.Input{Set: set, Memo: p.memo})
 	next := &state{set: set, output: out, problem: p.apply(set, out.Snapshot), applied: time.Now()}
 
-	next.objects = objectsOf(set, p.dates.follow(out.Statuses, next.applied))
+	p.judge(next)
 	next.diagnostics = slices.Concat(set.Diagnostics, out.Diagnostics, lint.Run(set, out))
 	resource.SortDiagnostics(next.diagnostics)
 	last := p.now.Swap(next)
@@ -74,6 +75,15 @@ func (p *pipeline) deliver(set *resource.Set) {
 	if last == nil {
 		close(p.ready)
 	}
+}
+
+// judge says of every object what became of it, the sockets that could not be opened included.
+func (p *pipeline) judge(s *state) {
+	var closed map[string]error
+	if p.closed != nil {
+		closed = p.closed()
+	}
+	s.objects = objectsOf(s.set, p.dates.follow(s.output.WithClosed(closed), time.Now()))
 }
 
 // report logs whether what was delivered, or tried again, is live. A problem is logged once;
@@ -133,6 +143,7 @@ func (p *pipeline) retry(ctx context.Context) {
 		if now := p.now.Load(); now != nil && now.problem != nil {
 			begin, next := time.Now(), *now
 			next.problem = p.apply(now.set, now.output.Snapshot)
+			p.judge(&next)
 			p.now.Store(&next)
 			p.report(now, &next, time.Since(begin))
 		}

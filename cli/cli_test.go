@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,5 +105,85 @@ func TestDirect(t *testing.T) {
 		if out, err := direct(c.listen, c.to); err == nil || !isUsage(err) {
 			t.Errorf("%s %s: accepted, or not a usage error (%v):\n%s", c.listen, c.to, err, out)
 		}
+	}
+}
+
+// TestAdminAddress: --admin takes what people paste.
+func TestAdminAddress(t *testing.T) {
+	for given, want := range map[string]string{
+		"127.0.0.1:9901":                    "127.0.0.1:9901",
+		"http://127.0.0.1:9901/":            "127.0.0.1:9901",
+		"HTTP://127.0.0.1:9901/#token=abcd": "127.0.0.1:9901",
+		"http://localhost:99/api/v1/routes": "localhost:99",
+		" localhost ":                       "localhost:9901",
+		"http://localhost":                  "localhost:9901",
+		"10.0.0.1/":                         "10.0.0.1:9901",
+		":9902":                             "127.0.0.1:9902",
+		"9902":                              "127.0.0.1:9902",
+		"::1":                               "[::1]:9901",
+		"[::1]":                             "[::1]:9901",
+		"[::1]:9902":                        "[::1]:9902",
+	} {
+		if c, err := newClient(given); err != nil || c.admin != want {
+			t.Errorf("%q: %q, %v; want %q", given, c.admin, err, want)
+		}
+	}
+	for _, given := range []string{"", "/", "http://", "https://127.0.0.1:9901", "a:b", "a:b:c", "localhost:0", "me@localhost", "a b", "[::1"} {
+		if c, err := newClient(given); err == nil || !isUsage(err) {
+			t.Errorf("%q: %q, or not a usage error (%v)", given, c.admin, err)
+		}
+	}
+}
+
+// TestNotAdmin: what answers but is not the admin API is said to be so.
+func TestNotAdmin(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"404":       http.NotFound,
+		"page":      func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
+		"JSON":      func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"items": []}`) },
+		"redirect":  http.RedirectHandler("/elsewhere", http.StatusFound).ServeHTTP,
+		"list JSON": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `[]`) },
+	} {
+		server := httptest.NewServer(answer)
+		err := client{server.Listener.Addr().String()}.get(t.Context(), "/api/v1/routes", new(listPage))
+		server.Close()
+		if err == nil || !strings.Contains(err.Error(), "is not Weir's admin API; is this the port of a listener?") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestConditions(t *testing.T) {
+	c := func(of, kind, status string) any {
+		return map[string]any{"of": of, "type": kind, "status": status, "reason": "Why"}
+	}
+	for _, tc := range []struct {
+		given []any
+		want  string
+	}{
+		{nil, ""},
+		{[]any{c("", "Accepted", "True"), c("web", "Accepted", "True"), c("web", "Conflicted", "False")}, "Accepted"},
+		{
+			[]any{c("", "Accepted", "True"), c("web", "Accepted", "True"), c("tls", "Conflicted", "True"), c("tls", "Programmed", "False"), c("tls", "ResolvedRefs", "True")},
+			"Accepted; tls: Conflicted=True (Why), Programmed=False (Why), ResolvedRefs",
+		},
+		{[]any{c("", "Accepted", "Unknown")}, "Accepted=Unknown (Why)"},
+		{[]any{c("edge", "Accepted", "True"), c("edge", "ResolvedRefs", "True"), c("back", "Accepted", "True"), c("back", "ResolvedRefs", "True")}, "Accepted, ResolvedRefs"},
+		{[]any{c("edge", "Accepted", "True"), c("back", "Accepted", "False")}, "edge: Accepted; back: Accepted=False (Why)"},
+	} {
+		if got := conditions(tc.given); got != tc.want {
+			t.Errorf("%v:\n got %q\nwant %q", tc.given, got, tc.want)
+		}
+	}
+}
+
+func TestMilliseconds(t *testing.T) {
+	for given, want := range map[float64]string{0: "-", 0.123: "0.12ms", 1: "1ms", 3.25: "3.2ms", 9.99: "10ms", 612.4: "610ms", 104857: "100000ms"} {
+		if got := milliseconds(given); got != want {
+			t.Errorf("%v: %s, want %s", given, got, want)
+		}
+	}
+	if got := estimate(612.4); got != "~610ms" {
+		t.Error(got)
 	}
 }

@@ -219,6 +219,25 @@ func TestResourcesAndDiagnostics(t *testing.T) {
 	}
 }
 
+// TestUnknownParameters: a mistyped filter does not look like one that everything fits.
+func TestUnknownParameters(t *testing.T) {
+	h := newHarness(1)
+	for target, want := range map[string]string{
+		"/api/v1/resources?knd=Gateway":     "known are limit, continue, kind, namespace, name, accepted",
+		"/api/v1/routes?name=x&namespace=y": "query parameter namespace",
+		"/api/v1/hosts?limit=5&Cluster=c":   "known are limit, continue, name, q, cluster",
+		"/api/v1/diagnostics?level=error":   "known are limit, continue, severity, object",
+		"/api/v1/snapshot?kind=Gateway":     "known are limit, continue, name, q",
+		"/api/v1/routes?name=%zz":           "wrong query",
+		"/api/v1/routes?name=a;q=b":         "wrong query",
+	} {
+		w := h.do("GET", target, "")
+		if w.Code != 400 || !strings.Contains(w.Body.String(), want) || w.Header().Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %s", target, w.Code, w.Body)
+		}
+	}
+}
+
 func TestActions(t *testing.T) {
 	h := newHarness(1)
 	for _, name := range []string{"reload", "mass-delete", "drain"} {

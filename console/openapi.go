@@ -95,6 +95,9 @@ func (c *Console) mux(chosen func(endpoint) bool) http.Handler {
 			continue
 		}
 		handle := e.handle
+		if len(e.parameters) > 0 {
+			handle = onlyKnown(e.parameters, handle)
+		}
 		if e.mutation {
 			handle = c.withToken(handle)
 		}
@@ -161,9 +164,13 @@ func (e endpoint) operation(named schemas) map[string]any {
 	if e.mutation {
 		problems = append(slices.Clone(problems), 401)
 	}
-	for _, status := range append(slices.Clone(problems), 403, 421) {
+	for _, status := range append(slices.Clone(problems), 403, 405, 421) {
+		description := http.StatusText(status)
+		if status == http.StatusMethodNotAllowed {
+			description += ": what other methods of this path get"
+		}
 		responses[strconv.Itoa(status)] = map[string]any{
-			"description": http.StatusText(status),
+			"description": description,
 			"content":     map[string]any{"application/problem+json": map[string]any{"schema": named.of(reflect.TypeFor[problem]())}},
 		}
 	}

@@ -62,6 +62,10 @@ func TestDocumentAndHandlersAgree(t *testing.T) {
 				doc.check(t, method+" "+path+" without token", op, h.do(method, path, body))
 			}
 			doc.check(t, method+" "+path+" by a foreign name", op, h.do(method, path, body, "Host", "evil.example"))
+			doc.check(t, "DELETE "+path, op, h.do("DELETE", path, ""))
+			if len(op.Parameters) > 0 {
+				doc.check(t, path+"?unknown", op, h.do(method, path+"?unknown=1", ""))
+			}
 			for _, p := range op.Parameters {
 				doc.check(t, path+"?"+p.Name, op, h.do(method, path+"?"+p.Name+"="+url.QueryEscape("*"), ""))
 			}

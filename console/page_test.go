@@ -126,7 +126,7 @@ func TestPageInABrowser(t *testing.T) {
 	for _, want := range []string{
 		"revision 7", "version 0123456789ab", ">ready<", "shop/r0/0", "shop/r5/0", "h1.example.com", "90 %", "Service shop/gone does not exist",
 		"sessionPersistence is not supported yet", "10.0.0.2:80", "unhealthy", "r.yaml:5:3", "unknown field; did you mean",
-		"last update", ">39.3<",
+		"last update", ">39.3<", "Requests/s as above; highest here 39.3<", ">~96 ms<", `title="r.yaml:5:3"`,
 	} {
 		if !strings.Contains(dom, want) {
 			t.Errorf("the page lacks %s", want)
@@ -143,7 +143,7 @@ func TestPageInABrowser(t *testing.T) {
 	}
 	if *screenshots != "" {
 		for name, args := range map[string][]string{
-			"wide": {"--window-size=1400,1100"}, "phone": {"--window-size=500,1600"},
+			"wide": {"--window-size=1400,1100"}, "phone": {"--window-size=400,1600"},
 			"dark": {"--window-size=1400,1100", "--blink-settings=preferredColorScheme=0"},
 		} {
 			browse(t, browser, append(args, "--screenshot="+filepath.Join(*screenshots, name+".png"), "http://"+address+"/")...)

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Bounds of a page of a list.
@@ -36,6 +38,35 @@ func sorted[T any](items []keyed[T]) []keyed[T] {
 		base, same = items[i].key, 0
 	}
 	return items
+}
+
+// onlyKnown answers 400 to query parameters that next does not know: a mistyped filter must
+// not look like one that everything fits.
+func onlyKnown(known []parameter, next http.HandlerFunc) http.HandlerFunc {
+	names := make([]string, len(known))
+	for i, p := range known {
+		names[i] = p.name
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		q, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			problem{
+				Status: http.StatusBadRequest, Title: "wrong query", Where: "query",
+				Detail: err.Error(), Remedy: "escape what stands for itself with % and two digits",
+			}.write(w)
+			return
+		}
+		for _, name := range slices.Sorted(maps.Keys(q)) {
+			if !slices.Contains(names, name) {
+				problem{
+					Status: http.StatusBadRequest, Title: "unknown query parameter", Where: "query parameter " + name,
+					Detail: "it means nothing here", Remedy: "known are " + strings.Join(names, ", "),
+				}.write(w)
+				return
+			}
+		}
+		next(w, r)
+	}
 }
 
 // page is the part of a list that a request asks for.

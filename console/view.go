@@ -114,9 +114,9 @@ type lately struct {
 	Seconds float64            `json:"seconds" doc:"the length of the window that these figures are of"`
 	Rate    float64            `json:"requestsPerSecond"`
 	Blame   map[string]float64 `json:"blamePerSecond,omitempty" doc:"flagged requests per second by whose doing it was"`
-	P50     float64            `json:"p50Ms"`
-	P95     float64            `json:"p95Ms"`
-	P99     float64            `json:"p99Ms"`
+	P50     float64            `json:"p50Ms" doc:"estimated within a bucket of a histogram; up to half above the truth"`
+	P95     float64            `json:"p95Ms" doc:"estimated like p50Ms"`
+	P99     float64            `json:"p99Ms" doc:"estimated like p50Ms"`
 }
 
 // statusView is everything the page's head shows.

@@ -282,15 +282,25 @@ func TestPortTaken(t *testing.T) {
 	}
 	defer l.Close()
 	taken := l.Addr().String()
-	for name, args := range map[string][]string{
-		"front": {"--listen", taken, "--admin", ""},
-		"admin": {"--listen", freePort(t), "--admin", taken},
+	_, port, _ := net.SplitHostPort(taken)
+	file := filepath.Join(t.TempDir(), "edge.yaml")
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(gateway, "port: 80}\n---", "port: "+port+"}\n---")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		args   []string
+		remedy string
+	}{
+		"front": {[]string{"--to", "http://127.0.0.1:9", "--listen", taken, "--admin", ""}, "choose another address with --listen"},
+		"admin": {[]string{"--to", "http://127.0.0.1:9", "--listen", freePort(t), "--admin", taken}, "choose another address with --admin"},
+		"file":  {[]string{"-f", file, "--admin", ""}, "or change Gateway default/edge (" + file + ":2:1)"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		args = append([]string{"run", "--to", "http://127.0.0.1:9", "--state-dir", t.TempDir()}, args...)
-		out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+		out, err := exec.CommandContext(ctx, program, append([]string{"run", "--state-dir", t.TempDir()}, c.args...)...).CombinedOutput()
 		cancel()
-		if err == nil || !strings.Contains(string(out), taken) || !strings.Contains(string(out), "in use") {
+		text := string(out)
+		if err == nil || strings.Count(text, "in use") != 1 || strings.Contains(text, "is live") ||
+			!strings.Contains(text, port) || !strings.Contains(text, c.remedy) {
 			t.Errorf("%s: %v: %s", name, err, out)
 		}
 	}

@@ -6,11 +6,11 @@ const every = 1000;
 const patience = 4000;
 const rows = 50;
 const places = 120; // points of the sparkline
+const recent = 30; // seconds; figures of a longer window are not of now
 
 const find = (id) => document.getElementById(id);
 const lists = { routes: { columns: 10, token: "" }, hosts: { columns: 9, token: "" } };
 const points = [];
-let last = null; // { at, requests } of the last answer
 let filter = "";
 let asked = 0;
 let updated = null; // when the last answer came
@@ -49,13 +49,10 @@ function showStatus(s) {
   find("window").textContent = `over the last ${view.span(s.traffic.lately.seconds)}`;
   find("reload").hidden = !s.mutationsOpen;
   document.title = `${s.state.ready ? "" : "⚠ "}Weir · revision ${s.revision}`;
-  const now = performance.now();
-  if (last && s.traffic.requests >= last.requests) {
-    points.push((1000 * (s.traffic.requests - last.requests)) / (now - last.at));
-    if (points.length > places) points.shift();
-    find("spark-note").textContent = `requests/s each second, up to ${view.rate(view.sparkline(find("spark"), points, places))}`;
-  }
-  last = { at: now, requests: s.traffic.requests };
+  if (s.traffic.lately.seconds > recent) return; // an average since the start says nothing of now
+  points.push(s.traffic.lately.requestsPerSecond);
+  if (points.length > places) points.shift();
+  find("spark-note").textContent = `Requests/s as above; highest here ${view.rate(view.sparkline(find("spark"), points, places))}`;
 }
 
 function showList(name, answer, row, empty) {
