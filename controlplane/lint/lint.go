@@ -124,6 +124,7 @@ func (c Config) Run(set *resource.Set, out translate.Output) []resource.Diagnost
 		}
 	}
 	found := c.Apply(p.found)
+	set.MarkDeleted(found)
 	resource.SortDiagnostics(found)
 	return slices.Compact(found)
 }

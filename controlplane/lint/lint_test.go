@@ -49,6 +49,43 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// What a route that is wrong refers to is unknown, so no Backend is called unused.
+func TestUnusedBackendBesideWrongRoute(t *testing.T) {
+	archive, err := txtar.ParseFile("testdata/unused-backend.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := string(content(t, archive, "bad.yaml"))
+	for want, text := range map[string]string{
+		"a wrong route": strings.Replace(bad, "  rules:", "  ruls: []\n  rules:", 1),
+		"not YAML":      bad + "---\n'",
+		"no kind":       bad + "---\napiVersion: v1\n",
+	} {
+		var decoder resource.Decoder
+		objects, diagnostics := decoder.Decode("bad.yaml", []byte(text))
+		if len(diagnostics) == 0 {
+			t.Fatalf("%s: nothing is wrong", want)
+		}
+		set := resource.NewSet(objects, diagnostics)
+		if got := lines(Run(set, translate.Translate(translate.Input{Set: set})), "unused-backend"); got != "" {
+			t.Errorf("%s: %s", want, got)
+		}
+	}
+}
+
+// Findings in a file that was deleted, and whose objects stay live, say so.
+func TestDeletedFile(t *testing.T) {
+	archive, err := txtar.ParseFile("testdata/unused-backend.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := decode(t, archive, "bad.yaml")
+	set.AddDeleted("bad.yaml")
+	if got := lines(Run(set, translate.Translate(translate.Input{Set: set})), ""); !strings.Contains(got, "no route refers to it (the file was deleted)") {
+		t.Error(got)
+	}
+}
+
 // TestNoStrayArchives: an archive without a rule would never run.
 func TestNoStrayArchives(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")

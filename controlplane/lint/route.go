@@ -107,7 +107,16 @@ func backendOf(from resource.Key, ref gatewayv1.BackendObjectReference) backend 
 	return b
 }
 
+// unusedBackend is silent while it is unknown what some route or file refers to.
 func unusedBackend(p *pass) {
+	if resource.MustRetain(p.set.Diagnostics) {
+		return
+	}
+	for o := range p.set.Objects() {
+		if o.Key.Kind == "HTTPRoute" && len(o.Problems) > 0 {
+			return
+		}
+	}
 	used := map[resource.Key]bool{}
 	for o, route := range resource.All[*gatewayv1.HTTPRoute](p.set) {
 		for _, rule := range route.Spec.Rules {

@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"go.yaml.in/yaml/v3"
@@ -75,11 +77,13 @@ func (d *Decoder) Decode(file string, data []byte) ([]*Object, []Diagnostic) {
 		diagnostics []Diagnostic
 		broken      bool
 	)
+	isJSON := strings.EqualFold(filepath.Ext(file), ".json")
 	for _, p := range split(text) {
 		sum := sha256.Sum256(p.text)
 		result := memo.pieces[sum]
 		if result == nil || next.pieces[sum] != nil { // a copy in the same file has lines of its own
 			result = decodePiece(p.text, memo.verdicts)
+			result.explainJSON(p.text, isJSON)
 		}
 		next.remember(sum, result)
 		broken = broken || result.broken

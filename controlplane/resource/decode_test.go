@@ -75,6 +75,33 @@ func TestDecodeDiagnostics(t *testing.T) {
 			route("cart", "    matches: [{headers: [{name: x-flag, value: 12}]}]\n"),
 			[]string{`f.yaml:8:41: ` + onRoute + `.matches[0].headers[0].value: expected a string, got the number 12; quote it if a string is meant`},
 		},
+		"number where a duration is meant": {
+			route("cart", "    timeouts: {request: 5, backendRequest: yes}\n"),
+			[]string{
+				`f.yaml:8:16: ` + onRoute + `.timeouts.request: expected a duration such as "5s", got the number 5`,
+				`f.yaml:8:28: ` + onRoute + `.timeouts.backendRequest: expected a duration such as "5s", got the boolean true`,
+			},
+		},
+		"boolean where a quantity is meant": {
+			policy("  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: a}]\n  client: {maxHead: on}\n"),
+			[]string{`f.yaml:6:12: TrafficPolicy default/p: spec.client.maxHead: expected a quantity such as "64Ki", got the boolean true`},
+		},
+		"number of more than 32 bits": {
+			route("cart", "    backendRefs: [{name: a, port: 80, weight: 9999999999}, {name: b, port: 99999999999999999999}]\n"),
+			[]string{
+				`f.yaml:8:39: ` + onRoute + `.backendRefs[0].weight: expected an integer between 0 and 1000000, got 9999999999`,
+				`f.yaml:8:70: ` + onRoute + `.backendRefs[1].port: expected an integer, got the number 1e+20`,
+			},
+		},
+		"a comma too many in JSON": {
+			"{\"apiVersion\":\"v1\", }\n",
+			[]string{`f.yaml:1:21: not valid JSON: no value follows the comma before '}'`},
+		},
+		"a comma missing in JSON": {
+			"{\"apiVersion\":\"v1\",\n \"kind\":\"Namespace\"\n \"metadata\": {\"name\": \"a\"}}\n",
+			[]string{`f.yaml:3:2: not valid JSON: invalid character '"' after object key:value pair`},
+		},
+		"YAML in braces": {"{\"apiVersion\": v1, kind: Namespace, metadata: {name: a,},}\n", nil},
 		"name that is not one": {
 			strings.Replace(route("Cart_1", ""), "  - name: main\n", "  - {}\n", 1),
 			[]string{`f.yaml:3:12: HTTPRoute shop/Cart_1: metadata.name: "Cart_1": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`},

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -40,6 +42,57 @@ func jsonPieces(text []byte) []piece {
 		pieces = append(pieces, piece{text: padded, line: line})
 		line += bytes.Count(value, []byte("\n"))
 		from = end
+	}
+}
+
+// explainJSON says where a piece that is meant to be JSON is not. YAML takes much that JSON
+// does not, such as a last comma, and may then miss what the author thinks is there.
+func (r *decoded) explainJSON(text []byte, isJSON bool) {
+	inner, quoted := bytes.CutPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{"))
+	quoted = quoted && bytes.HasPrefix(bytes.TrimLeft(inner, " \t\r\n"), []byte(`"`))
+	failed := slices.ContainsFunc(r.loose, func(p problem) bool { return p.severity == Error })
+	if !quoted || !failed && !isJSON {
+		return
+	}
+	broken := jsonProblem(text)
+	switch {
+	case broken == nil:
+	case failed:
+		r.loose = []problem{*broken}
+	default:
+		broken.severity = Warning
+		broken.message += "; it was read as YAML"
+		r.loose = append(r.loose, *broken)
+	}
+}
+
+// jsonProblem returns the first thing that is wrong with a stream of JSON values, nil if
+// nothing is.
+func jsonProblem(text []byte) *problem {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	for {
+		var value json.RawMessage
+		err := decoder.Decode(&value)
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		at, message := len(text), "it ends too early"
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			at, message = min(len(text), max(0, int(syntax.Offset)-1)), syntax.Error()
+		}
+		before := text[:at]
+		if at < len(text) && strings.IndexByte("}]", text[at]) >= 0 && bytes.HasSuffix(bytes.TrimRight(before, " \t\r\n"), []byte(",")) {
+			message = fmt.Sprintf("no value follows the comma before %q", text[at])
+		}
+		line := 1 + bytes.LastIndexByte(before, '\n')
+		return &problem{
+			rule: RuleSyntax, message: "not valid JSON: " + message,
+			at: place{line: uint32(1 + bytes.Count(before, []byte("\n"))), column: uint32(1 + utf8.RuneCount(before[line:]))},
+		}
 	}
 }
 

@@ -48,6 +48,22 @@ func TestJSONStreamBroken(t *testing.T) {
 	}
 }
 
+// YAML that passes for JSON is read, with a warning in a file that says it is JSON.
+func TestNotJSON(t *testing.T) {
+	for text, want := range map[string]string{
+		"{\"apiVersion\":\"v1\",\n\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\",}}": `f.JSON:2:43: warning: not valid JSON: no value follows the comma before '}'; it was read as YAML`,
+		`{"apiVersion":"v1",}`: `f.JSON:1:20: not valid JSON: no value follows the comma before '}'`,
+		`{"apiVersion":"v1"`:   `f.JSON:1:19: not valid JSON: it ends too early`,
+		`{"apiVersion":"v1"}`:  `f.JSON:1:1: kind: required: a string such as HTTPRoute`,
+	} {
+		var d Decoder
+		_, diagnostics := d.Decode("f.JSON", []byte(text))
+		if len(diagnostics) != 1 || diagnostics[0].String() != want {
+			t.Errorf("%s: %v, want %s", text, diagnostics, want)
+		}
+	}
+}
+
 // Text is what JSON says it is, however it is escaped, and moves nothing behind it.
 func TestSurrogates(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -3,6 +3,7 @@ package resource
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -203,6 +204,9 @@ func (j *judgement) reportField(e *field.Error) {
 	if path == "<nil>" {
 		path = ""
 	}
+	if j.misplaced(e) {
+		return
+	}
 	if j.seen[path] && (e.Type == field.ErrorTypeTypeInvalid || e.Type == field.ErrorTypeInvalid || e.Type == field.ErrorTypeNotSupported) {
 		return // its form is wrong, which has been said
 	}
@@ -228,8 +232,29 @@ func (j *judgement) reportField(e *field.Error) {
 	j.report(path, detail)
 }
 
-// durationPattern is that of GEP-2257.
-const durationPattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"
+// How the schema's validator speaks of a number that does not fit its format, and of a value
+// that none of several schemas fits: with the path in the message, and in no field.
+var (
+	checkedValue = regexp.MustCompile(`^Checked value must be of type (integer with format \w+) in (\S+)$`)
+	noSchemaFits = regexp.MustCompile(`^"([^"]+)" (must validate .*)$`)
+)
+
+// misplaced reports an error that has its path in its message, unless the form of the value
+// there is wrong, which has been said. It returns false for any other error.
+func (j *judgement) misplaced(e *field.Error) bool {
+	var path, message string
+	if m := checkedValue.FindStringSubmatch(e.Detail); m != nil {
+		path, message = canonicalPath(m[2]), "expected an "+m[1]
+	} else if m := noSchemaFits.FindStringSubmatch(e.Detail); m != nil {
+		path, message = canonicalPath(m[1]), m[2]
+	} else {
+		return false
+	}
+	if !j.seen[path] {
+		j.report(path, message)
+	}
+	return true
+}
 
 func quote(v any) string {
 	if s, ok := v.(string); ok {
@@ -243,7 +268,7 @@ func (j *judgement) refine(path, message string) string {
 	if isPlanned(j.kind, path) {
 		return "not supported by this version yet"
 	}
-	if n := nodeAt(j.node, path); n != nil && isYAML11Bool(n) && strings.Contains(message, "boolean") {
+	if n := nodeAt(j.node, path); n != nil && isYAML11Bool(n) && strings.HasPrefix(message, "expected a string, got the boolean") {
 		return fmt.Sprintf("expected a string, got %s, which YAML takes for a boolean; quote it: %q", n.Value, n.Value)
 	}
 	return message

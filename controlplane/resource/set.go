@@ -14,7 +14,8 @@ type Set struct {
 	// included, in the order of positions.
 	Diagnostics []Diagnostic
 
-	objects []*Object // sorted by Key, which is unique
+	objects []*Object           // sorted by Key, which is unique
+	deleted map[string]struct{} // files
 }
 
 // NewSet returns the set of the given objects and diagnostics. Of several objects with one
@@ -29,6 +30,25 @@ func NewSet(objects []*Object, diagnostics []Diagnostic) *Set {
 	diagnostics = slices.Clone(diagnostics)
 	SortDiagnostics(diagnostics)
 	return &Set{Diagnostics: diagnostics, objects: objects}
+}
+
+// AddDeleted notes, before the set is delivered, that a file is gone although objects of it
+// stay live.
+func (s *Set) AddDeleted(file string) {
+	if s.deleted == nil {
+		s.deleted = map[string]struct{}{}
+	}
+	s.deleted[file] = struct{}{}
+}
+
+// MarkDeleted adds to diagnostics that point into deleted files that these were deleted. It
+// is for what is said of a set's objects; the set's own Diagnostics say it themselves.
+func (s *Set) MarkDeleted(diagnostics []Diagnostic) {
+	for i, d := range diagnostics {
+		if _, ok := s.deleted[d.At.File]; ok {
+			diagnostics[i].Message += " (the file was deleted)"
+		}
+	}
 }
 
 // Get returns the object with the given key, nil if there is none.

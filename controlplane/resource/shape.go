@@ -2,6 +2,7 @@ package resource
 
 import (
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -38,7 +39,18 @@ type shape struct {
 	fields  map[string]*shape // of an object
 	element *shape            // of a list, or of an object that is a map
 	open    bool              // any other field is fine too
+	want    string            // more than form says, for "expected ...": a duration such as "5s"
 	narrow  bool              // an integer has 32 bits
+	low     int64             // of such, by the schema
+	high    int64
+}
+
+// expected says what a value should be.
+func (s *shape) expected() string {
+	if s.want != "" {
+		return s.want
+	}
+	return s.form.String()
 }
 
 // fieldNames returns the names of the fields, sorted.
@@ -47,7 +59,7 @@ func (s *shape) fieldNames() []string { return slices.Sorted(maps.Keys(s.fields)
 // shapeOfSchema returns the shape of a CRD's schema.
 func shapeOfSchema(s *structuralschema.Structural) *shape {
 	if s.XIntOrString {
-		return &shape{form: formIntOrString}
+		return &shape{form: formIntOrString, want: wanted(s)}
 	}
 	switch s.Type {
 	case "object":
@@ -70,15 +82,49 @@ func shapeOfSchema(s *structuralschema.Structural) *shape {
 		}
 		return sh
 	case "string":
-		return &shape{form: formString}
+		return &shape{form: formString, want: wanted(s)}
 	case "integer":
-		return &shape{form: formInteger}
+		return integerShape(s.ValueValidation)
 	case "number":
 		return &shape{form: formNumber}
 	case "boolean":
 		return &shape{form: formBoolean}
 	}
 	return &shape{form: formAny}
+}
+
+// Patterns by which schemas say that a string is a duration (GEP-2257) or a quantity.
+const (
+	durationPattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"
+	quantityPattern = `^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|`
+)
+
+// wanted says what a value with a well-known pattern is.
+func wanted(s *structuralschema.Structural) string {
+	switch v := s.ValueValidation; {
+	case v == nil:
+	case v.Pattern == durationPattern:
+		return `a duration such as "5s"`
+	case strings.HasPrefix(v.Pattern, quantityPattern):
+		return `a quantity such as "64Ki"`
+	}
+	return ""
+}
+
+// integerShape returns the shape of an integer. Only what has 32 bits has a range here, for
+// the schema's validator speaks of those twice.
+func integerShape(v *structuralschema.ValueValidation) *shape {
+	if v == nil || v.Format != "int32" {
+		return &shape{form: formInteger}
+	}
+	sh := &shape{form: formInteger, narrow: true, low: math.MinInt32, high: math.MaxInt32}
+	if v.Minimum != nil {
+		sh.low = max(sh.low, int64(math.Ceil(*v.Minimum)))
+	}
+	if v.Maximum != nil {
+		sh.high = min(sh.high, int64(math.Floor(*v.Maximum)))
+	}
+	return sh
 }
 
 // shapeOfRoot is shapeOfSchema for a whole object, whose metadata the schema leaves open.
@@ -121,7 +167,7 @@ func shapeOfType(t reflect.Type) *shape {
 	case reflect.Float32, reflect.Float64:
 		return &shape{form: formNumber}
 	case reflect.Int32:
-		return &shape{form: formInteger, narrow: true}
+		return &shape{form: formInteger, narrow: true, low: math.MinInt32, high: math.MaxInt32}
 	case reflect.Int, reflect.Int64:
 		return &shape{form: formInteger}
 	default:

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,13 +15,13 @@ func strictly(v any, sh *shape, path string, report reportFunc) {
 		return // a null is as good as absent; what is required, the schema knows
 	}
 	if got := formOf(v); !accepts(sh.form, got) {
-		report(path, fmt.Sprintf("expected %s, got %s", sh.form, describe(v)))
+		report(path, fmt.Sprintf("expected %s, got %s", sh.expected(), sh.describe(v)))
 		return
 	}
 	switch v := v.(type) {
 	case int64:
 		if sh.narrow && v != int64(int32(v)) {
-			report(path, fmt.Sprintf("expected an integer of 32 bits, got %d", v))
+			report(path, fmt.Sprintf("expected %s, got %d", sh.integers(), v))
 		}
 	case map[string]any:
 		for name, child := range v {
@@ -36,7 +37,7 @@ func strictly(v any, sh *shape, path string, report reportFunc) {
 		for i, child := range v {
 			step := path + "[" + strconv.Itoa(i) + "]"
 			if child == nil && sh.element.form != formAny {
-				report(step, fmt.Sprintf("expected %s, got nothing", sh.element.form))
+				report(step, fmt.Sprintf("expected %s, got nothing", sh.element.expected()))
 			}
 			strictly(child, sh.element, step, report)
 		}
@@ -79,13 +80,26 @@ func accepts(want, got form) bool {
 	}
 }
 
-// describe says what a value is, in "got ...".
-func describe(v any) string {
+// integers says which integers of 32 bits are meant.
+func (s *shape) integers() string {
+	if s.low == math.MinInt32 && s.high == math.MaxInt32 {
+		return "an integer of 32 bits"
+	}
+	return fmt.Sprintf("an integer between %d and %d", s.low, s.high)
+}
+
+// describe says what a value is, in "got ...". Where any string would do, it may have been
+// meant as one.
+func (s *shape) describe(v any) string {
+	hint := ""
+	if s.want == "" && accepts(s.form, formString) {
+		hint = "; quote it if a string is meant"
+	}
 	switch v := v.(type) {
 	case int64:
-		return fmt.Sprintf("the number %d; quote it if a string is meant", v)
+		return fmt.Sprintf("the number %d%s", v, hint)
 	case float64:
-		return fmt.Sprintf("the number %v; quote it if a string is meant", v)
+		return fmt.Sprintf("the number %v%s", v, hint)
 	case bool:
 		return fmt.Sprintf("the boolean %t", v)
 	}

@@ -35,6 +35,7 @@ type Accepted struct {
 	orphans  map[resource.Key]struct{}           // live and no longer declared
 	sorted   []*resource.Object                  // live, by key
 	held     int                                 // routes that wait for consent
+	missing  []string                            // files that may be gone
 }
 
 // NewAccepted returns an Accepted in which the given objects, such as those of a Cache, are
@@ -58,6 +59,7 @@ func byKey(a, b *resource.Object) int { return a.Key.Compare(b.Key) }
 type Change struct {
 	Order   []string // the names of all files, the first wins
 	Changed []*File  // new or different
+	Missing []string // of Order: files that are gone, unless they come back in a moment
 	Consent bool     // to the removal of more than half of the routes
 }
 
@@ -73,7 +75,7 @@ func (a *Accepted) Update(c Change) *resource.Set {
 		rank[name] = i
 	}
 	moved := !a.sameOrder(rank)
-	a.rank = rank
+	a.rank, a.missing = rank, c.Missing
 	for name := range a.files {
 		if _, ok := rank[name]; !ok {
 			a.replace(name, nil, affected)
@@ -91,7 +93,13 @@ func (a *Accepted) Update(c Change) *resource.Set {
 	}
 	retained := a.deleteOrphans(c.Consent, changed)
 	a.resort(changed)
-	return resource.NewSet(a.sorted, a.diagnostics(retained))
+	set := resource.NewSet(a.sorted, a.diagnostics(retained))
+	for _, o := range retained {
+		if a.files[o.At.File] == nil {
+			set.AddDeleted(o.At.File)
+		}
+	}
+	return set
 }
 
 // sameOrder tells whether the files that stay have the order that they had.
@@ -229,6 +237,9 @@ func (a *Accepted) diagnostics(retained []*resource.Object) []resource.Diagnosti
 	for key := range a.twice {
 		first := a.declared[key][0]
 		for _, o := range a.declared[key][1:] {
+			if slices.Contains(a.missing, o.At.File) {
+				continue // it moves
+			}
 			all = append(all, resource.Diagnostic{
 				Rule: resource.RuleDuplicate, At: o.At, Object: key,
 				Message: fmt.Sprintf("declared twice: %s comes first and counts, %s does not", first.At, o.At),
@@ -252,8 +263,7 @@ func (a *Accepted) diagnostics(retained []*resource.Object) []resource.Diagnosti
 		first := slices.MinFunc(routes, byKey)
 		all = append(all, resource.Diagnostic{
 			Rule: resource.RuleMassDelete, At: resource.Position{File: first.At.File}, Object: first.Key,
-			Message: fmt.Sprintf("no longer declared, and with it %d of all %d routes: they stay live until --allow-mass-delete or POST /api/v1/mass-delete consents",
-				a.held, a.routes()),
+			Message: a.massDeletion(first),
 		})
 	}
 	return all
@@ -272,11 +282,36 @@ func (a *Accepted) routes() (n int) {
 func (a *Accepted) retention(name string, n int) resource.Diagnostic {
 	d := resource.Diagnostic{
 		Severity: resource.Info, Rule: resource.RuleRetained, At: resource.Position{File: name},
-		Message: fmt.Sprintf("%d objects of its last version stay live", n),
+		Message: stay(n),
 	}
 	if a.files[name].empty() {
 		d.Severity = resource.Error
-		d.Message = fmt.Sprintf("the file is empty: %d objects of its last version stay live; delete the file to delete them", n)
+		d.Message = "the file is empty: " + stay(n) + "; delete the file to delete "
+		if n == 1 {
+			d.Message += "it"
+		} else {
+			d.Message += "them"
+		}
 	}
 	return d
+}
+
+func stay(n int) string {
+	if n == 1 {
+		return "1 object of its last version stays live"
+	}
+	return fmt.Sprintf("%d objects of its last version stay live", n)
+}
+
+// massDeletion says what is held back, at the first of it, and how to let it go.
+func (a *Accepted) massDeletion(first *resource.Object) string {
+	why, verb := "no longer declared", "stay"
+	if a.files[first.At.File] == nil {
+		why = "no longer declared: the file was deleted"
+	}
+	if a.held == 1 {
+		verb = "stays"
+	}
+	return fmt.Sprintf(`%s. That would delete %d of %d HTTPRoutes, which %s live until --allow-mass-delete, or POST /api/v1/mass-delete with -H "Authorization: Bearer $(cat TOKENFILE)", consents`,
+		why, a.held, a.routes(), verb)
 }

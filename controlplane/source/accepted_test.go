@@ -52,6 +52,8 @@ func TestAccepted(t *testing.T) {
 	const (
 		unknown = ": spec.foo: unknown field; expected \"hostnames\", \"parentRefs\", \"rules\" or \"useDefaultGateways\""
 		many    = "r1 r2 r3 r4 r5"
+		deleted = ": no longer declared: the file was deleted. That would delete "
+		consent = " live until --allow-mass-delete, or POST /api/v1/mass-delete with -H \"Authorization: Bearer $(cat TOKENFILE)\", consents"
 	)
 	type change struct {
 		files   string // name: content; a file that is not named is as before
@@ -96,15 +98,23 @@ func TestAccepted(t *testing.T) {
 		"mass deletion waits": {
 			{files: "f: r1 r2|g: r3 r4 r5", want: many},
 			{files: "g: -", want: many, says: []string{
-				"g: HTTPRoute default/r3: no longer declared, and with it 3 of all 5 routes: they stay live until --allow-mass-delete or POST /api/v1/mass-delete consents",
+				"g: HTTPRoute default/r3" + deleted + "3 of 5 HTTPRoutes, which stay" + consent,
 			}},
-			{files: "f: r1=x r2", want: "r1=x r2 r3 r4 r5", says: []string{"g: HTTPRoute default/r3: no longer declared, and with it 3 of all 5 routes"}},
+			{files: "f: r1=x r2", want: "r1=x r2 r3 r4 r5", says: []string{"g: HTTPRoute default/r3" + deleted + "3 of 5 HTTPRoutes"}},
 			{files: "f: r1=x r2", consent: true, want: "r1=x r2"},
 		},
 		"mass deletion is taken back": {
 			{files: "f: r1|g: r3 r4 r5", want: "r1 r3 r4 r5"},
 			{files: "g: -", want: "r1 r3 r4 r5", says: []string{"g: HTTPRoute default/r3: no longer declared"}},
 			{files: "h: r3=x r4 r5", want: "r1 r3=x r4 r5"},
+		},
+		"the only route": {
+			{files: "f: r1", want: "r1"},
+			{files: "f: -", want: "r1", says: []string{"f: HTTPRoute default/r1" + deleted + "1 of 1 HTTPRoutes, which stays" + consent}},
+		},
+		"one object of an unclear file": {
+			{files: "f: r1", want: "r1"},
+			{files: "f: ?", want: "r1", says: []string{"f: info: 1 object of its last version stays live", "f:2:1: metadata.name: required"}},
 		},
 		"moved to another file": {
 			{files: "f: a b|g: c", want: "a b c"},
@@ -166,6 +176,43 @@ func TestAccepted(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A file that is gone and whose objects are elsewhere has moved; nothing is declared twice.
+func TestAcceptedMove(t *testing.T) {
+	a := NewAccepted(nil)
+	var decoder resource.Decoder
+	file := func(name string) *File {
+		f := &File{Name: name}
+		f.Objects, f.Diagnostics = decoder.Decode(name, []byte(routes("a", "b")))
+		return f
+	}
+	a.Update(Change{Order: []string{"old"}, Changed: []*File{file("old")}})
+	order := []string{"new", "old"}
+	set := a.Update(Change{Order: order, Changed: []*File{file("new")}, Missing: []string{"old"}})
+	if got := live(set); got != "a b" || len(set.Diagnostics) != 0 {
+		t.Errorf("while it moves: live %q, diagnostics %v", got, set.Diagnostics)
+	}
+	if set = a.Update(Change{Order: order}); len(set.Diagnostics) != 2 {
+		t.Errorf("when it is back: diagnostics %v", set.Diagnostics)
+	}
+	if set = a.Update(Change{Order: order[:1]}); len(set.Diagnostics) != 0 {
+		t.Errorf("when it is gone: diagnostics %v", set.Diagnostics)
+	}
+}
+
+// What is said of objects that stay live although their file is gone says so.
+func TestAcceptedMarksDeleted(t *testing.T) {
+	a := NewAccepted(nil)
+	var decoder resource.Decoder
+	f := &File{Name: "f"}
+	f.Objects, f.Diagnostics = decoder.Decode("f", []byte(routes("a")))
+	a.Update(Change{Order: []string{"f"}, Changed: []*File{f}})
+	said := []resource.Diagnostic{{At: resource.Position{File: "f", Line: 2}, Message: "x"}, {At: resource.Position{File: "g"}, Message: "y"}}
+	a.Update(Change{}).MarkDeleted(said)
+	if said[0].Message != "x (the file was deleted)" || said[1].Message != "y" {
+		t.Errorf("%v", said)
 	}
 }
 

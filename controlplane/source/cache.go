@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -45,7 +46,7 @@ func (c Cache) Load(file string) ([]*resource.Object, error) {
 	}
 	var entries []json.RawMessage
 	if err := json.Unmarshal(data, &entries); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", names[len(names)-1], err)
 	}
 	var (
 		objects []*resource.Object
@@ -54,7 +55,7 @@ func (c Cache) Load(file string) ([]*resource.Object, error) {
 	for _, e := range entries {
 		o, err := resource.Restore(e)
 		if err != nil {
-			errs = append(errs, err)
+			errs = append(errs, fmt.Errorf("%s: %w", names[len(names)-1], err))
 			continue
 		}
 		objects = append(objects, o)

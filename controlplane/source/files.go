@@ -7,8 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,9 +17,8 @@ import (
 
 // Timing of Files.
 const (
-	settle  = 5 * time.Millisecond // between two updates, and before a missing file counts as deleted
-	poll    = 2 * time.Second      // between scans, where watching is not possible
-	stdinAs = "stdin"              // the name of what is read from standard input
+	settle = 5 * time.Millisecond // between two updates, and before a missing file counts as deleted
+	poll   = 2 * time.Second      // between scans, where watching is not possible
 )
 
 // Options are how Files reads.
@@ -33,7 +32,8 @@ type Options struct {
 }
 
 // Files is the source that reads files and folders and follows their changes. Of folders it
-// reads every .yaml, .yml and .json file, at any depth, that is not hidden.
+// reads every .yaml, .yml and .json file, at any depth, that is not hidden. It reads regular
+// files only: nothing that it opens can block it.
 type Files struct {
 	paths   []string
 	options Options
@@ -41,7 +41,8 @@ type Files struct {
 	consent chan struct{}
 }
 
-// NewFiles returns a source that reads paths: files, folders, or "-" for standard input.
+// NewFiles returns a source that reads paths: files, folders, or "-" for standard input. A
+// pipe that a shell hands over, such as /dev/stdin or /dev/fd/63, is read once as well.
 // What is in the path that comes first wins over what has the same key in a later one.
 func NewFiles(paths []string, o Options) *Files {
 	if o.Log == nil {
@@ -77,7 +78,7 @@ func (f *Files) Run(ctx context.Context, deliver func(*resource.Set)) error {
 			f.options.Log.LogAttrs(ctx, slog.LevelWarn, "file watcher did not close", slog.Any("error", err))
 		}
 	}()
-	r.readStdin()
+	r.readStreams(ctx)
 	r.update(ctx, true, f.options.MassDelete)
 	return r.loop(ctx)
 }
@@ -90,10 +91,10 @@ type reader struct {
 	decoder  resource.Decoder
 	accepted *Accepted
 	known    map[string]*known
-	stdin    *File
+	streams  []*File // what could be read once
 	revision uint64
-	troubled []trouble // of the last scan
-	missing  bool      // a file is missing that may be about to come back
+	troubled []resource.Diagnostic // of the last scan
+	missing  []string              // files that may be about to come back
 }
 
 // known is what is known of a file.
@@ -126,7 +127,7 @@ func (r *reader) loop(ctx context.Context) error {
 	for {
 		wait := time.Hour
 		switch {
-		case again || r.missing:
+		case again || len(r.missing) > 0:
 			wait = settle - time.Since(last)
 		case r.watch.failed != nil:
 			wait = poll
@@ -159,24 +160,6 @@ func (r *reader) loop(ctx context.Context) error {
 	}
 }
 
-// readStdin reads standard input if it is among the paths.
-func (r *reader) readStdin() {
-	for _, path := range r.paths {
-		if path != "-" || r.stdin != nil {
-			continue
-		}
-		r.stdin = &File{Name: stdinAs}
-		if r.options.Stdin == nil {
-			continue
-		}
-		data, err := io.ReadAll(io.LimitReader(r.options.Stdin, resource.MaxFile+1))
-		r.stdin.Objects, r.stdin.Diagnostics = r.decoder.Decode(stdinAs, data)
-		if err != nil {
-			r.stdin.Diagnostics = append(r.stdin.Diagnostics, unreadable(stdinAs, err))
-		}
-	}
-}
-
 // update scans, reads what changed and delivers if that makes a difference.
 func (r *reader) update(ctx context.Context, all, consent bool) {
 	s := r.scan()
@@ -184,24 +167,33 @@ func (r *reader) update(ctx context.Context, all, consent bool) {
 	order, changed := r.read(s, all)
 	if first {
 		r.accepted = NewAccepted(r.cached(ctx, changed))
-		if r.stdin != nil {
-			changed = append(changed, r.stdin)
-		}
+		changed = append(changed, r.streams...)
 	}
 	gone := r.forget(order)
-	troubled := !sameTroubles(r.troubled, s.troubles)
-	r.troubled = s.troubles
+	troubles := r.troubles(s)
+	troubled := !slices.Equal(r.troubled, troubles)
+	r.troubled = troubles
 	if !first && len(changed) == 0 && gone == nil && !troubled && (!consent || r.accepted.Held() == 0) {
 		return
 	}
-	set := r.accepted.Update(Change{Order: order, Changed: changed, Consent: consent || first})
+	set := r.accepted.Update(Change{Order: order, Changed: changed, Missing: r.missing, Consent: consent || first})
 	r.revision++
 	set.Revision = r.revision
-	for _, t := range s.troubles {
-		set.Diagnostics = append(set.Diagnostics, unreadable(t.name, t.err))
-	}
+	set.Diagnostics = append(set.Diagnostics, troubles...)
 	r.deliver(set)
 	r.save(ctx, set, changed, gone)
+}
+
+// troubles returns what there is to say of a scan. A folder whose only file is missing for a
+// moment is not yet one that has none.
+func (r *reader) troubles(s *scan) (all []resource.Diagnostic) {
+	for _, t := range s.troubles {
+		all = append(all, unreadable(t.name, t.err))
+	}
+	if len(r.missing) == 0 {
+		all = append(all, s.barren...)
+	}
+	return all
 }
 
 // scan walks the paths, watching what it enters, and again if it found places that were
@@ -209,7 +201,7 @@ func (r *reader) update(ctx context.Context, all, consent bool) {
 func (r *reader) scan() *scan {
 	var paths []string
 	for _, path := range r.paths {
-		if path != "-" {
+		if !r.streamed(path) {
 			paths = append(paths, path)
 		}
 	}
@@ -227,8 +219,8 @@ func (r *reader) scan() *scan {
 // read decodes the files that changed since they were last read. It returns the names of
 // all files, in order, and those that differ.
 func (r *reader) read(s *scan, all bool) (order []string, changed []*File) {
-	if r.stdin != nil {
-		order = append(order, stdinAs)
+	for _, f := range r.streams {
+		order = append(order, f.Name)
 	}
 	var stale []found
 	now := time.Now()
@@ -242,7 +234,7 @@ func (r *reader) read(s *scan, all bool) (order []string, changed []*File) {
 			stale = append(stale, f)
 		}
 	}
-	r.missing = false
+	r.missing = nil
 	for name, k := range r.known { // editors remove a file for a moment when they save
 		if _, ok := s.seen[name]; ok || len(k.file.Objects) == 0 {
 			continue
@@ -256,7 +248,7 @@ func (r *reader) read(s *scan, all bool) (order []string, changed []*File) {
 		}
 		if now.Sub(k.missing) < settle {
 			order = append(order, name)
-			r.missing = true
+			r.missing = append(r.missing, name)
 		}
 	}
 	for _, k := range r.decode(stale) {
@@ -292,7 +284,7 @@ func (r *reader) decode(stale []found) []*known {
 // readFile reads one file and decodes it if its content differs; otherwise it returns nil.
 func (r *reader) readFile(f found, before *known) *known {
 	k := &known{stat: f.stat, read: time.Now(), file: &File{Name: f.name}}
-	data, err := readLimited(f.name)
+	data, err := readRegular(f.name)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // the next scan will miss it
@@ -312,16 +304,6 @@ func (r *reader) readFile(f found, before *known) *known {
 	k.file.Objects, k.file.Diagnostics = r.decoder.Decode(f.name, data)
 	k.file.Unclear = resource.MustRetain(k.file.Diagnostics)
 	return k
-}
-
-// readLimited reads a file, but one byte more than Decode takes at most.
-func readLimited(name string) ([]byte, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close() //nolint:errcheck // it was only read
-	return io.ReadAll(io.LimitReader(file, resource.MaxFile+1))
 }
 
 // forget drops what is known of files that are not in order, and returns their names.
@@ -352,7 +334,8 @@ func (r *reader) cached(ctx context.Context, files []*File) (objects []*resource
 		}
 		restored, err := r.options.Cache.Load(f.Name)
 		if err != nil {
-			r.options.Log.LogAttrs(ctx, slog.LevelWarn, "cached objects are not usable", slog.String("file", f.Name), slog.Any("error", err))
+			r.options.Log.LogAttrs(ctx, slog.LevelWarn, "the last accepted version of objects is lost: what is wrong in their file is not served until it is corrected",
+				slog.String("file", f.Name), slog.Int("restored", len(restored)), slog.Any("error", err))
 		}
 		objects = append(objects, restored...)
 	}
@@ -382,24 +365,4 @@ func (r *reader) save(ctx context.Context, set *resource.Set, changed []*File, g
 	if err != nil {
 		r.options.Log.LogAttrs(ctx, slog.LevelWarn, "accepted objects are not cached", slog.Any("error", err))
 	}
-}
-
-func sameTroubles(a, b []trouble) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i].name != b[i].name || a[i].err.Error() != b[i].err.Error() {
-			return false
-		}
-	}
-	return true
-}
-
-func unreadable(name string, err error) resource.Diagnostic {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		err = path.Err
-	}
-	return resource.Diagnostic{Rule: resource.RuleRead, At: resource.Position{File: name}, Message: "not readable: " + err.Error()}
 }

@@ -39,7 +39,7 @@ func start(t *testing.T, o Options, prepare map[string]string, paths ...string) 
 func (r *running) run(o Options, paths ...string) {
 	r.t.Helper()
 	for i, p := range paths {
-		if p != "-" {
+		if p != "-" && !filepath.IsAbs(p) {
 			paths[i] = filepath.Join(r.dir, p)
 		}
 	}
@@ -167,12 +167,12 @@ func TestFilesMassDelete(t *testing.T) {
 	r := start(t, Options{}, map[string]string{"conf/a.yaml": routes("a"), "conf/b.yaml": routes("b", "c", "d")}, "conf")
 	r.wait("a b c d")
 	r.must(os.Remove(r.path("conf/b.yaml")))
-	r.says("conf/b.yaml: HTTPRoute default/b: no longer declared, and with it 3 of all 4 routes")
+	r.says("conf/b.yaml: HTTPRoute default/b: no longer declared: the file was deleted. That would delete 3 of 4 HTTPRoutes")
 	r.wait("a b c d")
 	r.files.AllowMassDelete()
 	r.wait("a")
 	r.must(os.Remove(r.path("conf/a.yaml"))) // consent was for one change
-	r.says("no longer declared, and with it 1 of all 1 routes")
+	r.says("That would delete 1 of 1 HTTPRoutes, which stays live")
 	r.wait("a")
 
 	r = start(t, Options{MassDelete: true}, map[string]string{"conf/a.yaml": routes("a")}, "conf")

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"weir.dev/weir/controlplane/resource"
 )
 
 // Bounds of what is scanned.
@@ -29,10 +31,29 @@ type stat struct {
 	device, inode  uint64
 }
 
-// trouble is a path that could not be scanned.
+// trouble is a path that could not be scanned, or that is nothing to read.
 type trouble struct {
 	name string
 	err  error
+}
+
+// notRegular is the trouble with a path that is no regular file: to read it may block, or
+// never end.
+type notRegular fs.FileMode
+
+func (m notRegular) Error() string {
+	what := "neither a file nor a folder"
+	switch mode := fs.FileMode(m); {
+	case mode&fs.ModeNamedPipe != 0:
+		what = "a named pipe, not a file"
+	case mode&fs.ModeSocket != 0:
+		what = "a socket, not a file"
+	case mode&fs.ModeDevice != 0:
+		what = "a device, not a file"
+	case mode.IsDir():
+		what = "a folder, not a file"
+	}
+	return what
 }
 
 // scan is one walk over the paths that were given.
@@ -40,6 +61,11 @@ type scan struct {
 	files    []found             // in the order of paths, then by name
 	troubles []trouble           // what could not be read
 	seen     map[string]struct{} // names in files
+
+	// barren says of folders that were given that they hold nothing to read.
+	barren    []resource.Diagnostic
+	manifests int    // that were come across
+	ignored   string // the last thing that was none, and why
 
 	// What to watch: folders of which every entry matters, and single names.
 	folders map[string]struct{}
@@ -57,12 +83,25 @@ func walk(paths []string, enter func(folder string)) *scan {
 		case err != nil:
 			s.troubles = append(s.troubles, trouble{path, err})
 		case info.IsDir():
-			s.folder(path, nil)
+			s.given(path)
 		default:
 			s.file(path, info)
 		}
 	}
 	return s
+}
+
+// given scans a folder that was given by name: whoever gives one expects something in it.
+func (s *scan) given(path string) {
+	manifests, troubles := s.manifests, len(s.troubles)
+	s.ignored = ""
+	s.folder(path, nil)
+	if s.manifests == manifests && len(s.troubles) == troubles {
+		s.barren = append(s.barren, resource.Diagnostic{
+			Severity: resource.Warning, Rule: resource.RuleRead, At: resource.Position{File: path},
+			Message: "no resources in this folder: files end in .yaml, .yml or .json" + s.ignored,
+		})
+	}
 }
 
 // links notes every name on the way to path whose change could change what path is: path
@@ -135,17 +174,25 @@ func (s *scan) folder(path string, above []stat) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			// It went since, or is a link to nothing: no file.
+			s.ignored = fmt.Sprintf("; %s leads to nothing", e.Name())
 		case err != nil:
 			s.troubles = append(s.troubles, trouble{name, err})
 		case info.IsDir():
 			s.folder(name, append(above, self))
 		case isManifest(name):
 			s.file(name, info)
+		default:
+			s.ignored = fmt.Sprintf("; %s does not", e.Name())
 		}
 	}
 }
 
 func (s *scan) file(name string, info fs.FileInfo) {
+	s.manifests++
+	if !info.Mode().IsRegular() {
+		s.troubles = append(s.troubles, trouble{name, notRegular(info.Mode())})
+		return
+	}
 	if _, ok := s.seen[name]; ok {
 		return
 	}
@@ -160,7 +207,7 @@ func (s *scan) file(name string, info fs.FileInfo) {
 }
 
 func isManifest(name string) bool {
-	switch filepath.Ext(name) {
+	switch strings.ToLower(filepath.Ext(name)) {
 	case ".yaml", ".yml", ".json":
 		return true
 	}

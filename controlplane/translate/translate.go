@@ -104,6 +104,7 @@ func (t *translator) assemble() Output {
 	}
 	statuses := t.assembleStatuses()
 	diagnostics = append(diagnostics, t.backendDiagnostics...)
+	t.set.MarkDeleted(diagnostics)
 	resource.SortDiagnostics(diagnostics)
 	return Output{Snapshot: snapshot, Statuses: statuses, Diagnostics: slices.Compact(diagnostics)}
 }
