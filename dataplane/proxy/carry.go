@@ -45,7 +45,7 @@ func (x *exchange) carry() {
 
 // try makes one attempt, up to the head of the answer. After a failure nothing of it is left.
 func (x *exchange) try(tried []*cluster.Host) *failure {
-	began := x.started
+	began := x.asked
 	perTry := x.route.timeouts.PerTry
 	if x.result.retries > 0 || perTry > 0 || x.logging() {
 		began = transport.Now()

@@ -41,7 +41,8 @@ type exchange struct {
 	scratch  []byte // fields of an answer of our own
 	idMemory []byte
 	result   result
-	started  transport.Instant
+	started  transport.Instant // when the first byte came
+	asked    transport.Instant // when the head was complete
 	timings  timings
 	attempts []telemetry.Attempt
 

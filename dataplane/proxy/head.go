@@ -17,6 +17,7 @@ func (x *exchange) readHead() (ok bool, refused *refusal) {
 	// The request starts now: it takes the snapshot as it is, and keeps it.
 	x.view = x.door.view.Load()
 	x.started = transport.Now()
+	x.asked = x.started
 	by := x.started.Add(x.view.client.HeadTimeout)
 	for {
 		n, err := x.req.Parse(x.in.Bytes(), &x.view.limits)
@@ -37,6 +38,7 @@ func (x *exchange) readHead() (ok bool, refused *refusal) {
 		x.c.BytesIn += int64(read)
 		switch {
 		case err == nil:
+			x.asked = transport.Now()
 		case errors.Is(err, transport.ErrTimeout):
 			return true, &refusal{status: 408, flag: model.FlagDPE, detail: "the head did not arrive in time"}
 		case errors.Is(err, io.EOF):

@@ -154,3 +154,15 @@ func TestUnreachableHostIsPassedOver(t *testing.T) {
 		}
 	})
 }
+
+func TestRequestTimeoutCountsFromTheEndOfTheHead(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network) {
+		n.script(t, nil, upA)
+		route := to("up")
+		route.Timeouts.Request = time.Second
+		r := n.rig(t, snapshotOf(map[string]string{"up": upA}, route), Config{})
+		c := r.patient().send("GET / HTTP/1.1\n")
+		time.Sleep(2 * time.Second) // within the time for a head
+		c.send("Host: h\n\n").want(200, "", "last")
+	})
+}

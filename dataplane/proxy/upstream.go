@@ -207,7 +207,7 @@ func (x *exchange) timeoutFlag(by transport.Instant) model.Flag {
 
 // requestBy is when the whole request times out; 0: never.
 func (x *exchange) requestBy() transport.Instant {
-	return x.started.Add(x.route.timeouts.Request)
+	return x.asked.Add(x.route.timeouts.Request)
 }
 
 // errClient marks errors of the client's connection among the upstream's.
