@@ -177,7 +177,8 @@ func (c *Config) fill() {
 func (a *App) dial(ctx context.Context, address netip.AddrPort) (net.Conn, error) {
 	if admin := a.admin.Load(); admin != nil {
 		for _, own := range *admin {
-			local := own.Addr() == address.Addr() || own.Addr().IsUnspecified()
+			// Connecting to an unspecified address is connecting to this machine.
+			local := own.Addr() == address.Addr() || own.Addr().IsUnspecified() || address.Addr().IsUnspecified()
 			if local && own.Port() == address.Port() {
 				return nil, fmt.Errorf("dial %s: this is the admin address, which no backend may be", address)
 			}

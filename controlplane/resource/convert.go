@@ -154,8 +154,13 @@ func (c *converter) mapping(node *yaml.Node, at *step, depth int, aliased bool) 
 // merge adds the fields of a merge key's value (<<: *base, or a list of such) that object
 // does not have.
 func (c *converter) merge(object map[string]any, node *yaml.Node, at *step, depth int) {
+	if c.expanded++; c.expanded > maxExpanded && !c.refused {
+		c.refused = true
+		c.report(node, at, "aliases expand to more than %d values", maxExpanded)
+	}
 	switch {
-	case depth == 0 || c.refused:
+	case c.refused:
+	case depth == 0:
 		c.refused = true
 		c.report(node, at, "nested deeper than %d levels", maxDepth)
 	case node.Kind == yaml.AliasNode:

@@ -157,7 +157,7 @@ func checkBase64(object map[string]any, field string, report reportFunc) {
 	for name, v := range values {
 		if s, ok := v.(string); ok {
 			if _, err := base64.StdEncoding.DecodeString(s); err != nil {
-				report(field+"."+name, "expected base64")
+				report(field+"."+name, notBase64)
 			}
 		}
 	}

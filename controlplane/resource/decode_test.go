@@ -117,6 +117,7 @@ func TestDecodeDiagnostics(t *testing.T) {
 		},
 		"version": {"apiVersion: gateway.networking.k8s.io/v1alpha2\nkind: HTTPRoute\n", []string{
 			`f.yaml:1:1: apiVersion: unknown version "gateway.networking.k8s.io/v1alpha2" of HTTPRoute; expected "gateway.networking.k8s.io/v1"`,
+			`f.yaml:1:1: metadata.name: required: this HTTPRoute has no name`,
 		}},
 		"kind misspelt":                   {"apiVersion: gateway.networking.k8s.io/v1\nkind: HttpRuote\n", []string{`f.yaml:2:1: kind: unknown kind "HttpRuote" of gateway.networking.k8s.io; did you mean "HTTPRoute"?`}},
 		"planned kind":                    {"apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {name: a}\n", []string{`f.yaml:2:1: warning: kind: GRPCRoute is not supported by this version; it has no effect`}},
@@ -177,6 +178,14 @@ func TestDecodeDiagnostics(t *testing.T) {
 		"secret": {
 			"apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: '?hush?'}\n",
 			[]string{`f.yaml:4:8: Secret default/s: data.a: expected base64`},
+		},
+		"secret number": {
+			"apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {pin: 483911}\n",
+			[]string{`f.yaml:4:14: Secret default/s: stringData.pin: expected a string; quote it (the value is not shown)`},
+		},
+		"secret tag": {
+			"apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData:\n  pin: !hush x\n",
+			[]string{`f.yaml:5:8: Secret default/s: stringData.pin: expected a string; quote it (the value is not shown)`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -405,4 +414,27 @@ spec:
 			}
 		}
 	})
+}
+
+// TestValuesOfSecretsAreNotTold looks for the value in everything that is said about it.
+func TestValuesOfSecretsAreNotTold(t *testing.T) {
+	for _, value := range []string{"hush", "!hush", "*hush", "&hush", "[hush]", "{hush: 1}", "!hush x", "1e999hush", "|hush"} {
+		_, diagnostics := new(Decoder).Decode("f.yaml", []byte("apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata:\n  a: "+value+"\n"))
+		for _, d := range diagnostics {
+			if strings.Contains(d.String(), "hush") {
+				t.Errorf("%s: %s", value, d)
+			}
+		}
+	}
+}
+
+func TestMergesAreBounded(t *testing.T) {
+	text := "a0: &a0 {}\n"
+	for i := 1; i <= 12; i++ {
+		text += fmt.Sprintf("a%d: &a%[1]d {<<: [%s]}\n", i, strings.Repeat(fmt.Sprintf("*a%d,", i-1), 9)+fmt.Sprintf("*a%d", i-1))
+	}
+	_, diagnostics := new(Decoder).Decode("f.yaml", []byte(text)) // must end
+	if len(diagnostics) == 0 {
+		t.Error("nothing was said")
+	}
 }

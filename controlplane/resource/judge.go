@@ -39,13 +39,16 @@ func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]*verdict) {
 		}
 		return
 	}
+	if k.group == "" && k.name == "Secret" {
+		defer doc.hideValues()
+	}
 	doc.key = keyOf(k, object)
 	if doc.key.Name == "" {
 		message := fmt.Sprintf("required: this %s has no name", k.name)
 		if n := nodeAt(node, "metadata.name"); n != nil && n.Kind == yaml.ScalarNode && n.Value != "" {
 			message = fmt.Sprintf("expected a string; quote it: %q", n.Value)
 		}
-		r.loose = append(r.loose, problem{
+		r.loose = append(append(r.loose, doc.problems...), problem{
 			rule: RuleSchema, at: doc.fields.find(doc.at, "metadata.name"), field: "metadata.name", message: message,
 		})
 		return
@@ -65,6 +68,18 @@ func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]*verdict) {
 	slices.SortStableFunc(doc.problems, func(a, b problem) int {
 		return strings.Compare(a.field, b.field)
 	})
+}
+
+const notBase64 = "expected base64"
+
+// hideValues takes what a Secret holds out of what is said about it.
+func (d *document) hideValues() {
+	for i := range d.problems {
+		p := &d.problems[i]
+		if (strings.HasPrefix(p.field, "data") || strings.HasPrefix(p.field, "stringData")) && p.message != notBase64 {
+			p.message = "expected a string; quote it (the value is not shown)"
+		}
+	}
 }
 
 // classify returns the kind of an object, or nil and what there is to say of it.
@@ -90,8 +105,10 @@ func classify(object map[string]any, doc *document) (*kind, *problem) {
 	switch {
 	case k != nil && slices.Contains(k.versions, v):
 		return k, nil
-	case k != nil:
-		return say(Error, RuleSchema, "apiVersion", "unknown version %q of %s; expected %q", version, name, apiVersion(group, k.versions[0]))
+	case k != nil: // refused alone, under its key: what it protects must know of it
+		_, p := say(Error, RuleSchema, "apiVersion", "unknown version %q of %s; expected %q", version, name, apiVersion(group, k.versions[0]))
+		doc.problems = append(doc.problems, *p)
+		return k, nil
 	case group == v1alpha1.Group && slices.Contains(skipped, name):
 		return nil, nil
 	case slices.Contains(planned[group], name):

@@ -108,6 +108,9 @@ func syntaxProblem(text []byte, err error) *problem {
 			line = n
 		}
 	}
+	if strings.HasPrefix(message, "unknown anchor") { // it may be a secret that begins with a star
+		message = "an alias (*name) of no anchor; quote the value if a string is meant"
+	}
 	lines := bytes.SplitAfter(text, []byte("\n"))
 	line = max(1, min(line, len(lines)))
 	if len(lines) <= 200 && len(text) <= 16<<10 {

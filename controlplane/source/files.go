@@ -130,7 +130,7 @@ func (r *reader) loop(ctx context.Context) error {
 		case again || len(r.missing) > 0:
 			wait = settle - time.Since(last)
 		case r.watch.failed != nil:
-			wait = poll
+			wait = poll - time.Since(last)
 		}
 		timer.Reset(max(0, wait))
 		consent := false
@@ -236,7 +236,8 @@ func (r *reader) read(s *scan, all bool) (order []string, changed []*File) {
 	}
 	r.missing = nil
 	for name, k := range r.known { // editors remove a file for a moment when they save
-		if _, ok := s.seen[name]; ok || len(k.file.Objects) == 0 {
+		// What is unclear or newly empty has no objects of its own, but retained ones.
+		if _, ok := s.seen[name]; ok || len(k.file.Objects) == 0 && !k.file.Unclear && !k.file.empty() {
 			continue
 		}
 		if s.hides(name) {

@@ -116,6 +116,9 @@ func (w *watch) follow(s *scan) (grown bool) {
 // that editors put beside the one they save are not: the event of the save itself must be
 // the first after quiet.
 func (w *watch) concerns(e fsnotify.Event) bool {
+	if _, ok := w.watched[e.Name]; ok && (e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)) {
+		return true // a watched folder itself is gone, and its watch with it
+	}
 	if _, ok := w.names[e.Name]; ok {
 		return true
 	}

@@ -207,10 +207,10 @@ func (t *translator) closeTarget(v *closingView, at *targetView, taken map[targe
 	closes := at.target
 	if reason, missing := t.findTarget(at.target); reason != "" {
 		refuse(reason, missing)
-		if o := t.set.Get(at.object); o == nil || o.Value == nil {
+		closes.section = ""
+		if absent, _ := t.findTarget(closes); absent != "" {
 			return
 		}
-		closes.section = ""
 	}
 	t.closures.close(v, closes)
 	if winner, ok := taken[at.target]; ok && v.kind.backends {

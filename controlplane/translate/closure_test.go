@@ -3,6 +3,7 @@ package translate
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"weir.dev/weir/controlplane/resource"
@@ -61,6 +62,9 @@ func TestClosures(t *testing.T) {
 	}
 	for name, tt := range map[string]struct{ policy, want string }{
 		"of the class, from the system namespace": {weir("AccessPolicy", "name: p, namespace: weir-system", to(groupGateway, kindGatewayClass, "weir", "")), "rule PA"},
+		"of the undeclared class, by section":     {weir("AccessPolicy", "name: p, namespace: weir-system", to(groupGateway, kindGatewayClass, "weir", ", sectionName: web")), "rule PA"},
+		"own undeclared namespace, by section":    {weir("AccessPolicy", "name: p", to("", kindNamespace, "default", ", sectionName: x")), "arm PA"},
+		"of an unknown version":                   {strings.Replace(weir("AccessPolicy", "name: p", to(groupWeir, kindBackend, "other", "")), "v1alpha1", "v1", 1), "rule PA"},
 		"of the class, from elsewhere":            {weir("AccessPolicy", "name: p", to(groupGateway, kindGatewayClass, "weir", "")), open},
 		"unreadable, of the organisation":         {weir("AccessPolicy", "name: p, namespace: weir-system", "targetRefs: 1"), "rule PA"},
 		"unreadable, of another namespace":        {weir("AccessPolicy", "name: p, namespace: other", "targetRefs: 1"), open},

@@ -110,7 +110,7 @@ func (t *translator) backendUsers() map[resource.Key][]resource.Key {
 	users := map[resource.Key][]resource.Key{}
 	for _, slot := range t.routeSlots {
 		for _, u := range slot.view.uses {
-			users[u.backend.object] = appendMissing(users[u.backend.object], u.gateway)
+			users[u.backend.object] = appendMissing(users[u.backend.object], slot.view.gateways...)
 		}
 	}
 	return users

@@ -98,7 +98,7 @@ func (t *translator) replaceRoute(slot *routeSlot) {
 	slot.view = t.translateRoute(slot)
 	slot.view.keep(old)
 	t.replaceUses(old, slot.view)
-	if !slices.Equal(old.gateways, slot.view.gateways) || len(t.closures.views) > 0 {
+	if !slices.Equal(old.gateways, slot.view.gateways) || !slices.Equal(old.uses, slot.view.uses) || len(t.closures.views) > 0 {
 		t.reshaped = true
 	}
 }
