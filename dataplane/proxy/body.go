@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"time"
 
 	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/dataplane/transport"
@@ -12,6 +13,9 @@ import (
 // gatherLimit is the largest request body, in bytes, that is read whole before it is
 // forwarded, where a retry or a mirror needs it whole.
 const gatherLimit = 64 << 10
+
+// gatherTime bounds that reading as a whole: BodyTimeout is only the longest gap.
+const gatherTime = time.Minute
 
 // body is a request's body as far as it has been looked at. Bytes that came with the head
 // are in the exchange's in buffer, behind it; once more are read they all move to full.
@@ -102,7 +106,8 @@ func (x *exchange) gather() error {
 				b.full.Widen()
 			}
 		}
-		n, err := x.c.ReadInto(&b.full, transport.Wait{Gap: x.view.client.BodyTimeout})
+		by := transport.Earlier(x.requestBy(), x.asked.Add(gatherTime))
+		n, err := x.c.ReadInto(&b.full, transport.Wait{By: by, Gap: x.view.client.BodyTimeout})
 		x.c.BytesIn += int64(n)
 		if err != nil {
 			return err
@@ -115,6 +120,14 @@ func (x *exchange) gather() error {
 		}
 	}
 	return nil
+}
+
+// gatherRefusal says why gathering failed: the client's fault, or the request's time is up.
+func (x *exchange) gatherRefusal(err error) refusal {
+	if by := x.requestBy(); errors.Is(err, transport.ErrTimeout) && by != 0 && transport.Now() >= by {
+		return refusal{flag: model.FlagPT, detail: "the request's time passed while its body came"}
+	}
+	return bodyRefusal(err)
 }
 
 // bodyRefusal says what the client did wrong with its body.

@@ -18,7 +18,7 @@ func (x *exchange) carry() {
 	if r != nil && r.model.Attempts > 0 {
 		if err := x.gather(); err != nil {
 			x.result.close = true
-			x.refuse(bodyRefusal(err))
+			x.refuse(x.gatherRefusal(err))
 			return
 		}
 	}
@@ -47,7 +47,7 @@ func (x *exchange) carry() {
 func (x *exchange) try(tried []*cluster.Host) *failure {
 	began := x.asked
 	perTry := x.route.timeouts.PerTry
-	if x.result.retries > 0 || perTry > 0 || x.logging() {
+	if x.result.retries > 0 || perTry > 0 || x.body.moved || x.logging() { // moved: gathering took its time
 		began = transport.Now()
 	}
 	x.timings.attempt, x.timings.firstByte = began, 0

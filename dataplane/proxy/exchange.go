@@ -151,7 +151,6 @@ func (x *exchange) serveOne() bool {
 	if refused == nil {
 		x.handle()
 	} else {
-		x.caller, x.id = policy.Caller{}, policy.Identity{} // not known
 		x.result.close = true
 		x.refuse(*refused)
 	}
@@ -168,6 +167,7 @@ func (x *exchange) reset() {
 	x.attempts = x.attempts[:0]
 	x.route, x.match, x.arm, x.up.host = nil, nil, nil, nil
 	x.forward.path, x.forward.host = nil, ""
+	x.caller, x.id = policy.Caller{}, policy.Identity{} // they may point into another connection's memory
 	x.head, x.leftSince, x.started = 0, 0, 0
 	if cap(x.out) > transport.Small {
 		x.out = nil // an idle connection does not keep what one long head needed

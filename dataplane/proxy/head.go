@@ -59,6 +59,9 @@ func (d *door) await(c *listener.Conn, in *transport.Buffer, since transport.Ins
 	if c.BytesIn == 0 && client.HeadTimeout > 0 {
 		limit = client.HeadTimeout
 	}
+	if c.BytesIn > 0 && limit <= 0 {
+		return false // the policy has become to close after each answer
+	}
 	n, err := c.ReadInto(in, transport.Wait{By: since.Add(limit), Stop: c.Socket.StopIdle()})
 	c.BytesIn += int64(n)
 	return err == nil

@@ -28,6 +28,10 @@ func (x *exchange) respond() {
 	}
 	x.out = x.appendAnswer(x.out[:0])
 	keep := u.resp.KeepAlive
+	u.answered = 0
+	if u.resp.Body != http1.BodyNone && (u.resp.Body != http1.BodyLength || int64(u.buf.Len()-u.head) < u.resp.Length) {
+		u.answered = transport.Now() // what follows depends on the client's pace as well
+	}
 	fail := x.relay()
 	if x.body.pump != nil && !x.body.pump.ended.Load() {
 		keep = false
@@ -53,7 +57,11 @@ func (x *exchange) endAnswer(fail *failure, clientErr error, keep bool) {
 	if flag.Blame() == model.BlameClient {
 		u.host.Cancel()
 	} else {
-		u.host.End(now, took, flag != model.FlagNone)
+		latency := took
+		if u.answered != 0 {
+			latency = u.answered.Sub(x.timings.attempt)
+		}
+		u.host.End(now, latency, flag != model.FlagNone)
 	}
 	// Bytes beyond the answer would be taken for the next one: such a connection ends.
 	if fail != nil || !keep || u.buf.Len() > 0 {
@@ -160,10 +168,18 @@ func (x *exchange) readOn() *failure {
 	wait := transport.Wait{
 		By: by, Gap: x.route.timeouts.Idle, Watch: x.watch, Stop: x.body.failure(),
 	}
-	if err := x.up.more(wait); err != nil {
+	for {
+		err := x.up.more(wait)
+		if err == nil {
+			return nil
+		}
+		p, now := x.body.pump, transport.Now()
+		if p != nil && errors.Is(err, transport.ErrTimeout) && (by == 0 || now < by) &&
+			now < transport.Instant(p.moved.Load()).Add(x.route.timeouts.Idle) {
+			continue // pieces of the request's body still pass
+		}
 		return x.failed(err, by, false)
 	}
-	return nil
 }
 
 func (x *exchange) relayLength(rest int64) *failure {

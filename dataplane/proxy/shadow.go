@@ -45,7 +45,7 @@ func (x *exchange) sendShadows() bool {
 			gathered = true
 			if err := x.gather(); err != nil {
 				x.result.close = true
-				x.refuse(bodyRefusal(err))
+				x.refuse(x.gatherRefusal(err))
 				return true
 			}
 		}

@@ -45,7 +45,7 @@ func (x *exchange) switchProtocols() {
 		x.tunnel()
 	}
 	x.idleSince = transport.Now()
-	u.host.End(x.idleSince, x.idleSince.Sub(x.timings.attempt), false)
+	u.host.Cancel() // how long a tunnel lived says nothing about the host
 	x.countTry(model.FlagNone, 101, x.idleSince.Sub(x.timings.attempt))
 	u.discard()
 }
@@ -66,7 +66,7 @@ func (x *exchange) tunnel() {
 	var last atomic.Int64 // when bytes last passed, either way
 	last.Store(int64(transport.Now()))
 	idle := x.route.timeouts.Idle
-	done := make(chan int64)
+	done := make(chan int64, 1)
 	go func() {
 		var in int64
 		defer func() {

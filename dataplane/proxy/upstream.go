@@ -17,8 +17,10 @@ type upstream struct {
 	reused bool
 	buf    transport.Buffer // what the host sent
 	resp   http1.Response
-	head   int  // bytes of the answer's head at the start of buf
-	roomy  bool // the last answer was large: read into a large buffer at once
+	head   int // bytes of the answer's head at the start of buf
+
+	answered transport.Instant // when the head came, of an answer that takes longer; else 0
+	roomy    bool              // the last answer was large: read into a large buffer at once
 }
 
 // discard closes the connection, if there is one, and drops what was read.
@@ -99,7 +101,7 @@ func (x *exchange) exchangeWith(by transport.Instant) *failure {
 	} else if u.reused && u.conn.Stale() {
 		sent, err = false, io.EOF // what is streamed cannot be sent twice, so look before
 	} else {
-		err = u.conn.Write(x.out, wait)
+		err = u.conn.Write(x.out, transport.Wait{By: by, Gap: idle, Watch: x.watch})
 		if err == nil {
 			x.startPump(u.conn)
 			wait.Stop = x.body.failure()
@@ -110,7 +112,7 @@ func (x *exchange) exchangeWith(by transport.Instant) *failure {
 		x.timings.firstByte = transport.Now()
 	}
 	if err == nil {
-		err = x.readAnswer(wait)
+		err = x.readAnswer(by, wait)
 	}
 	if err != nil {
 		return x.failed(err, by, !sent)
@@ -120,7 +122,7 @@ func (x *exchange) exchangeWith(by transport.Instant) *failure {
 
 // readAnswer parses the head of the final answer, reading on as needed, and passes on the
 // interim ones before it.
-func (x *exchange) readAnswer(wait transport.Wait) error {
+func (x *exchange) readAnswer(by transport.Instant, wait transport.Wait) error {
 	u := &x.up
 	for interim := 0; ; {
 		n, err := u.resp.Parse(u.buf.Bytes(), &answerLimits, x.req.Method)
@@ -131,6 +133,7 @@ func (x *exchange) readAnswer(wait transport.Wait) error {
 			if err := u.more(wait); err != nil {
 				return err
 			}
+			x.restartIdle(by, &wait)
 			continue
 		}
 		u.head = n
@@ -143,9 +146,20 @@ func (x *exchange) readAnswer(wait transport.Wait) error {
 		if err := x.passInterim(); err != nil {
 			return err
 		}
+		x.restartIdle(by, &wait)
 		u.buf.Consume(n)
 		u.resp.Reset()
 	}
+}
+
+// restartIdle starts the idle time anew: bytes of the answer have come.
+func (x *exchange) restartIdle(by transport.Instant, wait *transport.Wait) {
+	now := transport.Now()
+	if p := x.body.pump; p != nil {
+		p.moved.Store(int64(now))
+		return
+	}
+	wait.By = transport.Earlier(by, now.Add(x.route.timeouts.Idle))
 }
 
 // more reads on behind what is in the buffer.
@@ -220,7 +234,8 @@ const halfCloseGrace = 1e9
 // watchTry is the Watch of waits for the upstream: an error ends the try.
 func (x *exchange) watchTry() error {
 	idle := x.route.timeouts.Idle
-	if p := x.body.pump; p != nil && idle > 0 && transport.Now().Sub(transport.Instant(p.moved.Load())) >= idle {
+	// Once the answer flows, its own waits measure idleness.
+	if p := x.body.pump; p != nil && !x.result.sent && idle > 0 && transport.Now().Sub(transport.Instant(p.moved.Load())) >= idle {
 		return transport.ErrTimeout
 	}
 	return x.clientLeft()
