@@ -73,9 +73,9 @@ func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]*verdict) {
 const notBase64 = "expected base64"
 
 // hideValues takes what a Secret holds out of what is said about it.
-func (d *document) hideValues() {
-	for i := range d.problems {
-		p := &d.problems[i]
+func (doc *document) hideValues() {
+	for i := range doc.problems {
+		p := &doc.problems[i]
 		if (strings.HasPrefix(p.field, "data") || strings.HasPrefix(p.field, "stringData")) && p.message != notBase64 {
 			p.message = "expected a string; quote it (the value is not shown)"
 		}

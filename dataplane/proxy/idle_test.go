@@ -21,19 +21,23 @@ func TestIdleTimeCountsFromTheLastByte(t *testing.T) {
 		answer []string // pieces, a second apart
 	}{
 		"a long answer after an upload": {
-			[]string{"PUT / HTTP/1.1\nHost: h\nContent-Length: 4\n\nab", "cd"}, nil,
+			[]string{"PUT / HTTP/1.1\nHost: h\nContent-Length: 4\n\nab", "cd"},
+			nil,
 			[]string{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "a", "b", "c", "d", "e"},
 		},
 		"a long upload that is gathered": {
-			[]string{"PUT / HTTP/1.1\nHost: h\nContent-Length: 4\n\na", "b", "c", "d"}, &model.Retry{Attempts: 1},
+			[]string{"PUT / HTTP/1.1\nHost: h\nContent-Length: 4\n\na", "b", "c", "d"},
+			&model.Retry{Attempts: 1},
 			[]string{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"},
 		},
 		"interim answers": {
-			[]string{"GET / HTTP/1.1\nHost: h\n\n"}, nil,
+			[]string{"GET / HTTP/1.1\nHost: h\n\n"},
+			nil,
 			[]string{"", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"},
 		},
 		"a head in pieces": {
-			[]string{"GET / HTTP/1.1\nHost: h\n\n"}, nil,
+			[]string{"GET / HTTP/1.1\nHost: h\n\n"},
+			nil,
 			[]string{"HTTP/1.1 ", "200 OK\r\n", "Content-", "Length: ", "0\r\n\r\n"},
 		},
 	} {

@@ -304,3 +304,13 @@ func TestBadRequests(t *testing.T) {
 		t.Error("something was forwarded")
 	}
 }
+
+func TestUpgradesToHTTP2AreNotPassedOn(t *testing.T) {
+	for upgrade, want := range map[string]bool{
+		"h2c": true, "H2C": true, "websocket, h2c": true, ",h2c": true, "h2": true, "websocket": false, "": false, "xh2": false,
+	} {
+		if got := isH2C([]byte(upgrade)); got != want {
+			t.Errorf("%q: %v", upgrade, got)
+		}
+	}
+}

@@ -19,8 +19,15 @@ func (x *exchange) upgrading() bool {
 		!isH2C(x.req.Upgrade)
 }
 
+// isH2C reports whether HTTP/2 is among the protocols that an Upgrade names.
 func isH2C(upgrade []byte) bool {
-	return len(upgrade) >= 2 && (upgrade[0]|0x20) == 'h' && upgrade[1] == '2'
+	for name := range bytes.SplitSeq(upgrade, []byte(",")) {
+		name = bytes.TrimSpace(name)
+		if len(name) >= 2 && bytes.EqualFold(name[:2], []byte("h2")) {
+			return true
+		}
+	}
+	return false
 }
 
 // switchProtocols passes 101 on and carries bytes both ways until both sides have ended,
