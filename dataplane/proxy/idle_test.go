@@ -81,3 +81,45 @@ func TestIdleTimeCountsFromTheLastByte(t *testing.T) {
 		})
 	}
 }
+
+// TestGatheringKeepsToTheRequestsTime drips a body that a retry needs whole.
+func TestGatheringKeepsToTheRequestsTime(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network) {
+		n.script(t, nil, upA)
+		route := to("up")
+		route.Timeouts.Request = 3 * time.Second
+		route.Retry = &model.Retry{Attempts: 1}
+		r := n.rig(t, snapshotOf(map[string]string{"up": upA}, route), Config{})
+		c := r.patient().send("PUT / HTTP/1.1\nHost: h\nContent-Length: 9\n\n")
+		for range 5 {
+			c.send("x")
+			time.Sleep(500 * time.Millisecond)
+		}
+		began := time.Now()
+		c.want(504, "PT", "")
+		if took := time.Since(began); took != 500*time.Millisecond {
+			t.Errorf("answered %v after the last piece", took)
+		}
+	})
+}
+
+// TestKeepAliveSwitchedOffMeanwhile changes the policy while a request is under way.
+func TestKeepAliveSwitchedOffMeanwhile(t *testing.T) {
+	arrived, release := make(chan struct{}), make(chan struct{})
+	r := newRig(t, map[string]string{"up": serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) {
+		close(arrived)
+		<-release
+		fmt.Fprint(w, "done")
+	})}, to("up"))
+	c := r.dial().send("GET / HTTP/1.1\nHost: h\n\n")
+	<-arrived
+	next, front := *r.snap, *r.snap.Listeners[0]
+	front.Client.KeepAlive = 0
+	next.Listeners = []*model.Listener{&front}
+	if err := r.proxy.Apply(&next); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	c.want(200, "", "done")
+	c.ended()
+}
