@@ -301,3 +301,18 @@ func must[T any](v T, err error) T {
 	}
 	return v
 }
+
+// TestFilesFollowsAReplacedParent replaces the folder that holds a followed file, twice.
+func TestFilesFollowsAReplacedParent(t *testing.T) {
+	r := start(t, Options{}, map[string]string{
+		"deploy/f.yaml": routes("a", "b"), "second/f.yaml": routes("a=2", "b=2"), "third/f.yaml": routes("a=3", "b=3"),
+	}, "deploy/f.yaml")
+	r.wait("a b")
+	for name, want := range map[string]string{"second": "a=2 b=2", "third": "a=3 b=3"} {
+		r.must(os.Rename(r.path("deploy"), r.path("before-"+name)))
+		r.must(os.Rename(r.path(name), r.path("deploy")))
+		r.wait(want)
+	}
+	r.write("deploy/f.yaml", routes("a=4", "b=4"))
+	r.wait("a=4 b=4")
+}
