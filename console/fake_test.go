@@ -77,7 +77,7 @@ func newFake(n int) *fake {
 			Origins: model.Origins{"client.headTimeout": {File: "policy.yaml", Line: 3}},
 		},
 	}}
-	f.snapshot.Clusters = []*model.Cluster{{Name: "backend/shop/v1", Algorithm: model.LeastRequest, DNS: &model.DNSName{Hostname: "up", Port: 80}}}
+	f.snapshot.Clusters = []*model.Cluster{{Name: "backend/shop/v1", Balancing: model.Balancing{Algorithm: model.LeastRequest}, DNS: &model.DNSName{Hostname: "up", Port: 80}}}
 	f.snapshot.Endpoints = []*model.EndpointSet{{
 		Cluster:   "backend/shop/v1",
 		Endpoints: []model.Endpoint{{Address: netip.MustParseAddrPort("10.0.0.1:80"), Weight: 1, Labels: map[string]string{"a": "b"}}},

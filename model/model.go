@@ -110,7 +110,7 @@ type Cluster struct {
 	Hash           Hash
 	ConnectTimeout time.Duration
 	KeepAlive      time.Duration // idle time before a pooled connection is closed; 0: no reuse
-	Algorithm      Algorithm
+	Balancing      Balancing
 	// DNS is set for a backend that is resolved by name instead of having endpoints.
 	DNS     *DNSName
 	Origins Origins
@@ -121,17 +121,6 @@ type DNSName struct {
 	Hostname string
 	Port     uint16
 }
-
-// Algorithm is a way to choose a host.
-type Algorithm string
-
-// The algorithms.
-const (
-	RoundRobin   Algorithm = "RoundRobin"
-	Random       Algorithm = "Random"
-	LeastRequest Algorithm = "LeastRequest"
-	PeakEWMA     Algorithm = "PeakEWMA"
-)
 
 // EndpointSet is where a cluster's requests can go. It changes without its cluster.
 type EndpointSet struct {
@@ -146,5 +135,8 @@ type Endpoint struct {
 	Weight   uint32 // relative; 0 receives nothing
 	Zone     string
 	Priority uint32 // 0 first
-	Labels   map[string]string
+	// Unready says that the control plane knows this endpoint not to be ready: it receives
+	// requests only while its cluster panics (Balancing.PanicThreshold).
+	Unready bool `json:",omitempty"`
+	Labels  map[string]string
 }

@@ -31,8 +31,12 @@ type Route struct {
 	Mirrors         []Mirror
 	Timeouts        Timeouts
 	Retry           *Retry
-	Split           Split
-	Origins         Origins
+	// HashOn are the keys of the cluster's hashing algorithm; the first that the request has
+	// counts. None, or none present: hosts are chosen at random.
+	HashOn  []Key
+	Session *Session // beats HashOn; nil: no sessions
+	Split   Split
+	Origins Origins
 }
 
 // Refusal is an answer of our own with the reason for it.

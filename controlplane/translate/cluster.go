@@ -132,7 +132,7 @@ func (s *clusterSlot) name() string { return s.use.cluster }
 func fillBackend(c *model.Cluster, s backendSide) {
 	c.ConnectTimeout = effective(s.connect, defaultConnect, "timeouts.connect", &c.Origins)
 	c.KeepAlive = effective(s.keepAlive, defaultUpstreamKeepAlive, "timeouts.keepAlive", &c.Origins)
-	c.Algorithm = effective(s.algorithm, defaultAlgorithm, "loadBalancing.algorithm", &c.Origins)
+	c.Balancing.Algorithm = effective(s.algorithm, defaultAlgorithm, "loadBalancing.algorithm", &c.Origins)
 }
 
 // backendEndpoints are the addresses of a Backend. Of one that is written twice the first

@@ -242,7 +242,7 @@ func TestDefaults(t *testing.T) {
 	fillClient(&client, clientSide{})
 	want := map[string]string{
 		"timeouts.request": route.Timeouts.Request.String(), "timeouts.perTry": route.Timeouts.PerTry.String(), "timeouts.idle": route.Timeouts.Idle.String(),
-		"timeouts.connect": cluster.ConnectTimeout.String(), "timeouts.keepAlive": cluster.KeepAlive.String(), "loadBalancing.algorithm": string(cluster.Algorithm),
+		"timeouts.connect": cluster.ConnectTimeout.String(), "timeouts.keepAlive": cluster.KeepAlive.String(), "loadBalancing.algorithm": string(cluster.Balancing.Algorithm),
 		"client.headTimeout": client.HeadTimeout.String(), "client.bodyTimeout": client.BodyTimeout.String(), "client.keepAlive": client.KeepAlive.String(),
 		"client.maxConnections": fmt.Sprint(client.MaxConnections), "client.maxHead": fmt.Sprintf("%dKi", client.MaxHead>>10),
 		"client.underscoreHeaders": string(client.Underscores), "client.pathEscapes": string(client.Escapes),

@@ -15,7 +15,7 @@ func BenchmarkExchange(b *testing.B) {
 		b.Run(string(a), func(b *testing.B) {
 			n := &network{}
 			s := New(Config{Dial: n.dial, Shards: runtime.GOMAXPROCS(0)})
-			apply(b, s, testCluster(func(c *model.Cluster) { c.Algorithm = a }), endpoints(1, 1, 1, 1))
+			apply(b, s, testCluster(func(c *model.Cluster) { c.Balancing.Algorithm = a }), endpoints(1, 1, 1, 1))
 			c := s.Cluster("c")
 			var next sync.Mutex
 			shard := 0

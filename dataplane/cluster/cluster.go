@@ -82,7 +82,7 @@ func (c *Cluster) apply(spec *model.Cluster, endpoints *model.EndpointSet) error
 	if !c.retired && old != nil && same(old, spec) && sameEndpoints(c.endpoints, endpoints) {
 		return nil
 	}
-	if _, err := balance.New(spec.Algorithm, nil, 0); err != nil {
+	if _, err := balance.New(spec.Balancing.Algorithm, nil, 0); err != nil {
 		return err
 	}
 	c.retired = false
@@ -163,7 +163,7 @@ func (c *Cluster) build(hosts []*Host) (*picker, error) {
 			list = append(list, balance.Host{Weight: h.endpoint.Weight, Load: &h.load})
 		}
 	}
-	algorithm := c.spec.Load().Algorithm
+	algorithm := c.spec.Load().Balancing.Algorithm
 	p.timed = algorithm == model.PeakEWMA
 	var err error
 	p.Picker, err = balance.New(algorithm, list, c.set.config.Random())

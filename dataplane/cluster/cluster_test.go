@@ -48,7 +48,7 @@ func address(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 // testCluster is a cluster named "c".
 func testCluster(change ...func(*model.Cluster)) *model.Cluster {
-	c := &model.Cluster{Name: "c", ConnectTimeout: 250 * time.Millisecond, KeepAlive: time.Minute, Algorithm: model.RoundRobin}
+	c := &model.Cluster{Name: "c", ConnectTimeout: 250 * time.Millisecond, KeepAlive: time.Minute, Balancing: model.Balancing{Algorithm: model.RoundRobin}}
 	for _, f := range change {
 		f(c)
 	}
@@ -126,7 +126,7 @@ func TestPickWithoutHosts(t *testing.T) {
 func TestPickAvoidsTriedHosts(t *testing.T) {
 	for _, a := range []model.Algorithm{model.RoundRobin, model.Random, model.LeastRequest, model.PeakEWMA} {
 		s := New(Config{})
-		apply(t, s, testCluster(func(c *model.Cluster) { c.Algorithm = a }), endpoints(1, 1, 1, 0))
+		apply(t, s, testCluster(func(c *model.Cluster) { c.Balancing.Algorithm = a }), endpoints(1, 1, 1, 0))
 		c := s.Cluster("c")
 		for range 50 {
 			first := pick(t, c)
@@ -156,7 +156,7 @@ func TestPickTakesTheFirstPriority(t *testing.T) {
 
 func TestApplyRefusesUnknownAlgorithms(t *testing.T) {
 	s := New(Config{})
-	bad := testCluster(func(c *model.Cluster) { c.Algorithm = "Fastest" })
+	bad := testCluster(func(c *model.Cluster) { c.Balancing.Algorithm = "Fastest" })
 	if err := s.Apply([]*model.Cluster{bad}, []*model.EndpointSet{endpoints(1)}); err == nil || !strings.Contains(err.Error(), `cluster c: unknown balancing algorithm "Fastest"`) {
 		t.Errorf("got %v", err)
 	}
@@ -176,7 +176,7 @@ func TestLiveChangesKeepHostsAndPools(t *testing.T) {
 		hosts   *model.EndpointSet
 	}{
 		"nothing":    {testCluster(), endpoints(1, 1)},
-		"algorithm":  {testCluster(func(c *model.Cluster) { c.Algorithm = model.PeakEWMA }), endpoints(1, 1)},
+		"algorithm":  {testCluster(func(c *model.Cluster) { c.Balancing.Algorithm = model.PeakEWMA }), endpoints(1, 1)},
 		"timeouts":   {testCluster(func(c *model.Cluster) { c.ConnectTimeout, c.KeepAlive = time.Hour, time.Hour }), endpoints(1, 1)},
 		"weights":    {testCluster(), endpoints(5, 7)},
 		"weight 0":   {testCluster(), endpoints(0, 1)},
@@ -303,7 +303,7 @@ func TestRemovedClusterServesWhoHoldsIt(t *testing.T) {
 
 func TestFailingHostIsNotAttractive(t *testing.T) {
 	s := New(Config{})
-	apply(t, s, testCluster(func(c *model.Cluster) { c.Algorithm = model.PeakEWMA }), endpoints(1, 1))
+	apply(t, s, testCluster(func(c *model.Cluster) { c.Balancing.Algorithm = model.PeakEWMA }), endpoints(1, 1))
 	c := s.Cluster("c")
 	bad := pick(t, c)
 	good := pick(t, c, bad)

@@ -391,7 +391,7 @@ func TestConcurrentUseAndChange(t *testing.T) {
 	}
 	algorithms := []model.Algorithm{model.RoundRobin, model.Random, model.LeastRequest, model.PeakEWMA}
 	for i := range 300 {
-		change := testCluster(func(c *model.Cluster) { c.Algorithm = algorithms[i%4] })
+		change := testCluster(func(c *model.Cluster) { c.Balancing.Algorithm = algorithms[i%4] })
 		apply(t, s, change, endpoints([][]uint32{{1, 1, 1}, {1}, {0, 2}, {5, 1, 1, 1}}[i%4]...))
 		if i%50 == 0 {
 			apply(t, s, nil, nil)
@@ -417,7 +417,7 @@ func TestRequestPathDoesNotAllocate(t *testing.T) {
 	for _, a := range []model.Algorithm{model.RoundRobin, model.Random, model.LeastRequest, model.PeakEWMA} {
 		n := &network{}
 		s := New(Config{Dial: n.dial, Shards: 2})
-		apply(t, s, testCluster(func(c *model.Cluster) { c.Algorithm = a }), endpoints(1, 2, 3))
+		apply(t, s, testCluster(func(c *model.Cluster) { c.Balancing.Algorithm = a }), endpoints(1, 2, 3))
 		c := s.Cluster("c")
 		ctx := t.Context()
 		use := func() { exchange(ctx, c, 1) }

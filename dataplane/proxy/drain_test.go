@@ -242,7 +242,7 @@ func TestChangesUnderWay(t *testing.T) {
 		}
 		before := opened()
 		again := snapshotOf(map[string]string{"b": upB}, to("b"))
-		again.Clusters[0].Algorithm = model.RoundRobin
+		again.Clusters[0].Balancing.Algorithm = model.RoundRobin
 		if err := r.proxy.Apply(again); err != nil {
 			t.Fatal(err)
 		}

@@ -55,7 +55,7 @@ func snapshotOf(hosts map[string]string, routes ...*model.Route) *model.Snapshot
 	s := &model.Snapshot{Version: "test", Revision: 1}
 	for name, host := range hosts {
 		s.Clusters = append(s.Clusters, &model.Cluster{
-			Name: name, ConnectTimeout: time.Second, KeepAlive: time.Minute, Algorithm: model.LeastRequest,
+			Name: name, ConnectTimeout: time.Second, KeepAlive: time.Minute, Balancing: model.Balancing{Algorithm: model.LeastRequest},
 		})
 		set := &model.EndpointSet{Cluster: name}
 		for _, address := range strings.FieldsFunc(host, func(r rune) bool { return r == ',' }) {
