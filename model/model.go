@@ -86,9 +86,11 @@ const (
 	EscapeKeep   EscapePolicy = "Keep"   // kept as written, never decoded (%00 is refused all the same)
 )
 
-// RouteTable is what one Gateway listener serves.
+// RouteTable is what one listener of a Gateway or ListenerSet serves.
 type RouteTable struct {
-	Name string // namespace/gateway/listener
+	// Name is namespace/gateway/listener, and for one of a ListenerSet
+	// ListenerSet/namespace/set/listener: no namespace has an upper-case letter.
+	Name string
 	Hash Hash
 	// Entries are in the order that breaks ties between equal matches: the oldest route
 	// first, then by namespace/name, then the order of rules.

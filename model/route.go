@@ -6,7 +6,7 @@ import "time"
 type Route struct {
 	// Name is namespace/route/rule, the rule by its name or its index; the key of its
 	// state and its metrics. Where policies of gateways or listeners make a rule mean
-	// different things, all variants but the first have @namespace/gateway/listener behind.
+	// different things, all variants but the first have @ and the name of a table behind.
 	Name string
 	Hash Hash
 	// Namespace, Object and Rule are the parts of Name; Kind is HTTPRoute.

@@ -11,7 +11,7 @@ import (
 
 // BenchmarkExchange is the cost of all of it under contention: go test -cpu 1,2,4.
 func BenchmarkExchange(b *testing.B) {
-	for _, a := range []model.Algorithm{model.RoundRobin, model.LeastRequest, model.PeakEWMA} {
+	for _, a := range algorithms {
 		b.Run(string(a), func(b *testing.B) {
 			n := &network{}
 			s := New(Config{Dial: n.dial, Shards: runtime.GOMAXPROCS(0)})
@@ -30,6 +30,53 @@ func BenchmarkExchange(b *testing.B) {
 					exchange(ctx, c, mine)
 				}
 			})
+		})
+	}
+}
+
+// BenchmarkPick is the choice alone over 100 hosts: one group, and levels with zones.
+func BenchmarkPick(b *testing.B) {
+	sets := map[string]*model.EndpointSet{
+		"one group": endpoints(equal(100)...),
+		"groups": changed(equal(100), func(i int, e *model.Endpoint) {
+			e.Zone, e.Priority, e.Unready = "abc"[i%3:i%3+1], uint32(i/50), i%2 == 0
+		}),
+	}
+	for _, a := range algorithms {
+		for name, set := range sets {
+			b.Run(string(a)+"/"+name, func(b *testing.B) {
+				s := New(Config{Zone: "a"})
+				apply(b, s, balanced(model.Balancing{Algorithm: a, ZoneAware: true, BoundedLoad: 1.25}), set)
+				c := s.Cluster("c")
+				b.ReportAllocs()
+				b.RunParallel(func(pb *testing.PB) {
+					for key := uint64(0); pb.Next(); key++ {
+						if _, err := c.Pick(Request{Hash: key, Hashed: true}); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// BenchmarkSetHealthy is a host of a thousand that changes its health: a new picker.
+func BenchmarkSetHealthy(b *testing.B) {
+	set := &model.EndpointSet{Cluster: "c"}
+	for i := range 1000 {
+		set.Endpoints = append(set.Endpoints, model.Endpoint{Address: address(fmt.Sprintf("10.0.%d.%d:80", i/250, i%250)), Weight: 1})
+	}
+	for _, a := range algorithms {
+		b.Run(string(a), func(b *testing.B) {
+			s := New(Config{})
+			apply(b, s, balanced(model.Balancing{Algorithm: a}), set)
+			healthy := false
+			for b.Loop() {
+				s.SetHealthy("c", set.Endpoints[500].Address, healthy)
+				healthy = !healthy
+			}
 		})
 	}
 }

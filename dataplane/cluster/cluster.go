@@ -3,7 +3,6 @@ package cluster
 import (
 	"errors"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 
 	"weir.dev/weir/dataplane/transport"
@@ -19,26 +18,23 @@ type Cluster struct {
 	name   string
 	set    *Set
 	spec   atomic.Pointer[model.Cluster] // timeouts, read on the request path
-	picker atomic.Pointer[picker]        // nil: no host
+	picker atomic.Pointer[picker]        // nil: not applied yet
+
+	total *balance.Total // of requests in flight; nil until load has once been bounded
 
 	// Guarded by set.mu.
 	endpoints *model.EndpointSet
 	hosts     map[netip.AddrPort]*Host // current and draining ones
 	names     resolution
-	retired   bool // its name is gone
-}
-
-// picker is an algorithm over the hosts it was built from, swapped as a whole.
-type picker struct {
-	balance.Picker
-	hosts []*Host
-	timed bool // the algorithm needs the time
+	step      transport.Instant // when warming hosts get more; 0: none is warming
+	retired   bool              // its name is gone
 }
 
 // Request is what a choice of host depends on.
 type Request struct {
-	Hash  uint64  // of the policy's key, for algorithms that hash; none does yet
-	Tried []*Host // to avoid while another host exists; not retained
+	Hash   uint64  // of the route's key; only if Hashed
+	Hashed bool    // the request has such a key; without, algorithms that hash draw at random
+	Tried  []*Host // to avoid while the levels in use have another host; not retained
 }
 
 // Name returns the cluster's name.
@@ -55,25 +51,10 @@ func (c *Cluster) Pick(r Request) (*Host, error) {
 	if p.timed {
 		q.Now = int64(transport.Now())
 	}
-	if len(r.Tried) > 0 {
-		q.Tried = p.indices(r.Tried)
+	if q.Hash = q.Random; r.Hashed {
+		q.Hash = r.Hash
 	}
-	i := p.Pick(q)
-	if i < 0 {
-		return nil, ErrNoHost
-	}
-	return p.hosts[i], nil
-}
-
-// indices translates hosts to their places in this picker.
-func (p *picker) indices(hosts []*Host) []int {
-	list := make([]int, 0, len(hosts))
-	for _, h := range hosts {
-		if i := slices.Index(p.hosts, h); i >= 0 {
-			list = append(list, i)
-		}
-	}
-	return list
+	return p.pick(q, r.Tried)
 }
 
 // apply takes over a new specification and new endpoints.
@@ -82,14 +63,15 @@ func (c *Cluster) apply(spec *model.Cluster, endpoints *model.EndpointSet) error
 	if !c.retired && old != nil && same(old, spec) && sameEndpoints(c.endpoints, endpoints) {
 		return nil
 	}
-	if _, err := balance.New(spec.Balancing.Algorithm, nil, 0); err != nil {
+	if _, err := balance.New(balance.Options{Algorithm: spec.Balancing.Algorithm}, nil); err != nil {
 		return err
 	}
+	rebuild := old != nil && old.Balancing != spec.Balancing
 	c.retired = false
 	c.spec.Store(spec)
 	c.endpoints = endpoints
 	c.follow(spec.DNS)
-	return c.reconcile()
+	return c.reconcile(rebuild)
 }
 
 func same(a, b *model.Cluster) bool { return a == b || (a.Hash != "" && a.Hash == b.Hash) }
@@ -109,29 +91,37 @@ func (c *Cluster) current() []model.Endpoint {
 	return c.endpoints.Endpoints
 }
 
-// reconcile brings hosts and picker in line with the current endpoints. New hosts are
-// there before the picker knows them, and old ones drain after it has forgotten them.
-func (c *Cluster) reconcile() error {
+// reconcile brings hosts and picker in line with the current endpoints; the picker stays
+// where nothing of it changed, unless it is to be rebuilt anyway. New hosts are there before the
+// picker knows them, and old ones drain after it has forgotten them.
+func (c *Cluster) reconcile(rebuild bool) error {
 	endpoints := c.current()
+	served := c.serves()
 	keep := make(map[netip.AddrPort]bool, len(endpoints))
-	hosts := make([]*Host, 0, len(endpoints))
 	for _, e := range endpoints {
 		h, ok := c.hosts[e.Address]
 		if !ok {
 			h = newHost(c, e.Address)
 			c.hosts[e.Address] = h
 		}
+		wasHealthy := ok && h.healthy()
+		rebuild = rebuild || !ok || h.draining.Load() || differ(h.endpoint, e)
 		h.endpoint = e
 		h.draining.Store(c.set.ended)
 		delete(c.set.draining, h)
 		keep[e.Address] = true
-		hosts = append(hosts, h)
+		if !wasHealthy {
+			h.warm(served)
+		}
 	}
-	p, err := c.build(hosts)
-	if err != nil {
-		return err
+	for address, h := range c.hosts {
+		rebuild = rebuild || !keep[address] && !h.draining.Load()
 	}
-	c.picker.Store(p)
+	if rebuild {
+		if err := c.rebuild(); err != nil {
+			return err
+		}
+	}
 	for address, h := range c.hosts {
 		if !keep[address] {
 			h.drain()
@@ -140,34 +130,34 @@ func (c *Cluster) reconcile() error {
 	return nil
 }
 
-// build makes a picker over the hosts of the first priority that has a weight.
-func (c *Cluster) build(hosts []*Host) (*picker, error) {
-	first, usable := uint32(0), 0
-	for _, h := range hosts {
-		if h.endpoint.Weight == 0 {
-			continue
-		}
-		if usable == 0 || h.endpoint.Priority < first {
-			first = h.endpoint.Priority
-		}
-		usable++
-	}
-	if usable == 0 {
-		return nil, nil
-	}
-	p := &picker{}
-	var list []balance.Host
-	for _, h := range hosts {
-		if h.endpoint.Weight > 0 && h.endpoint.Priority == first {
-			p.hosts = append(p.hosts, h)
-			list = append(list, balance.Host{Weight: h.endpoint.Weight, Load: &h.load})
+// differ reports whether a picker must know the difference of two endpoints of one address.
+func differ(a, b model.Endpoint) bool {
+	return a.Weight != b.Weight || a.Zone != b.Zone || a.Priority != b.Priority || a.Unready != b.Unready
+}
+
+// serves reports whether any host receives requests for its health's sake.
+func (c *Cluster) serves() bool {
+	for _, h := range c.hosts {
+		if h.endpoint.Weight > 0 && h.healthy() && !h.draining.Load() {
+			return true
 		}
 	}
-	algorithm := c.spec.Load().Balancing.Algorithm
-	p.timed = algorithm == model.PeakEWMA
-	var err error
-	p.Picker, err = balance.New(algorithm, list, c.set.config.Random())
-	return p, err
+	return false
+}
+
+// rebuild swaps the picker for a new one over the current endpoints' hosts.
+func (c *Cluster) rebuild() error {
+	endpoints := c.current()
+	hosts := make([]*Host, len(endpoints))
+	for i, e := range endpoints {
+		hosts[i] = c.hosts[e.Address]
+	}
+	p, err := c.build(hosts, transport.Now())
+	if err != nil {
+		return err
+	}
+	c.picker.Store(p)
+	return nil
 }
 
 // retire drains everything after the cluster's name is gone. The picker stays for
@@ -178,6 +168,7 @@ func (c *Cluster) retire() {
 	}
 	c.retired = true
 	c.follow(nil)
+	c.cool()
 	for _, h := range c.hosts {
 		h.drain()
 	}

@@ -19,6 +19,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+var algorithms = []model.Algorithm{model.RoundRobin, model.Random, model.LeastRequest, model.PeakEWMA, model.RingHash, model.Maglev}
+
 // network hands out in-memory connections and keeps the servers' ends.
 type network struct {
 	mu      sync.Mutex
@@ -124,7 +126,7 @@ func TestPickWithoutHosts(t *testing.T) {
 }
 
 func TestPickAvoidsTriedHosts(t *testing.T) {
-	for _, a := range []model.Algorithm{model.RoundRobin, model.Random, model.LeastRequest, model.PeakEWMA} {
+	for _, a := range algorithms {
 		s := New(Config{})
 		apply(t, s, testCluster(func(c *model.Cluster) { c.Balancing.Algorithm = a }), endpoints(1, 1, 1, 0))
 		c := s.Cluster("c")

@@ -16,10 +16,15 @@ import (
 type Host struct {
 	cluster  *Cluster
 	address  netip.AddrPort
-	endpoint model.Endpoint // guarded by set.mu
-	shards   []shard        // the pool, see pool.go
-	draining atomic.Bool    // see drain
-	pooled   atomic.Bool    // it is in set.pooled
+	token    uint64
+	shards   []shard     // the pool, see pool.go
+	draining atomic.Bool // see drain
+	pooled   atomic.Bool // it is in set.pooled
+
+	// Guarded by set.mu.
+	endpoint model.Endpoint
+	failing  bool              // Set.SetHealthy says so
+	warms    transport.Instant // since when slow start counts; 0: it is whole
 
 	// Series counts the tries at this host; nil if nobody counts.
 	Series *telemetry.Series
@@ -45,8 +50,9 @@ type HostStatus struct {
 	Zone            string
 	Weight          uint32
 	Priority        uint32
-	Healthy         bool
-	Draining        bool // removed, or its cluster is; finishing what is in flight
+	Healthy         bool    // ready, and not failing by Set.SetHealthy
+	Warmth          float64 // the part of its weight that slow start lets it have, 0.1 to 1
+	Draining        bool    // removed, or its cluster is; finishing what is in flight
 	InFlight        int64
 	Idle, Open      int64         // connections
 	Latency         time.Duration // peak-sensitive average; 0: none yet
@@ -57,7 +63,7 @@ type HostStatus struct {
 }
 
 func newHost(c *Cluster, address netip.AddrPort) *Host {
-	h := &Host{cluster: c, address: address, shards: make([]shard, c.set.config.Shards)}
+	h := &Host{cluster: c, address: address, token: tokenOf(c.name, address), shards: make([]shard, c.set.config.Shards)}
 	if m := c.set.config.Metrics; m != nil {
 		h.Series = m.Host(c.name, address.String())
 	}
@@ -69,6 +75,10 @@ func (h *Host) Address() netip.AddrPort { return h.address }
 
 // Cluster returns the cluster that the host belongs to.
 func (h *Host) Cluster() *Cluster { return h.cluster }
+
+// healthy reports whether requests may come here without a panic. It is called with set.mu
+// held, as is warm.
+func (h *Host) healthy() bool { return !h.failing && !h.endpoint.Unready }
 
 // Begin counts a try: in flight until exactly one of End and Cancel is called.
 func (h *Host) Begin() {
@@ -102,7 +112,8 @@ func (h *Host) status(now transport.Instant) HostStatus {
 		Zone:            h.endpoint.Zone,
 		Weight:          h.endpoint.Weight,
 		Priority:        h.endpoint.Priority,
-		Healthy:         true,
+		Healthy:         h.healthy(),
+		Warmth:          float64(h.warmth(now)) / wholeWarmth,
 		Draining:        h.draining.Load(),
 		InFlight:        h.load.InFlight(),
 		Idle:            h.idle.Load(),

@@ -157,6 +157,7 @@ func (h *Host) drain() {
 		return
 	}
 	h.cluster.set.draining[h] = struct{}{}
+	h.load.Leave()
 	for i := range h.shards {
 		s := &h.shards[i]
 		s.mu.Lock()

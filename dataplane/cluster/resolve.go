@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"sync"
 	"time"
 
 	"weir.dev/weir/dataplane/transport"
@@ -15,8 +14,6 @@ import (
 )
 
 const (
-	// sweepEvery is how often idle connections and due names are looked at.
-	sweepEvery = time.Second
 	// resolveEvery is the time between two resolutions of a name, give or take a tenth.
 	resolveEvery = 30 * time.Second
 	// retryEvery is the same until a name has resolved for the first time.
@@ -87,46 +84,6 @@ func (s *Set) Names() []NameStatus {
 	}
 	slices.SortFunc(list, func(a, b NameStatus) int { return cmp.Compare(a.Cluster, b.Cluster) })
 	return list
-}
-
-// Run does what has to be done in the background until ctx ends: it closes connections
-// that have been idle too long, forgets drained hosts, and resolves DNS names, new ones
-// at once. A resolution that fails keeps the last answer. At the end it waits for its
-// own goroutines and closes every idle connection; connections in use are closed when
-// they are released. It is called once.
-func (s *Set) Run(ctx context.Context) error {
-	var resolving sync.WaitGroup
-	slots := make(chan struct{}, maxResolving)
-	ticker := time.NewTicker(sweepEvery)
-	defer ticker.Stop()
-	for ctx.Err() == nil {
-		for _, c := range s.due() {
-			resolving.Go(func() { s.resolve(ctx, c, slots) })
-		}
-		select {
-		case <-ctx.Done():
-		case <-s.wake:
-		case <-ticker.C:
-			s.tend()
-		}
-	}
-	resolving.Wait()
-	s.end()
-	return nil
-}
-
-// tend closes what has been idle too long, and forgets hosts that have drained.
-func (s *Set) tend() {
-	s.sweep(transport.Now())
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for h := range s.draining {
-		if h.drained() {
-			delete(s.draining, h)
-			delete(h.cluster.hosts, h.address)
-			h.cluster.forget()
-		}
-	}
 }
 
 // due returns the clusters whose names are to be resolved now, marked as running.
@@ -225,23 +182,11 @@ func (c *Cluster) answer(hostname string, addresses []netip.Addr, err error) {
 		r.resolved = time.Now()
 		if !slices.Equal(addresses, r.addresses) {
 			r.addresses = addresses
-			r.err = c.reconcile()
+			r.err = c.reconcile(false)
 		}
 	} else if r.resolved.IsZero() {
 		every = retryEvery
 	}
 	jitter := time.Duration(c.set.config.Random() % uint64(every/5))
 	r.due = transport.Now().Add(every - every/10 + jitter)
-}
-
-// end drains everything for good.
-func (s *Set) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ended = true
-	for _, c := range s.clusters {
-		for _, h := range c.hosts {
-			h.drain()
-		}
-	}
 }

@@ -38,6 +38,9 @@ type Config struct {
 	MaxIdlePerHost int
 	// Metrics gives each host its Series; nil: hosts count nothing there.
 	Metrics *telemetry.Metrics
+	// Zone is where this proxy runs: Balancing.ZoneAware keeps requests there. Empty: nowhere,
+	// and no cluster is aware of zones.
+	Zone string
 	// Random returns uniformly random bits and is safe for concurrent use; nil: math/rand/v2.
 	Random func() uint64
 }
@@ -52,6 +55,7 @@ type Set struct {
 	clusters map[string]*Cluster   // live ones, and removed ones whose hosts still drain
 	order    []*Cluster            // live ones as last applied
 	named    map[*Cluster]struct{} // live ones with a DNS name
+	warming  map[*Cluster]struct{} // live ones with a host in slow start
 	draining map[*Host]struct{}
 	answered chan struct{} // closed, and made anew, when a name has been answered for
 	ended    bool          // Run is over: nothing is pooled any more
@@ -75,6 +79,7 @@ func New(config Config) *Set {
 		answered: make(chan struct{}),
 		clusters: map[string]*Cluster{},
 		named:    map[*Cluster]struct{}{},
+		warming:  map[*Cluster]struct{}{},
 		draining: map[*Host]struct{}{},
 	}
 	s.live.Store(&map[string]*Cluster{})
@@ -115,7 +120,7 @@ func (s *Set) Apply(clusters []*model.Cluster, endpoints []*model.EndpointSet) e
 		}
 	}
 	s.publish(order)
-	if len(s.named) > 0 {
+	if len(s.named) > 0 || len(s.warming) > 0 {
 		s.rouse()
 	}
 	return errors.Join(errs...)
@@ -162,6 +167,32 @@ func (s *Set) publish(order []*Cluster) {
 		}
 	}
 	s.live.Store(&live)
+}
+
+// SetHealthy says whether a host can serve, as checks and ejections find it; a host is
+// healthy until they say otherwise, and again when it left its cluster for good and comes
+// back. It reports whether the cluster has such a host.
+func (s *Set) SetHealthy(cluster string, address netip.AddrPort, healthy bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.clusters[cluster]
+	if !ok || c.hosts[address] == nil {
+		return false
+	}
+	h := c.hosts[address]
+	served, before := c.serves(), h.healthy()
+	h.failing = !healthy
+	if h.healthy() == before || h.draining.Load() {
+		return true
+	}
+	if h.healthy() {
+		h.warm(served)
+	}
+	// The algorithm is known, so nothing can go wrong: apply has built such a picker.
+	if err := c.rebuild(); err == nil && len(s.warming) > 0 {
+		s.rouse()
+	}
+	return true
 }
 
 // rouse makes Run look what is due.

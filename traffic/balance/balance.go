@@ -12,16 +12,20 @@ import (
 	"weir.dev/weir/model"
 )
 
-// Host is one destination. Load must be set for LeastRequest and PeakEWMA and may be
-// shared between pickers.
+// Host is one destination. Load must be set for LeastRequest, PeakEWMA and a bound, and may
+// be shared between pickers.
 type Host struct {
 	Weight uint32 // relative; 0 receives nothing
 	Load   *Load
+	// Identity is the host's place in rings and tables: unique, and the same in every proxy.
+	// Only for algorithms that hash.
+	Identity string
 }
 
 // Request is what a choice depends on.
 type Request struct {
 	Random uint64 // uniformly random bits, new for each request; unused by RoundRobin
+	Hash   uint64 // of the request's key, random bits if it has none; only for algorithms that hash
 	Now    int64  // nanoseconds since any fixed moment, the same one for all; only for PeakEWMA
 	Tried  []int  // indices of hosts to avoid while another one exists
 }
@@ -34,22 +38,36 @@ type Picker interface {
 	Pick(r Request) int
 }
 
-// New returns a picker for the algorithm. The seed says where RoundRobin begins, so that
-// many proxies, and one proxy after each change, do not all begin at the first host.
-// An unknown algorithm is an error.
-func New(algorithm model.Algorithm, hosts []Host, seed uint64) (Picker, error) {
-	switch algorithm {
+// Options say how a Picker chooses.
+type Options struct {
+	Algorithm model.Algorithm
+	// Seed says where RoundRobin begins, so that many proxies, and one proxy after each
+	// change, do not all begin at the first host.
+	Seed  uint64
+	Bound Bound // only for algorithms that hash
+}
+
+// New returns a picker over the hosts. An unknown algorithm is an error.
+func New(o Options, hosts []Host) (Picker, error) {
+	switch o.Algorithm {
 	case model.RoundRobin:
-		return NewRoundRobin(hosts, seed), nil
+		return NewRoundRobin(hosts, o.Seed), nil
 	case model.Random:
 		return NewRandom(hosts), nil
 	case model.LeastRequest:
 		return NewLeastRequest(hosts), nil
 	case model.PeakEWMA:
 		return NewPeakEWMA(hosts), nil
+	case model.RingHash:
+		return NewRingHash(hosts, o.Bound), nil
+	case model.Maglev:
+		return NewMaglev(hosts, o.Bound), nil
 	}
-	return nil, fmt.Errorf("unknown balancing algorithm %q", algorithm)
+	return nil, fmt.Errorf("unknown balancing algorithm %q", o.Algorithm)
 }
+
+// Hashes reports whether the algorithm chooses by the request's hash.
+func Hashes(a model.Algorithm) bool { return a == model.RingHash || a == model.Maglev }
 
 // redraws is how often a choice is repeated that fell on a tried host, before the next
 // host in order is taken. Each is O(1), so is their sum.

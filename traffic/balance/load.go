@@ -30,22 +30,68 @@ const (
 // 40 × 0.607 + 10 × 0.393 = 28.2 ms. A host that is asked nothing decays towards 0 in
 // the same way, so that it is tried again.
 type Load struct {
-	_        [56]byte
+	_ [48]byte
+	// inFlight has the bit counted set while the load counts in the total.
 	inFlight atomic.Int64
+	total    atomic.Pointer[Total]
 	// average holds the latency in nanoseconds (float32 bits) above the tick of its last
 	// change (low 32 bits), so that one compare-and-swap changes both. 0: untried.
 	average atomic.Uint64
 	_       [56]byte
 }
 
-// Begin counts a request in flight.
-func (l *Load) Begin() { l.inFlight.Add(1) }
-
-// End takes one back.
-func (l *Load) End() { l.inFlight.Add(-1) }
+// Total counts the requests in flight of several loads, for Bound. It is padded so that it
+// shares no cache line.
+type Total struct {
+	_        [56]byte
+	inFlight atomic.Int64
+	_        [56]byte
+}
 
 // InFlight returns the number of requests in flight.
-func (l *Load) InFlight() int64 { return l.inFlight.Load() }
+func (t *Total) InFlight() int64 { return t.inFlight.Load() }
+
+// counted marks a load that counts in its total. It stands in the same word as the number,
+// so that each request is counted there exactly if it is in flight while the mark is set,
+// whenever that changes.
+const counted = 1 << 62
+
+// Join makes the load count in the total, with what is in flight now. A load has one total
+// for all its life. Join and Leave are called by one goroutine at a time.
+func (l *Load) Join(t *Total) {
+	if l.inFlight.Load()&counted != 0 {
+		return
+	}
+	l.total.Store(t)
+	t.inFlight.Add(unmarked(l.inFlight.Add(counted)))
+}
+
+// Leave ends that.
+func (l *Load) Leave() {
+	if l.inFlight.Load()&counted != 0 {
+		l.total.Load().inFlight.Add(-l.inFlight.Add(-counted))
+	}
+}
+
+// unmarked returns the number without the mark.
+func unmarked(n int64) int64 { return n &^ counted }
+
+// Begin counts a request in flight.
+func (l *Load) Begin() {
+	if l.inFlight.Add(1)&counted != 0 {
+		l.total.Load().inFlight.Add(1)
+	}
+}
+
+// End takes one back.
+func (l *Load) End() {
+	if l.inFlight.Add(-1)&counted != 0 {
+		l.total.Load().inFlight.Add(-1)
+	}
+}
+
+// InFlight returns the number of requests in flight.
+func (l *Load) InFlight() int64 { return unmarked(l.inFlight.Load()) }
 
 // Observe feeds the latency of an answer. now is as in Request. Of several samples
 // within one tick (1.05 ms) only those above the average count.

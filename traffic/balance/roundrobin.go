@@ -45,7 +45,7 @@ func NewRoundRobin(hosts []Host, seed uint64) *RoundRobin {
 	for i, h := range p.hosts {
 		weights[i] = uint64(hosts[h].Weight)
 	}
-	p.schedule = schedule(scale(weights))
+	p.schedule = schedule(scale(weights, scheduleLimit(len(weights))))
 	for i, at := range p.schedule {
 		p.schedule[i] = p.hosts[at]
 	}
@@ -78,8 +78,12 @@ func (p *RoundRobin) turn() int {
 	return p.schedule[(p.next.Add(1)-1)%uint64(len(p.schedule))]
 }
 
-// scale reduces weights to the bounds of a schedule.
-func scale(weights []uint64) []uint64 {
+// scheduleLimit returns the bound on the slots for so many hosts.
+func scheduleLimit(hosts int) int { return max(maxSchedule, slotsPerHost*hosts) }
+
+// scale reduces weights so that they sum up to the limit at most, or to as much more as it
+// takes to give each at least 1.
+func scale(weights []uint64, limit int) []uint64 {
 	divisor, sum := uint64(0), uint64(0)
 	for _, w := range weights {
 		divisor = gcd(divisor, w)
@@ -88,12 +92,11 @@ func scale(weights []uint64) []uint64 {
 		weights[i] /= divisor
 		sum += weights[i]
 	}
-	limit := uint64(max(maxSchedule, slotsPerHost*len(weights)))
-	if sum <= limit {
+	if sum <= uint64(limit) {
 		return weights
 	}
 	for i, w := range weights {
-		weights[i] = max(1, (w*limit+sum/2)/sum)
+		weights[i] = max(1, (w*uint64(limit)+sum/2)/sum)
 	}
 	return weights
 }

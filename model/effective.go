@@ -1,0 +1,223 @@
+package model
+
+import (
+	"cmp"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// EffectivePolicy lists what holds for a request that meets these three, field by field,
+// with who set each: first the client side, then the route's, then the backend's. Any of
+// them may be nil. Values of headers are left out: they may be secrets.
+func EffectivePolicy(client *Client, route *Route, cluster *Cluster) []PolicyField {
+	var list fieldList
+	if client != nil {
+		list.client(client)
+	}
+	if route != nil {
+		list.route(route)
+	}
+	if cluster != nil {
+		list.cluster(cluster)
+	}
+	return list.fields
+}
+
+// fieldList collects the fields of one object after the other.
+type fieldList struct {
+	fields  []PolicyField
+	origins Origins
+}
+
+// add appends a field. Without an origin of its own it has that of the longest path above it.
+func (l *fieldList) add(path, value string) {
+	field := PolicyField{Field: path, Value: value, Default: true}
+	for at := path; at != ""; {
+		if origin, ok := l.origins[at]; ok {
+			field.Origin, field.Default = origin, false
+			break
+		}
+		at = at[:max(strings.LastIndexByte(at, '.'), 0)]
+	}
+	l.fields = append(l.fields, field)
+}
+
+func (l *fieldList) duration(path string, d time.Duration) { l.add(path, durationText(d)) }
+
+// rule appends a field that only the rule itself can set.
+func (l *fieldList) rule(r *Route, path, value string) {
+	l.add(path, value)
+	if f := &l.fields[len(l.fields)-1]; f.Default {
+		f.Origin, f.Default = r.Origin, false
+	}
+}
+
+func (l *fieldList) client(c *Client) {
+	l.origins = c.Origins
+	l.duration("client.headTimeout", c.HeadTimeout)
+	l.duration("client.bodyTimeout", c.BodyTimeout)
+	l.duration("client.keepAlive", c.KeepAlive)
+	l.add("client.maxConnections", strconv.Itoa(c.MaxConnections))
+	l.add("client.maxHead", strconv.Itoa(c.MaxHead))
+	l.add("client.underscoreHeaders", string(c.Underscores))
+	l.add("client.pathEscapes", string(c.Escapes))
+	l.add("client.flagHeaders", strconv.FormatBool(c.FlagHeaders))
+	l.add("client.trust.hops", strconv.Itoa(c.TrustHops))
+	if len(c.TrustAddresses) > 0 {
+		l.add("client.trust.addresses", joined(c.TrustAddresses))
+	}
+}
+
+func (l *fieldList) route(r *Route) {
+	l.origins = r.Origins
+	l.duration("timeouts.request", r.Timeouts.Request)
+	l.duration("timeouts.perTry", r.Timeouts.PerTry)
+	l.duration("timeouts.idle", r.Timeouts.Idle)
+	if t := r.Retry; t != nil {
+		l.rule(r, "retry.attempts", strconv.Itoa(t.Attempts))
+		codes := make([]string, len(t.Codes))
+		for i, code := range t.Codes {
+			codes[i] = strconv.Itoa(code)
+		}
+		l.rule(r, "retry.codes", strings.Join(codes, ", "))
+		l.rule(r, "retry.backoff", durationText(t.Backoff))
+	}
+	if len(r.HashOn) > 0 {
+		l.add("hashOn", joined(r.HashOn))
+	}
+	if s := r.Session; s != nil {
+		l.rule(r, "sessionPersistence.type", string(s.Type))
+		l.rule(r, "sessionPersistence.sessionName", s.Name)
+		if s.Type == SessionCookie {
+			l.rule(r, "sessionPersistence.path", cmp.Or(s.Path, "/"))
+		}
+		l.rule(r, "sessionPersistence.absoluteTimeout", durationText(s.AbsoluteTimeout))
+		l.rule(r, "sessionPersistence.idleTimeout", durationText(s.IdleTimeout))
+		l.rule(r, "sessionPersistence.permanent", strconv.FormatBool(s.Permanent))
+	}
+	l.filters(r)
+}
+
+// filters appends what the rule's filters do.
+func (l *fieldList) filters(r *Route) {
+	if c := r.CORS; c != nil {
+		l.rule(r, "cors.allowOrigins", strings.Join(c.AllowOrigins, ", "))
+		l.rule(r, "cors.allowMethods", strings.Join(c.AllowMethods, ", "))
+		l.rule(r, "cors.allowHeaders", strings.Join(c.AllowHeaders, ", "))
+		l.rule(r, "cors.exposeHeaders", strings.Join(c.ExposeHeaders, ", "))
+		l.rule(r, "cors.allowCredentials", strconv.FormatBool(c.AllowCredentials))
+		l.rule(r, "cors.maxAge", durationText(c.MaxAge))
+	}
+	if d := r.Redirect; d != nil {
+		l.rule(r, "redirect", strconv.Itoa(d.Status)+d.target())
+	}
+	if w := r.Rewrite; w != nil {
+		l.rule(r, "rewrite", strings.TrimSpace(w.Hostname+w.Path.String()))
+	}
+	if e := r.RequestHeaders; e != nil {
+		l.rule(r, "requestHeaders", e.String())
+	}
+	if e := r.ResponseHeaders; e != nil {
+		l.rule(r, "responseHeaders", e.String())
+	}
+	for i := range r.Mirrors {
+		m := &r.Mirrors[i]
+		l.rule(r, "mirror", m.Name+" "+strconv.FormatUint(uint64(m.Numerator), 10)+"/"+strconv.FormatUint(uint64(m.Denominator), 10))
+	}
+}
+
+func (l *fieldList) cluster(c *Cluster) {
+	l.origins = c.Origins
+	l.duration("timeouts.connect", c.ConnectTimeout)
+	l.duration("timeouts.keepAlive", c.KeepAlive)
+	b := &c.Balancing
+	l.add("loadBalancing.algorithm", string(b.Algorithm))
+	l.duration("loadBalancing.slowStart", b.SlowStart)
+	l.add("loadBalancing.zoneAware", strconv.FormatBool(b.ZoneAware))
+	l.add("loadBalancing.panicThreshold", strconv.FormatFloat(math.Round(b.PanicThreshold*1e4)/100, 'f', -1, 64)+"%") // shares have two decimals
+	l.add("loadBalancing.boundedLoad", strconv.FormatFloat(b.BoundedLoad, 'f', -1, 64))
+}
+
+// target is the part of a redirect that is not its status.
+func (d *Redirect) target() string {
+	var s strings.Builder
+	if d.Scheme != "" {
+		s.WriteString(" " + d.Scheme + "://")
+	}
+	if d.Hostname != "" {
+		s.WriteString(" " + d.Hostname)
+	}
+	if d.Port != 0 {
+		s.WriteString(" :" + strconv.Itoa(int(d.Port)))
+	}
+	s.WriteString(d.Path.String())
+	return s.String()
+}
+
+// String says what becomes of the path, with a space before it; empty for nil.
+func (p *PathChange) String() string {
+	switch {
+	case p == nil:
+		return ""
+	case p.Full != nil:
+		return " path " + *p.Full
+	case p.Prefix != nil:
+		return " prefix " + *p.Prefix
+	}
+	return ""
+}
+
+// String names the headers that are changed, never their values.
+func (e *HeaderEdit) String() string {
+	var words []string
+	for _, name := range e.Remove {
+		words = append(words, "-"+name)
+	}
+	for _, h := range e.Set {
+		words = append(words, "="+h.Name)
+	}
+	for _, h := range e.Add {
+		words = append(words, "+"+h.Name)
+	}
+	return strings.Join(words, " ")
+}
+
+// String returns the key as people read it: "header x-user", "clientIP/64".
+func (k Key) String() string {
+	switch k.Source {
+	case KeyHeader:
+		return "header " + k.Name
+	case KeyCookie:
+		return "cookie " + k.Name
+	case KeyQuery:
+		return "query " + k.Name
+	case KeyClientIP:
+		if k.IPv6Prefix > 0 {
+			return "clientIP/" + strconv.Itoa(k.IPv6Prefix)
+		}
+		return "clientIP"
+	}
+	return string(k.Source)
+}
+
+func joined[T interface{ String() string }](list []T) string {
+	words := make([]string, len(list))
+	for i, v := range list {
+		words[i] = v.String()
+	}
+	return strings.Join(words, ", ")
+}
+
+// durationText writes a duration as people do: 1m, not 1m0s.
+func durationText(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
