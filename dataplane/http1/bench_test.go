@@ -66,17 +66,6 @@ func BenchmarkChunked(b *testing.B) {
 	}
 }
 
-func BenchmarkNormalPath(b *testing.B) {
-	var scratch []byte
-	path := []byte("/a/../%7eb//c%c3%a9/d/e/f")
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := NormalPath(path, &scratch, ""); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 // Nothing allocates once its memory is warm, a refusal included.
 func TestNoAllocations(t *testing.T) {
 	var (

@@ -13,9 +13,6 @@ const (
 	isUnderscore                   // "_", which CGI-like servers confuse with "-"
 	isValue                        // HTAB, SP, VCHAR, obs-text: RFC 9110 5.5
 	isTarget                       // VCHAR without "#"
-	isPath                         // may stand unescaped in a path segment: pchar of RFC 3986 without "%"
-	isUnreserved                   // RFC 3986 2.3: never needs an escape
-	isHost                         // letters, digits, "-", ".", "_"
 	isHex                          // either case
 )
 
@@ -30,9 +27,6 @@ func classTable() (t [256]class) {
 	}
 	set(isToken, alnum+"!#$%&'*+-.^_`|~")
 	set(isUnderscore, "_")
-	set(isPath, alnum+"-._~!$&'()*+,;=:@")
-	set(isUnreserved, alnum+"-._~")
-	set(isHost, alnum+"-._")
 	set(isHex, "0123456789abcdefABCDEF")
 	set(isValue, "\t ")
 	for b := 0x21; b < 0x7f; b++ {
@@ -56,6 +50,14 @@ func lowerTable() (t [256]byte) {
 		t[b] = byte(b) + 'a' - 'A'
 	}
 	return t
+}
+
+// hexValue returns the value of a hexadecimal digit.
+func hexValue(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return lower[c] - 'a' + 10
 }
 
 // foldEqual reports whether b in lower case is want, which is in lower case.

@@ -1,5 +1,7 @@
 package http1
 
+import "weir.dev/weir/traffic/uri"
+
 // Error says why a message was refused. All values are declared in this package and never
 // change: a refusal allocates nothing, and two of them compare by identity.
 type Error struct {
@@ -45,28 +47,44 @@ var (
 	errConnect     = fault(501, "CONNECT is not supported")
 	errVersion     = fault(400, "malformed HTTP version")
 	errNotOne      = fault(505, "HTTP version is neither 1.0 nor 1.1")
-	errTarget      = fault(400, "bad character in the request target")
+	errTarget      = fault(400, uri.ErrTarget.Reason)
 	errFragment    = fault(400, "fragment in the request target")
-	errForm        = fault(400, "request target is neither a path nor an http URI")
+	errForm        = fault(400, uri.ErrForm.Reason)
 	errAsterisk    = fault(400, "asterisk as target of a method other than OPTIONS")
-	errBackslash   = fault(400, "backslash in the path")
-	errEscape      = fault(400, "malformed escape in the path")
-	errEscapedNUL  = fault(400, "escaped NUL in the path")
-	errEscapedSep  = fault(400, "escaped slash or backslash in the path")
-	errDotEscape   = fault(400, "dot segment beside an escaped slash or backslash")
-	errAboveRoot   = fault(400, "dot segments lead above the root")
+	errBackslash   = fault(400, uri.ErrBackslash.Reason)
+	errEscape      = fault(400, uri.ErrEscape.Reason)
+	errEscapedNUL  = fault(400, uri.ErrEscapedNUL.Reason)
+	errEscapedSep  = fault(400, uri.ErrEscapedSeparator.Reason)
+	errDotEscape   = fault(400, uri.ErrDotEscape.Reason)
+	errAboveRoot   = fault(400, uri.ErrAboveRoot.Reason)
 )
 
 // Faults of hosts.
 var (
 	errNoHost       = fault(400, "no Host")
 	errHosts        = fault(400, "several Hosts")
-	errHost         = fault(400, "malformed host")
-	errUserinfo     = fault(400, "user information in the authority")
-	errPort         = fault(400, "malformed port")
-	errIPv6         = fault(400, "malformed IPv6 literal")
+	errHost         = fault(400, uri.ErrHost.Reason)
+	errUserinfo     = fault(400, uri.ErrUserinfo.Reason)
+	errPort         = fault(400, uri.ErrPort.Reason)
+	errIPv6         = fault(400, uri.ErrIPv6.Reason)
 	errHostDisagree = fault(400, "the target's authority and Host disagree")
 )
+
+// uriFaults are the faults of paths and authorities, by what package uri says of them.
+var uriFaults = map[*uri.Error]*Error{
+	uri.ErrForm: errForm, uri.ErrTarget: errTarget, uri.ErrBackslash: errBackslash, uri.ErrEscape: errEscape,
+	uri.ErrEscapedNUL: errEscapedNUL, uri.ErrEscapedSeparator: errEscapedSep,
+	uri.ErrDotEscape: errDotEscape, uri.ErrAboveRoot: errAboveRoot,
+	uri.ErrHost: errHost, uri.ErrUserinfo: errUserinfo, uri.ErrPort: errPort, uri.ErrIPv6: errIPv6,
+}
+
+// faultOf returns the fault that is err; nil for nil.
+func faultOf(err *uri.Error) *Error {
+	if err == nil {
+		return nil
+	}
+	return uriFaults[err]
+}
 
 // Faults of framing and connection options.
 var (

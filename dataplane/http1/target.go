@@ -3,7 +3,7 @@ package http1
 import (
 	"bytes"
 
-	"weir.dev/weir/model"
+	"weir.dev/weir/traffic/uri"
 )
 
 // finishTarget takes the request's target (RFC 9112 3.2) and Host apart.
@@ -39,7 +39,7 @@ func (r *Request) finishTarget(s *survey, lim *Limits) *Error {
 			return err
 		}
 	}
-	r.Host = normalHost(host, &r.host)
+	r.Host = uri.NormalHost(host, &r.host)
 	if r.Path != nil {
 		return nil
 	}
@@ -50,9 +50,15 @@ func (r *Request) finishTarget(s *survey, lim *Limits) *Error {
 	if len(path) == 0 {
 		path = rootPath
 	}
-	var err *Error
-	r.Path, err = normalPath(path, &r.path, lim.Escapes == model.EscapeKeep)
-	return err
+	normal, err := uri.NormalPath(path, &r.path, lim.Escapes)
+	r.Path = normal
+	return faultOf(err)
+}
+
+// splitAuthority is uri.SplitAuthority with this package's faults.
+func splitAuthority(a []byte) (host, port []byte, err *Error) {
+	host, port, wrong := uri.SplitAuthority(a)
+	return host, port, faultOf(wrong)
 }
 
 var rootPath, asteriskPath = []byte("/"), []byte("*")

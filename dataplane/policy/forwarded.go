@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"net/netip"
 	"strconv"
 
@@ -132,6 +133,18 @@ func (f *Forwarding) client(peer netip.Addr, c *chain) netip.Addr {
 		client = next
 	}
 	return client
+}
+
+// HTTPS reports whether the client spoke https, to us or to a proxy in front that is believed
+// (the first value of X-Forwarded-Proto counts).
+func (f *Forwarding) HTTPS(c *Caller, h *http1.Head) bool {
+	if c.kept&GeneratedProto != 0 {
+		if proto, ok := h.Get(http1.NameXForwardedProto); ok {
+			first, _, _ := bytes.Cut(proto, []byte{','})
+			return foldEqual(trim(first), "https")
+		}
+	}
+	return f.scheme == "https"
 }
 
 // generatedBit returns the forwarded field that name is, 0 for any other.

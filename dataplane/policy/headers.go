@@ -2,10 +2,10 @@ package policy
 
 import (
 	"slices"
-	"strings"
 
 	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/model"
+	"weir.dev/weir/traffic/fields"
 )
 
 // Generated is a set of fields that the proxy itself writes into a forwarded request.
@@ -32,15 +32,6 @@ var generatedNames = map[string]Generated{
 	"x-request-id":      GeneratedRequestID,
 }
 
-// protectedNames are the fields that no edit touches. They frame the message or belong to one
-// connection, so changing them would break or smuggle messages; Expect is answered by the
-// proxy. Host is changed by a Rewrite's Hostname, as Gateway API provides, never by an edit:
-// a second source for it could not agree with the first.
-var protectedNames = []string{
-	"connection", "content-length", "expect", "host", "http2-settings", "keep-alive",
-	"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
-}
-
 // HeaderEdit is the effect of one or several header edits, one after the other, on a head:
 // some fields are left out, then a fixed block of lines is appended. A nil HeaderEdit changes
 // nothing.
@@ -51,98 +42,32 @@ var protectedNames = []string{
 // hop-by-hop fields, Host, names that are no tokens and values with control characters are
 // ignored, never forwarded.
 type HeaderEdit struct {
-	effects []effect
+	effects []fields.Effect
 	drops   []string // lower case
 	lengths uint64   // bit n&63 is set when a name of n bytes is in drops
 	lines   []byte
 	covers  Generated
 }
 
-// effect is what all edits together do to one name.
-type effect struct {
-	name   string
-	drop   bool // the values that are there go
-	values []string
-}
-
 // CompileHeaderEdit prepares the sequence of edits (the rule's, then the backend's). It
 // returns nil when they change nothing; nil edits are skipped.
 func CompileHeaderEdit(edits ...*model.HeaderEdit) *HeaderEdit {
-	var all []effect
-	for _, edit := range edits {
-		if edit != nil {
-			all = applyEdit(all, edit)
-		}
-	}
-	return newHeaderEdit(all)
+	return newHeaderEdit(fields.Effects(edits...))
 }
 
-func applyEdit(all []effect, edit *model.HeaderEdit) []effect {
-	for _, name := range edit.Remove {
-		if e := find(&all, strings.ToLower(name)); e != nil {
-			e.drop, e.values = true, nil
-		}
-	}
-	for i, header := range edit.Set {
-		if e := find(&all, strings.ToLower(header.Name)); e != nil && counts(edit.Set, i) {
-			e.drop, e.values = true, []string{header.Value}
-		}
-	}
-	for i, header := range edit.Add {
-		if e := find(&all, strings.ToLower(header.Name)); e != nil && counts(edit.Add, i) {
-			e.values = append(e.values, header.Value)
-		}
-	}
-	return all
-}
-
-// counts reports whether entry i of list is well formed and the first of its name.
-func counts(list []model.Header, i int) bool {
-	if !isFieldValue(list[i].Value) {
-		return false
-	}
-	return !slices.ContainsFunc(list[:i], func(h model.Header) bool {
-		return strings.EqualFold(h.Name, list[i].Name)
-	})
-}
-
-// find returns the effect on name, a new one if there is none yet, nil if it is not editable.
-func find(all *[]effect, name string) *effect {
-	if !isToken(name) || slices.Contains(protectedNames, name) {
-		return nil
-	}
-	i := slices.IndexFunc(*all, func(e effect) bool { return e.name == name })
-	if i < 0 {
-		i = len(*all)
-		*all = append(*all, effect{name: name})
-	}
-	return &(*all)[i]
-}
-
-// isFieldValue reports whether s can stand in a field line (RFC 9110 section 5.5).
-func isFieldValue(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c == 0x7f || c < ' ' && c != '\t' {
-			return false
-		}
-	}
-	return true
-}
-
-func newHeaderEdit(effects []effect) *HeaderEdit {
-	effects = slices.DeleteFunc(effects, func(e effect) bool { return !e.drop && len(e.values) == 0 })
+func newHeaderEdit(effects []fields.Effect) *HeaderEdit {
 	if len(effects) == 0 {
 		return nil
 	}
 	h := &HeaderEdit{effects: effects}
 	for _, e := range effects {
-		if e.drop {
-			h.drops = append(h.drops, e.name)
-			h.lengths |= 1 << (len(e.name) & 63)
-			h.covers |= generatedNames[e.name]
+		if e.Drop {
+			h.drops = append(h.drops, e.Name)
+			h.lengths |= 1 << (len(e.Name) & 63)
+			h.covers |= generatedNames[e.Name]
 		}
-		for _, v := range e.values {
-			h.lines = http1.AppendFieldString(h.lines, e.name, v)
+		for _, v := range e.Values {
+			h.lines = http1.AppendFieldString(h.lines, e.Name, v)
 		}
 	}
 	return h
@@ -154,8 +79,8 @@ func (h *HeaderEdit) Without(owned func(name []byte) bool) *HeaderEdit {
 	if h == nil {
 		return nil
 	}
-	return newHeaderEdit(slices.DeleteFunc(slices.Clone(h.effects), func(e effect) bool {
-		return owned([]byte(e.name))
+	return newHeaderEdit(slices.DeleteFunc(slices.Clone(h.effects), func(e fields.Effect) bool {
+		return owned([]byte(e.Name))
 	}))
 }
 

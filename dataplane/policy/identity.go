@@ -16,6 +16,8 @@ type Identity struct {
 	// Traced says that the request has one valid traceparent, which is forwarded with its
 	// tracestate. Without it both fields are dropped (W3C Trace Context, sections 3.2 and 3.3).
 	Traced bool
+	// Marked says that the request has an x-weir- field: something may be asked of us.
+	Marked bool
 }
 
 // Identify returns the identity of a request. A new id is a UUID of version 4, made from two
@@ -32,6 +34,8 @@ func Identify(scratch []byte, h *http1.Head, random func() uint64) Identity {
 		case http1.NameTraceparent:
 			trace = h.Value(i)
 			traces++
+		case http1.NameXWeir:
+			id.Marked = true
 		}
 	}
 	if ids != 1 || !isVisible(id.ID, maxRequestID) {

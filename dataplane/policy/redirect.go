@@ -1,39 +1,25 @@
 package policy
 
 import (
-	"strconv"
-
 	"weir.dev/weir/model"
+	"weir.dev/weir/traffic/uri"
 )
 
 // Redirect answers a request with a Location.
 type Redirect struct {
-	scheme, hostname string
-	port             uint16
-	status           int
-	path             pathChange
+	to     uri.Location
+	status int
 }
 
 // RedirectInput is what a Location takes from the request.
-type RedirectInput struct {
-	Scheme   string // "http" or "https": how the request came
-	Host     []byte // lower case, without a port
-	Port     uint16 // the listener's
-	Path     []byte // in its normal form
-	Query    []byte // without the question mark
-	HasQuery bool
-	Prefix   string // value of the prefix match that chose the route, empty for none
-}
+type RedirectInput = uri.Requested
 
 // CompileRedirect prepares r; nil gives nil. A status of 0 is 302.
 func CompileRedirect(r *model.Redirect) *Redirect {
 	if r == nil {
 		return nil
 	}
-	c := &Redirect{
-		scheme: r.Scheme, hostname: r.Hostname, port: r.Port,
-		status: r.Status, path: compilePath(r.Path),
-	}
+	c := &Redirect{to: uri.CompileLocation(r), status: r.Status}
 	if c.status == 0 {
 		c.status = 302
 	}
@@ -43,87 +29,5 @@ func CompileRedirect(r *model.Redirect) *Redirect {
 // Status returns the status of the answer.
 func (r *Redirect) Status() int { return r.status }
 
-// AppendLocation appends the value of the Location field: an absolute URI by Gateway API's
-// rules for HTTPRequestRedirectFilter. The port is the configured one, else the configured
-// scheme's well-known one, else the listener's, and left out when it is the scheme's own. The
-// query is kept. A request without a host (HTTP/1.0) gets a reference that is a path.
-//
-// Whatever the request holds, the result is visible ASCII without backslashes, its path
-// starts with exactly one slash, and its host is the configured or the requested one.
-func (r *Redirect) AppendLocation(dst []byte, in RedirectInput) []byte {
-	dst = r.appendAuthority(dst, in)
-	start := len(dst)
-	dst = r.path.append(dst, in.Path, in.Prefix)
-	dst = escapeTail(dst, start)
-	if in.HasQuery {
-		dst = append(dst, '?')
-		dst = appendEscaped(dst, in.Query, queryBytes)
-	}
-	return dst
-}
-
-func (r *Redirect) appendAuthority(dst []byte, in RedirectInput) []byte {
-	scheme, port := in.Scheme, in.Port
-	if r.scheme != "" {
-		scheme = r.scheme
-		if known := wellKnownPort(scheme); known != 0 {
-			port = known
-		}
-	}
-	if r.port != 0 {
-		port = r.port
-	}
-	switch {
-	case r.hostname != "":
-		dst = append(append(dst, scheme...), "://"...)
-		dst = append(dst, r.hostname...)
-	case len(in.Host) > 0:
-		dst = append(append(dst, scheme...), "://"...)
-		dst = appendEscaped(dst, in.Host, hostBytes)
-	default:
-		return dst
-	}
-	if port != 0 && port != wellKnownPort(scheme) {
-		dst = append(dst, ':')
-		dst = strconv.AppendUint(dst, uint64(port), 10)
-	}
-	return dst
-}
-
-// wellKnownPort returns the default port of a scheme, 0 if it has none.
-func wellKnownPort(scheme string) uint16 {
-	switch scheme {
-	case "http":
-		return 80
-	case "https":
-		return 443
-	}
-	return 0
-}
-
-// escapeTail escapes dst[start:], a path, in place, and makes it start with a slash. A path
-// that needs no change, which is nearly every one, costs one walk.
-func escapeTail(dst []byte, start int) []byte {
-	rooted := len(dst) > start && dst[start] == '/'
-	more := 0
-	for _, c := range dst[start:] {
-		if !pathBytes[c] {
-			more += 2
-		}
-	}
-	if !rooted {
-		more++
-	}
-	if more == 0 {
-		return dst
-	}
-	path := dst[start:]
-	end := len(dst)
-	// Written behind the old path, then moved over it: the scratch is the caller's buffer.
-	if !rooted {
-		dst = append(dst, '/')
-	}
-	dst = appendEscaped(dst, path, pathBytes)
-	n := copy(dst[start:], dst[end:])
-	return dst[:start+n]
-}
+// AppendLocation appends the value of the Location field; see uri.Location.
+func (r *Redirect) AppendLocation(dst []byte, in RedirectInput) []byte { return r.to.Append(dst, in) }

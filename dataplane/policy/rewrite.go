@@ -1,16 +1,14 @@
 package policy
 
 import (
-	"strings"
-
-	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/model"
+	"weir.dev/weir/traffic/uri"
 )
 
 // Rewrite changes the host and the path that are forwarded. A nil Rewrite changes nothing.
 type Rewrite struct {
 	hostname string
-	path     pathChange
+	path     uri.Change
 }
 
 // CompileRewrite prepares r; nil gives nil.
@@ -18,7 +16,7 @@ func CompileRewrite(r *model.Rewrite) *Rewrite {
 	if r == nil {
 		return nil
 	}
-	return &Rewrite{hostname: r.Hostname, path: compilePath(r.Path)}
+	return &Rewrite{hostname: r.Hostname, path: uri.CompileChange(r.Path)}
 }
 
 // Hostname returns the Host to forward, empty when the request's own is kept.
@@ -38,98 +36,5 @@ func (r *Rewrite) AppendPath(dst, path []byte, prefix string) []byte {
 	if r == nil {
 		return append(dst, path...)
 	}
-	return r.path.append(dst, path, prefix)
-}
-
-// pathChange is Gateway API's HTTPPathModifier:
-//
-//	Request path | Prefix match | Replacement | Result
-//	/foo/bar     | /foo         | /xyz        | /xyz/bar
-//	/foo/bar     | /foo/        | /xyz/       | /xyz/bar
-//	/foo         | /foo         | /xyz        | /xyz
-//	/foo/        | /foo         | /xyz        | /xyz/
-//	/foo/bar     | /foo         |             | /bar
-//	/foo         | /foo         | (or /)      | /
-//
-// A slash at the end of the prefix or of its replacement is ignored.
-type pathChange struct {
-	kind  changeKind
-	value string // the whole path, or the prefix's replacement without a slash at its end
-}
-
-type changeKind uint8
-
-const (
-	keepPath changeKind = iota
-	replaceFull
-	replacePrefix
-)
-
-func compilePath(c *model.PathChange) pathChange {
-	switch {
-	case c == nil:
-		return pathChange{}
-	case c.Full != nil:
-		return pathChange{replaceFull, literalPath(*c.Full)}
-	case c.Prefix != nil:
-		return pathChange{replacePrefix, strings.TrimRight(literalPath(*c.Prefix), "/")}
-	}
-	return pathChange{}
-}
-
-// literalPath returns a configured path in the normal form of request paths: it starts with
-// exactly one slash, and everything is escaped that would end a path or a request line, so
-// that a "?" is part of the path. What has no normal form (dot segments above the root, bad
-// escapes) stays as written but for that.
-func literalPath(s string) string {
-	escaped := appendEscaped([]byte("/"), []byte(strings.TrimLeft(s, `/\`)), pathBytes)
-	var scratch []byte
-	normal, err := http1.NormalPath(escaped, &scratch, model.EscapeKeep)
-	if err != nil {
-		return string(escaped)
-	}
-	return string(normal)
-}
-
-func (c pathChange) append(dst, path []byte, prefix string) []byte {
-	if c.kind == replaceFull {
-		return append(dst, c.value...)
-	}
-	if len(path) == 0 || path[0] != '/' {
-		return append(dst, path...)
-	}
-	if c.kind == replacePrefix {
-		if rest, ok := cutPrefix(path, prefix); ok {
-			return appendJoined(dst, c.value, rest)
-		}
-	}
-	return appendJoined(dst, "", path)
-}
-
-// cutPrefix returns what follows the segments of prefix in path: nothing, or a slash and more.
-func cutPrefix(path []byte, prefix string) (rest []byte, ok bool) {
-	if prefix == "" {
-		return nil, false
-	}
-	prefix = strings.TrimRight(prefix, "/")
-	if len(path) < len(prefix) || string(path[:len(prefix)]) != prefix {
-		return nil, false
-	}
-	rest = path[len(prefix):]
-	return rest, len(rest) == 0 || rest[0] == '/'
-}
-
-// appendJoined appends head (empty, or a path without a slash at its end) and rest (empty, or
-// starting with a slash). "//host" would be another authority to whoever resolves it, and
-// browsers take "/\host" for the same.
-func appendJoined(dst []byte, head string, rest []byte) []byte {
-	if head != "" {
-		dst = append(dst, head...)
-		return append(dst, rest...)
-	}
-	for len(rest) > 0 && (rest[0] == '/' || rest[0] == '\\') {
-		rest = rest[1:]
-	}
-	dst = append(dst, '/')
-	return append(dst, rest...)
+	return r.path.Append(dst, path, prefix)
 }

@@ -73,6 +73,7 @@ func (x *exchange) send(a answer) {
 	if a.status != http.StatusNoContent {
 		dst = http1.AppendFieldString(dst, "Content-Length", strconv.Itoa(len(a.body)))
 	}
+	dst = x.appendExplanation(dst)
 	dst = x.appendConnection(dst)
 	dst = append(dst, "\r\n"...)
 	if string(x.req.Method) != "HEAD" {

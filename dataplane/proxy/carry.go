@@ -104,7 +104,7 @@ func (x *exchange) again(fail *failure) bool {
 		return false
 	}
 	switch fail.flag {
-	case model.FlagPT, model.FlagDC, model.FlagDPE, model.FlagUH:
+	case model.FlagPT, model.FlagDC, model.FlagDPE, model.FlagUH, model.FlagWD:
 		return false
 	}
 	if !fail.unsent && !idempotent(x.req.Method) {
@@ -149,7 +149,7 @@ func (x *exchange) endTry(began transport.Instant, fail *failure) {
 	took := transport.Now().Sub(began)
 	switch {
 	case x.up.host == nil:
-	case fail.flag.Blame() == model.BlameClient, fail.flag == model.FlagWI:
+	case fail.flag.Blame() == model.BlameClient, fail.flag.Blame() == model.BlameProxy:
 		x.up.host.Cancel()
 	default:
 		x.up.host.End(transport.Now(), took, true)
@@ -182,9 +182,9 @@ func (x *exchange) giveUp(fail *failure) {
 	x.refuse(refused)
 }
 
-// note remembers a try for the access log.
+// note remembers a try for the access log and for an explanation.
 func (x *exchange) note(began transport.Instant, fail *failure) {
-	if !x.logging() || len(x.attempts) >= telemetry.MaxAttempts || x.up.host == nil {
+	if !x.logging() && !x.explaining || len(x.attempts) >= telemetry.MaxAttempts || x.up.host == nil {
 		return
 	}
 	a := telemetry.Attempt{Host: x.up.host.Address(), Duration: transport.Now().Sub(began)}

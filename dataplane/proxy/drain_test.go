@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"weir.dev/weir/model"
+	"weir.dev/weir/telemetry"
 )
 
 // gate is an upstream that answers each request when let: what it sends is where to put the
@@ -85,15 +88,18 @@ func TestDrain(t *testing.T) {
 
 // TestDrainDeadline leaves everything in the middle that can be.
 func TestDrainDeadline(t *testing.T) {
-	for _, test := range []struct{ name, request string }{
-		{"waiting for the answer", get("/")},
-		{"within a head", "GET / HTTP/1.1\n"},
-		{"within a body", "POST / HTTP/1.1\nHost: h\nContent-Length: 100\n\nabc"},
-		{"in a tunnel", "GET /tunnel HTTP/1.1\nHost: h\nConnection: upgrade\nUpgrade: echo\n\n"},
-		{"in an answer", get("/half")},
-		{"dialling", get("/dial")},
-		{"backing off", get("/backoff")},
-		{"mirroring", get("/mirror")},
+	for _, test := range []struct {
+		name, request string
+		flag          string // "none": there is no record of a request
+	}{
+		{"waiting for the answer", get("/"), "WD"},
+		{"within a head", "GET / HTTP/1.1\n", "none"},
+		{"within a body", "POST / HTTP/1.1\nHost: h\nContent-Length: 100\n\nabc", "WD"},
+		{"in a tunnel", "GET /tunnel HTTP/1.1\nHost: h\nConnection: upgrade\nUpgrade: echo\n\n", ""},
+		{"in an answer", get("/half"), "WD"},
+		{"dialling", get("/dial"), "WD"},
+		{"backing off", get("/backoff"), "UF"},
+		{"mirroring", get("/mirror"), ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, n *network) {
@@ -133,7 +139,9 @@ func TestDrainDeadline(t *testing.T) {
 					c.ConnectTimeout = 0
 				}
 				s.Listeners[0].Client = model.Client{MaxHead: 16 << 10, KeepAlive: time.Hour}
-				r := n.rig(t, s, Config{DrainTimeout: 10 * time.Second})
+				var out bytes.Buffer
+				log := telemetry.NewAccessLog(telemetry.AccessLogConfig{Writer: &out, Shards: 2})
+				r := n.rig(t, s, Config{DrainTimeout: 10 * time.Second, AccessLog: log})
 				c := r.patient().send(test.request)
 				go func() { _, _ = io.Copy(io.Discard, c.Conn) }()
 				synctest.Wait()
@@ -141,6 +149,24 @@ func TestDrainDeadline(t *testing.T) {
 				r.stop()
 				if took := time.Since(began); took < 10*time.Second-time.Second || took > 11*time.Second {
 					t.Errorf("draining took %v", took)
+				}
+				if err := log.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				rec := record{Flag: "none"}
+				if out.Len() > 0 {
+					rec = record{}
+					if err := json.Unmarshal(out.Bytes(), &rec); err != nil {
+						t.Fatalf("%v: %s", err, &out)
+					}
+				}
+				if rec.Flag != test.flag {
+					t.Errorf("flag %q, want %q: %s", rec.Flag, test.flag, &out)
+				}
+				for _, h := range r.proxy.Hosts() {
+					if h.Failures > 0 && test.flag == "WD" {
+						t.Errorf("host %v is blamed", h.Address)
+					}
 				}
 			})
 		})

@@ -33,6 +33,7 @@ type exchange struct {
 	route   *route
 	match   *model.Match
 	arm     *arm
+	bond    bond
 	forward forward
 
 	// The answer.
@@ -45,6 +46,8 @@ type exchange struct {
 	asked    transport.Instant // when the head was complete
 	timings  timings
 	attempts []telemetry.Attempt
+
+	explaining bool // the caller asked for an explanation, and may
 
 	watch     func() error // bound once: watchTry
 	leftSince transport.Instant
@@ -78,18 +81,6 @@ type result struct {
 type timings struct {
 	head, attempt, sent, firstByte transport.Instant
 	connect                        int64 // nanoseconds
-}
-
-// serve is the listener's handler: requests one after the other until the connection ends.
-func (p *Proxy) serve(c *listener.Conn) {
-	d := p.door(c.Socket.Name)
-	in := new(transport.Buffer)
-	defer in.Release()
-	for since, open := transport.Now(), true; open && d.await(c, in, since); {
-		x := p.exchanges.Get().(*exchange)
-		x.p, x.c, x.door, x.in = p, c, d, in
-		since, open = x.serveWaiting()
-	}
 }
 
 // newExchange makes one for the pool.
@@ -166,6 +157,7 @@ func (x *exchange) reset() {
 	x.timings = timings{}
 	x.attempts = x.attempts[:0]
 	x.route, x.match, x.arm, x.up.host = nil, nil, nil, nil
+	x.bond, x.explaining = bond{}, false
 	x.forward.path, x.forward.host = nil, ""
 	x.caller, x.id = policy.Caller{}, policy.Identity{} // they may point into another connection's memory
 	x.head, x.leftSince, x.started = 0, 0, 0
@@ -185,6 +177,7 @@ func (x *exchange) handle() {
 		x.idMemory = x.id.ID
 	}
 	x.caller = x.view.forwarding.Judge(x.c.Remote.Addr(), &x.req.Head)
+	x.explaining = x.asksToExplain()
 	if err := x.frame(); err != nil {
 		x.result.close = true
 		x.refuse(refusal{status: statusOf(err), flag: model.FlagDPE, detail: err.Error()})
@@ -200,7 +193,7 @@ func (x *exchange) handle() {
 			return
 		}
 	}
-	x.arm = x.route.draw(x.p.cfg.Random)
+	x.arm = x.chooseArm()
 	switch {
 	case x.arm == nil:
 		x.refuse(refusal{flag: model.FlagNC, detail: "no backend has any weight"})

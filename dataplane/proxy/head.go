@@ -5,7 +5,6 @@ import (
 	"io"
 
 	"weir.dev/weir/dataplane/http1"
-	"weir.dev/weir/dataplane/listener"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 )
@@ -47,24 +46,6 @@ func (x *exchange) readHead() (ok bool, refused *refusal) {
 			return false, nil
 		}
 	}
-}
-
-// await waits for the first byte of a request on a connection that is idle since then, and
-// holds no memory of ours meanwhile but a few words. The first request of a connection must
-// come within the time for a head.
-func (d *door) await(c *listener.Conn, in *transport.Buffer, since transport.Instant) bool {
-	in.ReleaseIfEmpty()
-	client := d.view.Load().client
-	limit := client.KeepAlive
-	if c.BytesIn == 0 && client.HeadTimeout > 0 {
-		limit = client.HeadTimeout
-	}
-	if c.BytesIn > 0 && limit <= 0 {
-		return false // the policy has become to close after each answer
-	}
-	n, err := c.ReadInto(in, transport.Wait{By: since.Add(limit), Stop: c.Socket.StopIdle()})
-	c.BytesIn += int64(n)
-	return err == nil
 }
 
 func statusOf(err error) int {

@@ -32,6 +32,8 @@ type Config struct {
 	Random    func() uint64
 	// Shards is how many shards connections, idle pools and counters are dealt out to: GOMAXPROCS.
 	Shards int
+	// Zone is where this proxy runs, for clusters that are aware of zones; empty: none is.
+	Zone string
 	// MaxConnections bounds client connections; 0 derives it from the limit on open files.
 	MaxConnections int
 	// MaxMirrors bounds the mirrored copies under way at once; 0 is 1,000.
@@ -40,6 +42,8 @@ type Config struct {
 	DrainTimeout time.Duration
 	// IdleGrace is how long idle connections stay open while draining.
 	IdleGrace time.Duration
+	// ParkAfter is how long a connection is idle before it is parked; 0 is 5 seconds.
+	ParkAfter time.Duration
 }
 
 // Proxy is an engine: it puts snapshots into effect.
@@ -69,12 +73,15 @@ func New(cfg Config) *Proxy {
 	if cfg.MaxMirrors == 0 {
 		cfg.MaxMirrors = 1000
 	}
+	if cfg.ParkAfter == 0 {
+		cfg.ParkAfter = parkAfter
+	}
 	cfg.Shards = max(cfg.Shards, 1)
 	p := &Proxy{cfg: cfg, exchanges: sync.Pool{New: newExchange}}
 	p.ctx, p.cut = context.WithCancel(context.Background())
 	p.clusters = cluster.New(cluster.Config{
 		Dial: cfg.Dial, Resolve: cfg.Resolve, Shards: cfg.Shards, Random: cfg.Random,
-		Metrics: cfg.Metrics,
+		Zone: cfg.Zone, Metrics: cfg.Metrics,
 	})
 	p.listeners = listener.New(listener.Config{
 		Listen: cfg.Listen, Handle: p.serve, Log: cfg.Log, Metrics: cfg.Metrics,
@@ -92,13 +99,15 @@ func (p *Proxy) Apply(s *model.Snapshot) error {
 	defer p.applying.Unlock()
 	errs := []error{p.clusters.Apply(s.Clusters, s.Endpoints)}
 	p.clusters.Warm(warmTimeout)
-	tables, err := p.compiled.tables(p, s)
+	tables, named, err := p.compiled.compile(p, s)
 	errs = append(errs, err)
 	for _, l := range s.Listeners {
 		p.door(l.Name).view.Store(newView(p, s, l, tables))
 	}
 	errs = append(errs, p.listeners.Apply(s.Listeners))
-	p.cfg.Metrics.Retain(live(s))
+	if named {
+		p.cfg.Metrics.Retain(live(s))
+	}
 	return errors.Join(errs...)
 }
 
@@ -117,8 +126,13 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.Drain()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.DrainTimeout)
 	defer cancel()
-	context.AfterFunc(limit, p.cut)
-	p.listeners.Drain(limit)
+	over, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	context.AfterFunc(limit, func() {
+		p.cut() // first, so that what the end of connections breaks knows why
+		end()
+	})
+	p.listeners.Drain(over)
 	p.shadows.wait()
 	stopPools()
 	return <-done

@@ -46,6 +46,9 @@ func (x *exchange) endAnswer(fail *failure, clientErr error, keep bool) {
 	flag := x.result.flag
 	if fail != nil {
 		flag = fail.flag
+		if x.cutOff() {
+			flag = model.FlagWD
+		}
 		x.result.flag, x.result.abort, x.result.detail = flag, true, fail.err.Error()
 		if clientErr != nil && flag == model.FlagDPE {
 			x.result.detail = clientErr.Error()
@@ -54,7 +57,7 @@ func (x *exchange) endAnswer(fail *failure, clientErr error, keep bool) {
 	now := transport.Now()
 	took := now.Sub(x.timings.attempt)
 	x.idleSince = now
-	if flag.Blame() == model.BlameClient {
+	if blame := flag.Blame(); blame == model.BlameClient || blame == model.BlameProxy {
 		u.host.Cancel()
 	} else {
 		latency := took
@@ -79,6 +82,9 @@ func (x *exchange) appendAnswer(dst []byte) []byte {
 	resp := &x.up.resp
 	cors := x.route.cors
 	edit := x.arm.response
+	if x.route.session != nil {
+		x.route.session.Claim(&resp.Head)
+	}
 	dst = http1.AppendStatusLine(dst, resp.Status)
 	for i := range resp.Fields {
 		f := &resp.Fields[i]
@@ -90,7 +96,7 @@ func (x *exchange) appendAnswer(dst []byte) []byte {
 		}
 		dst = resp.AppendRaw(dst, i)
 	}
-	dst = edit.AppendTo(dst)
+	dst = x.appendSession(edit.AppendTo(dst))
 	if cors != nil {
 		origin, _ := x.req.Get(http1.NameOrigin)
 		dst = cors.AppendResponse(dst, origin)
@@ -98,6 +104,7 @@ func (x *exchange) appendAnswer(dst []byte) []byte {
 	if x.req.Minor > 0 && (resp.Body == http1.BodyChunked || resp.Body == http1.BodyUntilClose) {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
+	dst = x.appendExplanation(dst)
 	dst = x.appendConnection(dst)
 	return append(dst, "\r\n"...)
 }

@@ -23,7 +23,9 @@ type route struct {
 	redirect *policy.Redirect
 	rewrite  *policy.Rewrite
 	mirrors  []mirror
-	retry    *retry // nil: none
+	retry    *retry          // nil: none
+	keys     *policy.Keys    // nil: none
+	session  *policy.Session // nil: none
 }
 
 // arm is one destination of a route.
@@ -54,6 +56,8 @@ func newRoute(p *Proxy, m *model.Route) *route {
 		model:    m,
 		series:   p.cfg.Metrics.Route(m.Name),
 		timeouts: m.Timeouts,
+		keys:     policy.CompileKeys(m.HashOn),
+		session:  policy.CompileSession(m.Session),
 	}
 	if m.CORS != nil {
 		r.cors = policy.CompileCORS(m.CORS)

@@ -35,12 +35,16 @@ func isH2C(upgrade []byte) bool {
 func (x *exchange) switchProtocols() {
 	u := &x.up
 	x.result.status, x.result.sent, x.result.tunnel = 101, true, true
+	if x.route.session != nil {
+		x.route.session.Claim(&u.resp.Head)
+	}
 	head := http1.AppendStatusLine(x.out[:0], 101)
 	for i := range u.resp.Fields {
 		if f := &u.resp.Fields[i]; !f.Hop && !f.Dropped {
 			head = u.resp.AppendRaw(head, i)
 		}
 	}
+	head = x.appendExplanation(x.appendSession(head))
 	head = append(head, "Connection: upgrade\r\n"...)
 	head = http1.AppendField(head, "Upgrade", u.resp.Upgrade)
 	head = append(head, "\r\n"...)

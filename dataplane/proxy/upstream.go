@@ -49,7 +49,7 @@ type failure struct {
 // connect picks a host and takes a connection to it: from the pool, or a new one.
 func (x *exchange) connect(by transport.Instant, tried []*cluster.Host) *failure {
 	u := &x.up
-	host, err := x.arm.cluster.Pick(cluster.Request{Tried: tried})
+	host, err := x.pick(tried)
 	if err != nil {
 		return &failure{flag: model.FlagUH, err: err, unsent: true}
 	}
@@ -77,7 +77,11 @@ func (x *exchange) connected(err error, by transport.Instant) *failure {
 	if by != 0 && transport.Now() >= by {
 		return &failure{flag: x.timeoutFlag(by), err: transport.ErrTimeout, unsent: true}
 	}
-	return &failure{flag: model.FlagUF, err: err, unsent: true}
+	flag := model.FlagUF
+	if x.cutOff() {
+		flag = model.FlagWD
+	}
+	return &failure{flag: flag, err: err, unsent: true}
 }
 
 // exchangeWith sends the request, whose head is in out, and reads the head of the answer.
@@ -208,8 +212,14 @@ func (x *exchange) failed(err error, by transport.Instant, unsent bool) *failure
 	case !errors.Is(err, io.EOF):
 		flag = model.FlagUR
 	}
+	if x.cutOff() {
+		flag = model.FlagWD
+	}
 	return &failure{flag: flag, err: err, unsent: unsent}
 }
+
+// cutOff reports whether draining has taken too long: what breaks from then on, we broke.
+func (x *exchange) cutOff() bool { return x.p.ctx.Err() != nil }
 
 // timeoutFlag tells the end of the whole request from that of one try.
 func (x *exchange) timeoutFlag(by transport.Instant) model.Flag {

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"errors"
-	"fmt"
 	"sync/atomic"
 
 	"weir.dev/weir/dataplane/http1"
@@ -18,7 +16,8 @@ type door struct{ view atomic.Pointer[view] }
 
 // view is one listener of one snapshot, ready for use.
 type view struct {
-	version    string
+	snapshot   *model.Snapshot
+	listener   *model.Listener
 	client     *model.Client
 	limits     http1.Limits
 	forwarding *policy.Forwarding
@@ -27,15 +26,10 @@ type view struct {
 	unmatched  *telemetry.Series // requests that no route takes
 }
 
-// table is a route table ready for use.
-type table struct {
-	hash   model.Hash
-	routes *match.Table[*route]
-}
-
 func newView(p *Proxy, s *model.Snapshot, l *model.Listener, tables map[string]*table) *view {
 	v := &view{
-		version:    s.Version,
+		snapshot:   s,
+		listener:   l,
 		client:     &l.Client,
 		forwarding: policy.CompileForwarding(&l.Client, "http", l.Address.Port()),
 		port:       l.Address.Port(),
@@ -50,48 +44,6 @@ func newView(p *Proxy, s *model.Snapshot, l *model.Listener, tables map[string]*
 		}
 	}
 	return v
-}
-
-// memo keeps what was compiled for the last snapshot, so that an unchanged route or table
-// is not compiled again. Applying holds its lock.
-type memo struct {
-	routes map[string]*route
-	made   map[string]*table
-}
-
-// tables compiles the snapshot's route tables.
-func (m *memo) tables(p *Proxy, s *model.Snapshot) (map[string]*table, error) {
-	routes := make(map[string]*route, len(m.routes))
-	made := make(map[string]*table, len(s.RouteTables))
-	var errs []error
-	for _, rt := range s.RouteTables {
-		t, err := m.table(p, rt, routes)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("route table %s: %w", rt.Name, err))
-		}
-		made[rt.Name] = t
-	}
-	m.routes, m.made = routes, made
-	return made, errors.Join(errs...)
-}
-
-func (m *memo) table(p *Proxy, rt *model.RouteTable, routes map[string]*route) (*table, error) {
-	entries := make([]match.Entry[*route], 0, len(rt.Entries))
-	for _, e := range rt.Entries {
-		r := routes[e.Route.Name]
-		if r == nil {
-			r = m.routes[e.Route.Name]
-			if r == nil || r.model.Hash != e.Route.Hash || !r.current(p) {
-				r = newRoute(p, e.Route)
-			}
-			routes[e.Route.Name] = r
-		}
-		entries = append(entries, match.Entry[*route]{
-			Hostnames: e.Hostnames, Matches: e.Route.Matches, Rank: e.Route.Rank, Value: r,
-		})
-	}
-	t, err := match.Compile(entries)
-	return &table{hash: rt.Hash, routes: t}, err
 }
 
 // live says which routes, clusters and hosts exist, for their metrics.

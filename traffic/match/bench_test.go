@@ -2,6 +2,7 @@ package match
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -131,6 +132,21 @@ func BenchmarkCompile(b *testing.B) {
 					mustCompile(b, entries)
 				}
 			})
+		}
+	}
+}
+
+// BenchmarkFindSpread asks for all of 10,000 hosts in a shuffled order, so that what a
+// look-up touches is seldom in the processor's cache.
+func BenchmarkFindSpread(b *testing.B) {
+	table := mustCompile(b, hostEntries(10_000))
+	requests := make([]Request, 10_000)
+	for i, host := range rand.Perm(len(requests)) {
+		requests[i] = Request{Host: fmt.Appendf(nil, "host-%d.example.com", host), Method: []byte("GET"), Path: []byte("/a")}
+	}
+	for i := 0; b.Loop(); i++ {
+		if _, ok := table.Find(&requests[i%len(requests)]); !ok {
+			b.Fatal("not found")
 		}
 	}
 }

@@ -10,9 +10,9 @@ import (
 // The most specific pattern wins: an exact name, then the longest wildcard, then any.
 // The zero Hosts is empty. Set must not run beside Find.
 type Hosts[T any] struct {
-	exact    map[string]T
-	wildcard map[string]T // keyed by what follows the star: ".example.com"
-	longest  int          // bytes of the longest key of wildcard
+	exact    index[T]
+	wildcard index[T] // keyed by what follows the star: ".example.com"
+	longest  int      // bytes of the longest key that wildcard has had
 	any      T
 	hasAny   bool
 }
@@ -28,24 +28,44 @@ func wildcardSuffix(pattern string) (string, bool) {
 // Set gives the value to a pattern, and replaces what the same pattern had. A pattern is an
 // exact name, a wildcard ("*.example.com" covers every name with one or more labels in
 // place of the star, not example.com itself), or empty for every host. Upper case is folded.
-func (h *Hosts[T]) Set(pattern string, value T) {
+func (h *Hosts[T]) Set(pattern string, value T) { h.set(pattern, value, false) }
+
+// set is Set. With shared set, h is a clone.
+func (h *Hosts[T]) set(pattern string, value T, shared bool) {
 	pattern = strings.ToLower(pattern)
 	if pattern == "" {
 		h.any, h.hasAny = value, true
 		return
 	}
 	if suffix, ok := wildcardSuffix(pattern); ok {
-		if h.wildcard == nil {
-			h.wildcard = map[string]T{}
-		}
-		h.wildcard[suffix] = value
+		h.wildcard.set(suffix, value, shared)
 		h.longest = max(h.longest, len(suffix))
 		return
 	}
-	if h.exact == nil {
-		h.exact = map[string]T{}
+	h.exact.set(pattern, value, shared)
+}
+
+// remove forgets a pattern. What h was cloned from keeps it.
+func (h *Hosts[T]) remove(pattern string) {
+	pattern = strings.ToLower(pattern)
+	if pattern == "" {
+		var none T
+		h.any, h.hasAny = none, false
+		return
 	}
-	h.exact[pattern] = value
+	if suffix, ok := wildcardSuffix(pattern); ok {
+		h.wildcard.remove(suffix)
+		return
+	}
+	h.exact.remove(pattern)
+}
+
+// clone returns a copy that can be changed, by set with shared and by remove, without h
+// being changed.
+func (h *Hosts[T]) clone() Hosts[T] {
+	next := *h
+	next.exact, next.wildcard = h.exact.clone(), h.wildcard.clone()
+	return next
 }
 
 // get returns the value of exactly this pattern.
@@ -55,56 +75,55 @@ func (h *Hosts[T]) get(pattern string) (T, bool) {
 		return h.any, h.hasAny
 	}
 	if suffix, ok := wildcardSuffix(pattern); ok {
-		v, ok := h.wildcard[suffix]
-		return v, ok
+		return h.wildcard.get([]byte(suffix))
 	}
-	v, ok := h.exact[pattern]
-	return v, ok
+	return h.exact.get([]byte(pattern))
 }
 
 // Find returns the value of the most specific pattern that covers the host (lower case,
 // without port), and false if none does. It does not allocate.
 func (h *Hosts[T]) Find(host []byte) (T, bool) {
-	if v, ok := h.exact[string(host)]; ok {
+	if v, ok := h.exact.get(host); ok {
 		return v, true
 	}
-	if at := h.nextWildcard(host, 0); at > 0 {
-		return h.wildcard[string(host[at:])], true
+	if v, at := h.nextWildcard(host, 0); at > 0 {
+		return v, true
 	}
 	return h.any, h.hasAny
 }
 
 // nextWildcard returns the first position from start on at which the rest of the host is
-// a wildcard's suffix, or -1. Longer suffixes come first. Suffixes longer than any in
-// the map are skipped, which bounds the work that a hostile host name can cause.
-func (h *Hosts[T]) nextWildcard(host []byte, start int) int {
-	if len(h.wildcard) == 0 {
-		return -1
+// a wildcard's suffix, and that wildcard's value; or -1. Longer suffixes come first.
+// Suffixes longer than any that there is are skipped, which bounds the work that a hostile
+// host name can cause.
+func (h *Hosts[T]) nextWildcard(host []byte, start int) (value T, at int) {
+	if h.wildcard.n == 0 {
+		return value, -1
 	}
-	at := max(start, 1, len(host)-h.longest) // the star stands for at least one byte
+	at = max(start, 1, len(host)-h.longest) // the star stands for at least one byte
 	for at < len(host) {
 		dot := bytes.IndexByte(host[at:], '.')
 		if dot < 0 {
-			return -1
+			return value, -1
 		}
 		at += dot
-		if _, ok := h.wildcard[string(host[at:])]; ok {
-			return at
+		if v, ok := h.wildcard.get(host[at:]); ok {
+			return v, at
 		}
 		at++
 	}
-	return -1
+	return value, -1
 }
 
 // values yields every value once.
 func (h *Hosts[T]) values() iter.Seq[T] {
 	return func(yield func(T) bool) {
-		for _, v := range h.exact {
+		for _, v := range h.exact.all() {
 			if !yield(v) {
 				return
 			}
 		}
-		for _, v := range h.wildcard {
+		for _, v := range h.wildcard.all() {
 			if !yield(v) {
 				return
 			}

@@ -74,27 +74,32 @@ func Compile[T any](entries []Entry[T]) (*Table[T], error) {
 	all := make([]candidate[T], 0, total)
 	t := &Table[T]{}
 	for i := range entries {
-		e := &entries[i]
 		first := len(all)
-		for j := range e.Matches {
-			m := &e.Matches[j]
-			p, err := c.compile(m)
-			if err != nil {
-				c.errs = append(c.errs, fmt.Errorf("entry %d: match %d: %w", i, j, err))
-				continue
-			}
-			all = append(all, candidate[T]{
-				value: e.Value, match: m, rank: e.Rank, order: len(all),
-				class: p.class, path: p.path, regex: p.regex, method: m.Method,
-				headers: p.headers, query: p.query,
-			})
-		}
-		t.attach(e.Hostnames, all[first:])
+		all = appendCandidates(all, &entries[i], i, &c)
+		t.attach(entries[i].Hostnames, all[first:])
 	}
 	for p := range t.hosts.values() {
 		p.index()
 	}
 	return t, errors.Join(c.errs...)
+}
+
+// appendCandidates compiles the matches of an entry.
+func appendCandidates[T any](all []candidate[T], e *Entry[T], entry int, c *compiler) []candidate[T] {
+	for j := range e.Matches {
+		m := &e.Matches[j]
+		p, err := c.compile(m)
+		if err != nil {
+			c.errs = append(c.errs, fmt.Errorf("entry %d: match %d: %w", entry, j, err))
+			continue
+		}
+		all = append(all, candidate[T]{
+			value: e.Value, match: m, rank: e.Rank, order: len(all),
+			class: p.class, path: p.path, regex: p.regex, method: m.Method,
+			headers: p.headers, query: p.query,
+		})
+	}
+	return all
 }
 
 // attach adds the candidates to every one of the hostnames.
@@ -116,9 +121,7 @@ func (t *Table[T]) attachOne(hostname string, added []candidate[T]) {
 		p = &paths[T]{sorted: make([]*candidate[T], 0, len(added))}
 		t.hosts.Set(hostname, p)
 	}
-	for i := range added {
-		p.sorted = append(p.sorted, &added[i])
-	}
+	p.add(added)
 }
 
 // Find returns the entry that serves the request, and false if none does. It first looks
@@ -126,13 +129,13 @@ func (t *Table[T]) attachOne(hostname string, added []candidate[T]) {
 // while none of them holds (Gateway API, HTTPRoute hostnames); among one hostname's
 // matches the order is that of type paths. It does not allocate.
 func (t *Table[T]) Find(r *Request) (Hit[T], bool) {
-	if p, ok := t.hosts.exact[string(r.Host)]; ok {
+	if p, ok := t.hosts.exact.get(r.Host); ok {
 		if c := p.find(r); c != nil {
 			return Hit[T]{c.value, c.match}, true
 		}
 	}
-	for at := t.hosts.nextWildcard(r.Host, 0); at > 0; at = t.hosts.nextWildcard(r.Host, at+1) {
-		if c := t.hosts.wildcard[string(r.Host[at:])].find(r); c != nil {
+	for p, at := t.hosts.nextWildcard(r.Host, 0); at > 0; p, at = t.hosts.nextWildcard(r.Host, at+1) {
+		if c := p.find(r); c != nil {
 			return Hit[T]{c.value, c.match}, true
 		}
 	}

@@ -45,6 +45,12 @@ type paths[T any] struct {
 // span is a range of paths.sorted.
 type span struct{ from, to int }
 
+func (p *paths[T]) add(added []candidate[T]) {
+	for i := range added {
+		p.sorted = append(p.sorted, &added[i])
+	}
+}
+
 // index sorts the candidates and builds the maps.
 func (p *paths[T]) index() {
 	slices.SortFunc(p.sorted, compare)

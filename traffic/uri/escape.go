@@ -1,4 +1,4 @@
-package policy
+package uri
 
 // byteSet is a set of bytes, indexed by the byte.
 type byteSet [256]bool

@@ -1,20 +1,20 @@
-package http1
+package uri
 
 import "bytes"
 
 // maxHost is the longest host, in bytes: a DNS name with its final dot, or an IPv6 literal.
 const maxHost = 254
 
-// splitAuthority validates uri-host [":" port] (RFC 9112 3.2, RFC 3986 3.2.2) and splits it.
+// SplitAuthority validates uri-host [":" port] (RFC 9112 3.2, RFC 3986 3.2.2) and splits it.
 // Of the registered names that RFC 3986 allows it accepts those that DNS can hold: letters, digits,
 // "-", "_" and single dots. IPv6 literals keep their brackets. A port is 1 to 65535 without
 // leading zeros, or absent altogether.
-func splitAuthority(a []byte) (host, port []byte, err *Error) {
+func SplitAuthority(a []byte) (host, port []byte, err *Error) {
 	end := 0
 	if len(a) > 0 && a[0] == '[' {
 		end = bytes.IndexByte(a, ']') + 1
 		if end == 0 || !isIPv6(a[1:end-1]) {
-			return nil, nil, errIPv6
+			return nil, nil, ErrIPv6
 		}
 	} else {
 		for end < len(a) && classes[a[end]]&isHost != 0 {
@@ -22,9 +22,9 @@ func splitAuthority(a []byte) (host, port []byte, err *Error) {
 		}
 		if end < len(a) && a[end] != ':' || !isName(a[:end]) {
 			if bytes.IndexByte(a, '@') >= 0 {
-				return nil, nil, errUserinfo
+				return nil, nil, ErrUserinfo
 			}
-			return nil, nil, errHost
+			return nil, nil, ErrHost
 		}
 	}
 	if end == len(a) {
@@ -32,9 +32,9 @@ func splitAuthority(a []byte) (host, port []byte, err *Error) {
 	}
 	if a[end] != ':' || !isPort(a[end+1:]) {
 		if bytes.IndexByte(a, '@') >= 0 {
-			return nil, nil, errUserinfo
+			return nil, nil, ErrUserinfo
 		}
-		return nil, nil, errPort
+		return nil, nil, ErrPort
 	}
 	return a[:end], a[end+1:], nil
 }
@@ -129,16 +129,16 @@ func isIPv4(b []byte) bool {
 	return len(b) == 0
 }
 
-// normalHost returns host in lower case and without a final dot, in scratch if it differs.
-func normalHost(host []byte, scratch *[]byte) []byte {
+// NormalHost returns host in lower case and without a final dot, in scratch if it differs.
+func NormalHost(host []byte, scratch *[]byte) []byte {
 	if n := len(host); n > 1 && host[n-1] == '.' {
 		host = host[:n-1]
 	}
 	for _, c := range host {
-		if lower[c] != c {
+		if lower(c) != c {
 			out := (*scratch)[:0]
 			for _, c := range host {
-				out = append(out, lower[c])
+				out = append(out, lower(c))
 			}
 			*scratch = out
 			return out

@@ -1,4 +1,4 @@
-package http1
+package uri
 
 import (
 	"bytes"
@@ -22,23 +22,14 @@ import (
 
 // NormalPath returns the normal form of a path that starts with "/" and has no query. It is
 // path itself when path is in that form; otherwise it is in *scratch, which grows as needed.
-// err, when not nil, is always an *Error.
-func NormalPath(path []byte, scratch *[]byte, escapes model.EscapePolicy) ([]byte, error) {
-	normal, err := normalPath(path, scratch, escapes == model.EscapeKeep)
-	if err != nil {
-		return nil, err
-	}
-	return normal, nil
-}
-
-func normalPath(path []byte, scratch *[]byte, keep bool) ([]byte, *Error) {
+func NormalPath(path []byte, scratch *[]byte, escapes model.EscapePolicy) ([]byte, *Error) {
 	if len(path) == 0 || path[0] != '/' {
-		return nil, errForm
+		return nil, ErrForm
 	}
 	if isNormalPath(path) {
 		return path, nil
 	}
-	out, err := rewritePath((*scratch)[:0], path, keep)
+	out, err := rewritePath((*scratch)[:0], path, escapes == model.EscapeKeep)
 	*scratch = out[:0]
 	switch {
 	case err != nil:
@@ -97,7 +88,7 @@ func hexValue(c byte) byte {
 	if c <= '9' {
 		return c - '0'
 	}
-	return lower[c] - 'a' + 10
+	return lower(c) - 'a' + 10
 }
 
 // rewritePath appends the normal form of path to out, which is empty.
@@ -121,7 +112,7 @@ func rewritePath(out, path []byte, keep bool) ([]byte, *Error) {
 		case c == '%':
 			b, ok := unescape(path[i-1:])
 			if !ok {
-				return out, errEscape
+				return out, ErrEscape
 			}
 			i += 2
 			switch {
@@ -129,10 +120,10 @@ func rewritePath(out, path []byte, keep bool) ([]byte, *Error) {
 				out = append(out, b)
 				continue
 			case b == 0:
-				return out, errEscapedNUL
+				return out, ErrEscapedNUL
 			case b == '/' || b == '\\':
 				if !keep {
-					return out, errEscapedSep
+					return out, ErrEscapedSeparator
 				}
 				separators = true
 			}
@@ -140,9 +131,9 @@ func rewritePath(out, path []byte, keep bool) ([]byte, *Error) {
 		case classes[c]&isPath != 0:
 			out = append(out, c)
 		case c == '\\':
-			return out, errBackslash
+			return out, ErrBackslash
 		case classes[c]&isTarget == 0 || c == '?':
-			return out, errTarget
+			return out, ErrTarget
 		default:
 			out = appendEscape(out, c)
 		}
@@ -159,7 +150,7 @@ func rewritePath(out, path []byte, keep bool) ([]byte, *Error) {
 func endSegment(out []byte, start int, separators bool) (int, *Error) {
 	segment := out[start:]
 	if separators && hidesDots(segment) {
-		return 0, errDotEscape
+		return 0, ErrDotEscape
 	}
 	if len(segment) == 0 || segment[0] != '.' || len(segment) > 2 {
 		return len(out), nil
@@ -171,7 +162,7 @@ func endSegment(out []byte, start int, separators bool) (int, *Error) {
 		return len(out), nil
 	}
 	if start == 1 {
-		return 0, errAboveRoot
+		return 0, ErrAboveRoot
 	}
 	return bytes.LastIndexByte(out[:start-1], '/') + 1, nil
 }

@@ -1,4 +1,4 @@
-package http1
+package uri
 
 import (
 	"net/netip"
@@ -59,7 +59,7 @@ func FuzzAuthority(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		host, port, err := splitAuthority([]byte(s))
+		host, port, err := SplitAuthority([]byte(s))
 		wantHost, wantPort, ok := naiveAuthority(s)
 		if (err == nil) != ok || ok && (string(host) != wantHost || string(port) != wantPort) {
 			t.Errorf("%q: got %q, %q, %v; want %q, %q, %v", s, host, port, err, wantHost, wantPort, ok)
