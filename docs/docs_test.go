@@ -23,9 +23,9 @@ func TestReference(t *testing.T) {
 	want := map[string][]string{
 		"kinds.md":          {"| HTTPRoute | gateway.networking.k8s.io |", "| TrafficPolicy | weir.dev |"},
 		"backend.md":        {"`apiVersion: weir.dev/v1alpha1`", "`spec.endpoints[].address`", "`spec.dns.hostname`"},
-		"trafficpolicy.md":  {"`spec.timeouts.request`", "`spec.client.maxHead`", "`LeastRequest`"},
+		"trafficpolicy.md":  {"`spec.timeouts.request`", "`spec.client.maxHead`", "`LeastRequest`", "`Maglev`", "`spec.hashOn[].clientIP.ipv6Prefix`"},
 		"commands.md":       {"## weir run", "`--drain-timeout`", "## weir get routes", "## weir lint"},
-		"defaults.md":       {"`timeouts.connect`"},
+		"defaults.md":       {"`timeouts.connect`", "`loadBalancing.panicThreshold` | `50%`"},
 		"lint.md":           {},
 		"metrics.md":        {},
 		"response-flags.md": {},

@@ -9,6 +9,7 @@ import (
 
 	"weir.dev/weir/controlplane/resource"
 	"weir.dev/weir/controlplane/translate"
+	"weir.dev/weir/model"
 )
 
 // Level is how seriously a rule is taken.
@@ -35,25 +36,35 @@ type Rule struct {
 
 // Rules are all rules, in the order of names.
 var Rules = []Rule{
+	{"bounded-load-without-hash", Warning, "The load of hosts is bounded where the algorithm does not hash: the bound has no effect.", boundedLoadWithoutHash},
 	{translate.RuleClientSettings, Warning, "Listeners that share a socket have different client settings, of which only one set holds: the oldest gateway's, and of that the first listener's.", nil},
 	{"contradictory-timeouts", Warning, "One try of a request may take longer than all tries together.", contradictoryTimeouts},
 	{translate.RuleDuplicateAddress, Warning, "A Backend lists one address twice.", nil},
 	{"duplicate-hostname", Warning, "A route lists one hostname twice.", duplicateHostname},
 	{translate.RuleForeignClass, Warning, "A Gateway is of a class that Weir does not serve.", nil},
+	{"hash-with-priorities", Warning, "An algorithm that hashes over endpoints of several priorities: keys move whenever one priority fails over to the next.", hashWithPriorities},
+	{"hash-with-slow-start", Warning, "An algorithm that hashes ignores slowStart.", hashWithSlowStart},
+	{"hash-with-zones", Warning, "An algorithm that hashes ignores zones.", hashWithZones},
+	{"hash-without-key", Warning, "An algorithm that hashes is reached by a rule that says no key: hosts are chosen at random.", hashWithoutKey},
 	{translate.RuleInvalidValue, Error, "A value is of the right type but means nothing, such as a regular expression that does not parse.", nil},
+	{"key-after-client-ip", Warning, "A key stands behind clientIP, which every request has, and never counts.", keyAfterClientIP},
+	{"key-without-hash", Warning, "Keys are set for requests to a backend whose algorithm does not hash: they have no effect.", keyWithoutHash},
 	{translate.RuleListenerConflict, Error, "Listeners cannot be told apart, or want the same port.", nil},
 	{"mirror-to-self", Warning, "Requests are mirrored to a backend that receives them anyway.", mirrorToSelf},
 	{"no-destination", Error, "A rule neither redirects nor has a backend with weight, so that every request is answered with 500.", noDestination},
-	{"no-endpoints", Warning, "A backend that a route uses has no endpoint with weight, so that every request is answered with 503.", noEndpoints},
-	{translate.RuleNotAttached, Error, "A parent does not take the route.", nil},
+	{"no-endpoints", Warning, "A backend that a route uses has no endpoint that is ready and has weight, so that its requests fail.", noEndpoints},
+	{translate.RuleNotAttached, Error, "A parent does not take the route or the ListenerSet.", nil},
 	{translate.RulePolicyConflict, Warning, "Several policies are attached to one target, of which one holds.", nil},
 	{translate.RulePolicyInvalid, Error, "A policy is attached to a target that it cannot be for.", nil},
+	{"session-name-reused", Warning, "Rules with different backends give their sessions one name, so that clients lose one for the other.", sessionNameReused},
+	{"session-without-weight", Warning, "A backend without weight keeps the sessions that began there, which never end.", sessionWithoutWeight},
 	{"shadowed-route", Warning, "Another route, older or first by name, has the same match for the same hostname.", shadowedRoute},
-	{"unattached-route", Error, "No listener of a Gateway takes the route, so that no request reaches it.", unattachedRoute},
+	{"unattached-route", Error, "No listener of a Gateway or ListenerSet takes the route, so that no request reaches it.", unattachedRoute},
 	{"unreachable-rule", Warning, "An earlier rule of the route has the same match.", unreachableRule},
 	{translate.RuleUnresolved, Error, "A reference is to something that is not there, or not granted.", nil},
 	{translate.RuleUnsupported, Error, "Something is asked for that this version does not do.", nil},
 	{"unused-backend", Warning, "No route refers to the Backend.", unusedBackend},
+	{"zones-unknown", Warning, "Zone awareness where no endpoint says its zone: it has no effect.", zonesUnknown},
 }
 
 // Override sets the level of a rule.
@@ -140,6 +151,35 @@ type pass struct {
 	found    []resource.Diagnostic
 	shadows  []shadow // found once for two rules
 	searched bool
+	clusters map[string]*model.Cluster // once asked for, by name
+	rules    []*model.Route            // once asked for
+}
+
+// cluster returns a cluster by its name, nil if there is none.
+func (p *pass) cluster(name string) *model.Cluster {
+	if p.clusters == nil {
+		p.clusters = make(map[string]*model.Cluster, len(p.out.Snapshot.Clusters))
+		for _, c := range p.out.Snapshot.Clusters {
+			p.clusters[c.Name] = c
+		}
+	}
+	return p.clusters[name]
+}
+
+// routes returns every route once, in the order of tables and of entries.
+func (p *pass) routes() []*model.Route {
+	if p.rules == nil {
+		seen := map[*model.Route]bool{}
+		for _, table := range p.out.Snapshot.RouteTables {
+			for _, e := range table.Entries {
+				if !seen[e.Route] {
+					seen[e.Route] = true
+					p.rules = append(p.rules, e.Route)
+				}
+			}
+		}
+	}
+	return p.rules
 }
 
 // report notes a case of the current rule at a field of an object.

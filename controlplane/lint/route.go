@@ -68,7 +68,7 @@ func unattachedRoute(p *pass) {
 			})
 		})
 		if !taken {
-			p.report(o, "spec.parentRefs", "no listener of a Gateway takes the route: no request reaches it")
+			p.report(o, "spec.parentRefs", "no listener of a Gateway or ListenerSet takes the route: no request reaches it")
 		}
 	}
 }
@@ -140,18 +140,20 @@ func unusedBackend(p *pass) {
 // noEndpoints looks at the clusters that routes use, whose names say what they are of.
 func noEndpoints(p *pass) {
 	for _, e := range p.out.Snapshot.Endpoints {
-		if slices.ContainsFunc(e.Endpoints, func(e model.Endpoint) bool { return e.Weight > 0 }) {
+		if slices.ContainsFunc(e.Endpoints, func(e model.Endpoint) bool { return e.Weight > 0 && !e.Unready }) {
 			continue
 		}
-		name, _, _ := strings.Cut(e.Cluster, "@")
-		parts := strings.Split(name, "/")
-		switch {
-		case parts[0] == "backend" && len(parts) == 3:
-			key := resource.Key{Group: v1alpha1.Group, Kind: v1alpha1.KindBackend, Namespace: parts[1], Name: parts[2]}
-			p.report(p.set.Get(key), "spec.endpoints", "no endpoint has weight: every request is answered with 503")
-		case parts[0] == "service" && len(parts) == 4:
-			key := resource.Key{Kind: "Service", Namespace: parts[1], Name: parts[2]}
-			p.report(p.set.Get(key), "spec.ports", "port %s has no ready endpoint in an EndpointSlice: every request is answered with 503", parts[3])
+		outcome := "every request is answered with 503"
+		if c := p.cluster(e.Cluster); c != nil && c.Balancing.PanicThreshold > 0 && len(e.Endpoints) > 0 && e.Endpoints[0].Unready {
+			outcome = "requests go to those that are not ready"
+		}
+		key, port := clusterOf(e.Cluster)
+		switch o := p.set.Get(key); {
+		case o == nil:
+		case port != "":
+			p.report(o, "spec.ports", "port %s has no ready endpoint in an EndpointSlice: %s", port, outcome)
+		default:
+			p.report(o, "spec.endpoints", "no endpoint has weight: %s", outcome)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"go.yaml.in/yaml/v3"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/model"
 )
@@ -20,6 +21,7 @@ import (
 type Decoder struct {
 	mu    sync.Mutex
 	files map[string]*fileMemo
+	tests bool // only RouteTests count
 }
 
 // fileMemo is what is remembered of one file.
@@ -27,6 +29,7 @@ type fileMemo struct {
 	mu       sync.Mutex
 	pieces   map[[sha256.Size]byte]*decoded // by their text
 	verdicts map[model.Hash]*verdict        // by content
+	layouts  map[uint64]places              // by their hash: documents that look alike share one
 }
 
 // decoded is what a piece of a file holds, in lines of its own.
@@ -34,6 +37,7 @@ type decoded struct {
 	documents []*document
 	loose     []problem // about no object that could be named
 	broken    bool      // not even YAML
+	tests     bool      // only RouteTests count
 
 	objects []*Object // of documents, for the file and the line that they were last at
 	line    int
@@ -44,6 +48,7 @@ type document struct {
 	key      Key
 	content  model.Hash
 	value    any // nil: refused
+	targets  []gatewayv1.LocalPolicyTargetReferenceWithSectionName
 	at       place
 	fields   places
 	problems []problem
@@ -71,7 +76,7 @@ func (d *Decoder) Decode(file string, data []byte) ([]*Object, []Diagnostic) {
 	if unreadable != nil {
 		return nil, []Diagnostic{unreadable.diagnostic(file, 0, Key{})}
 	}
-	next := fileMemo{pieces: map[[sha256.Size]byte]*decoded{}, verdicts: map[model.Hash]*verdict{}}
+	next := fileMemo{pieces: map[[sha256.Size]byte]*decoded{}, verdicts: map[model.Hash]*verdict{}, layouts: map[uint64]places{}}
 	var (
 		objects     []*Object
 		diagnostics []Diagnostic
@@ -82,7 +87,7 @@ func (d *Decoder) Decode(file string, data []byte) ([]*Object, []Diagnostic) {
 		sum := sha256.Sum256(p.text)
 		result := memo.pieces[sum]
 		if result == nil || next.pieces[sum] != nil { // a copy in the same file has lines of its own
-			result = decodePiece(p.text, memo.verdicts)
+			result = decodePiece(p.text, memo.verdicts, d.tests)
 			result.explainJSON(p.text, isJSON)
 		}
 		next.remember(sum, result)
@@ -127,7 +132,20 @@ func (m *fileMemo) remember(sum [sha256.Size]byte, result *decoded) {
 	m.pieces[sum] = result
 	for _, doc := range result.documents {
 		m.verdicts[doc.content] = &verdict{value: doc.value}
+		doc.fields = m.share(doc.fields)
 	}
+}
+
+// share returns the places of a document like this one, or these in no more memory than
+// they need.
+func (m *fileMemo) share(p places) places {
+	key := p.hash()
+	if same, ok := m.layouts[key]; ok && slices.Equal(same, p) {
+		return same
+	}
+	p = append(make(places, 0, len(p)), p...)
+	m.layouts[key] = p
+	return p
 }
 
 // MustRetain tells whether diagnostics of a file leave it open which objects it holds:
@@ -160,7 +178,7 @@ func (r *decoded) at(file string, line int) []*Object {
 
 func (doc *document) object(file string, line int) *Object {
 	o := &Object{
-		Key: doc.key, Value: doc.value, fields: doc.fields, line: line, root: doc.at,
+		Key: doc.key, Value: doc.value, Targets: doc.targets, fields: doc.fields, line: line, root: doc.at,
 		At: Position{File: file, Line: line + int(doc.at.line), Column: int(doc.at.column)},
 	}
 	for _, p := range doc.problems {
@@ -185,12 +203,12 @@ func (doc *document) hash(file string, line int) model.Hash {
 	return model.Hash(hex.EncodeToString(sum[:16]))
 }
 
-func decodePiece(text []byte, known map[model.Hash]*verdict) *decoded {
+func decodePiece(text []byte, known map[model.Hash]*verdict, tests bool) *decoded {
 	nodes, broken := parse(text)
 	if broken != nil {
 		return &decoded{loose: []problem{*broken}, broken: true}
 	}
-	result := &decoded{}
+	result := &decoded{tests: tests}
 	for _, node := range nodes {
 		result.add(node, known, listDepth)
 	}

@@ -134,7 +134,34 @@ func TestDecodeDiagnostics(t *testing.T) {
 		"unsupported tag":                 {"apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: {b: !x c}}\n", []string{`f.yaml:3:33: Namespace a: metadata.labels.b: tag !x is not supported`}},
 		"infinite number":                 {"apiVersion: v1\nkind: Namespace\nmetadata: {name: a, generation: .inf}\n", []string{`f.yaml:3:33: Namespace a: metadata.generation: .inf is not a number that JSON has`}},
 		"planned field":                   {policy("  targetRefs: [{group: '', kind: Service, name: a}]\n  healthCheck: {}\n"), []string{`f.yaml:6:3: TrafficPolicy default/p: spec.healthCheck: not supported by this version yet`}},
-		"planned value":                   {policy("  targetRefs: [{group: '', kind: Service, name: a}]\n  loadBalancing: {algorithm: Maglev}\n"), []string{`f.yaml:6:19: TrafficPolicy default/p: spec.loadBalancing.algorithm: "Maglev" is not supported by this version yet; supported values: "RoundRobin", "Random", "LeastRequest", "PeakEWMA"`}},
+		"keys": {
+			policy("  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: a}]\n  hashOn: [{header: a, cookie: b}, {jwtClaim: sub}, {clientIP: {ipv6Prefix: 0}}, {}]\n"),
+			[]string{
+				`f.yaml:6:12: TrafficPolicy default/p: spec.hashOn[0]: exactly one of the fields in [header cookie query clientIP] must be set`,
+				`f.yaml:6:36: TrafficPolicy default/p: spec.hashOn[1]: exactly one of the fields in [header cookie query clientIP] must be set`,
+				`f.yaml:6:37: TrafficPolicy default/p: spec.hashOn[1].jwtClaim: not supported by this version yet`,
+				`f.yaml:6:65: TrafficPolicy default/p: spec.hashOn[2].clientIP.ipv6Prefix: should be greater than or equal to 1`,
+				`f.yaml:6:82: TrafficPolicy default/p: spec.hashOn[3]: exactly one of the fields in [header cookie query clientIP] must be set`,
+			},
+		},
+		"balancing": {
+			policy("  targetRefs: [{group: '', kind: Service, name: a}]\n  loadBalancing: {algorithm: Ring, slowStart: 30, panicThreshold: 101%, boundedLoad: 1.25, zoneAware: \"true\"}\n"),
+			[]string{
+				`f.yaml:6:19: TrafficPolicy default/p: spec.loadBalancing.algorithm: unsupported value "Ring"; supported values: "RoundRobin", "Random", "LeastRequest", "PeakEWMA", "RingHash", "Maglev"`,
+				`f.yaml:6:36: TrafficPolicy default/p: spec.loadBalancing.slowStart: expected a duration such as "5s", got the number 30`,
+				`f.yaml:6:51: TrafficPolicy default/p: spec.loadBalancing.panicThreshold: "101%": expected a percentage such as "50%", up to "100%"`,
+				`f.yaml:6:73: TrafficPolicy default/p: spec.loadBalancing.boundedLoad: expected a decimal in quotes such as "1.25", from "1" on, or "0" for no bound, got the number 1.25`,
+				`f.yaml:6:92: TrafficPolicy default/p: spec.loadBalancing.zoneAware: expected a boolean, got a string`,
+			},
+		},
+		"decimals": {
+			policy("  targetRefs: [{group: '', kind: Service, name: a}]\n  hashOn: [{clientIP: {}}]\n  loadBalancing: {panicThreshold: \"50\", boundedLoad: \"0.5\"}\n"),
+			[]string{
+				`f.yaml:6:3: TrafficPolicy default/p: spec.hashOn: is for requests: target a Gateway, ListenerSet or route`,
+				`f.yaml:7:19: TrafficPolicy default/p: spec.loadBalancing.panicThreshold: "50": expected a percentage such as "50%", up to "100%"`,
+				`f.yaml:7:41: TrafficPolicy default/p: spec.loadBalancing.boundedLoad: "0.5": expected a decimal in quotes such as "1.25", from "1" on, or "0" for no bound`,
+			},
+		},
 		"wrong side": {
 			policy("  targetRefs: [{group: '', kind: Service, name: a}]\n  timeouts: {request: 1s, connect: 1s}\n  client: {maxHead: 1}\n"),
 			[]string{

@@ -32,7 +32,11 @@ func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]*verdict) {
 		r.loose = append(r.loose, c.problems...)
 		return
 	}
-	k, loose := classify(object, doc)
+	judge := classify
+	if r.tests {
+		judge = classifyTest
+	}
+	k, loose := judge(object, doc)
 	if k == nil {
 		if loose != nil {
 			r.loose = append(r.loose, *loose)
@@ -64,6 +68,8 @@ func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]*verdict) {
 	value := j.judge(object)
 	if len(doc.problems) == 0 {
 		doc.value = value
+	} else if k.protects {
+		doc.targets = readTargets(object)
 	}
 	slices.SortStableFunc(doc.problems, func(a, b problem) int {
 		return strings.Compare(a.field, b.field)
@@ -123,6 +129,9 @@ func classify(object map[string]any, doc *document) (*kind, *problem) {
 // meantKind suggests a kind of the group.
 func meantKind(group, name string) string {
 	names := slices.Clone(planned[group])
+	if group == v1alpha1.Group {
+		names = append(names, skipped...)
+	}
 	for _, k := range kinds {
 		if k.group == group {
 			names = append(names, k.name)
@@ -233,15 +242,10 @@ func (j *judgement) reportField(e *field.Error) {
 		detail = strings.TrimSuffix("required: "+detail, ": ")
 	case field.ErrorTypeNotSupported:
 		detail = fmt.Sprintf("unsupported value %s; %s", quote(e.BadValue), e.Detail)
-		if isPlannedValue(j.kind, path, e.BadValue) {
-			detail = fmt.Sprintf("%s is not supported by this version yet; %s", quote(e.BadValue), e.Detail)
-		}
 	case field.ErrorTypeDuplicate:
 		detail = "duplicate value"
 	case field.ErrorTypeInvalid:
-		if strings.HasPrefix(detail, "should match '"+durationPattern) {
-			detail = "expected a duration such as 700ms, 1m30s or 720h"
-		}
+		detail = expectation(detail)
 		if s, ok := e.BadValue.(string); ok && len(s) <= 64 {
 			detail = strconv.Quote(s) + ": " + detail
 		}
@@ -271,6 +275,23 @@ func (j *judgement) misplaced(e *field.Error) bool {
 		j.report(path, message)
 	}
 	return true
+}
+
+// patternTexts say what the patterns of schemas ask for.
+var patternTexts = map[string]string{
+	durationPattern: "a duration such as 700ms, 1m30s or 720h",
+	percentPattern:  percentText,
+	factorPattern:   factorText,
+}
+
+// expectation words that a string does not match a pattern, if it is known what that asks for.
+func expectation(detail string) string {
+	for pattern, text := range patternTexts {
+		if strings.HasPrefix(detail, "should match '"+pattern) {
+			return "expected " + text
+		}
+	}
+	return detail
 }
 
 func quote(v any) string {

@@ -21,6 +21,10 @@ type kind struct {
 	empty       func() metav1.Object
 	schema      *schema
 
+	// protects: what it is attached to must not be served without it, so that is read even of
+	// an object that is refused.
+	protects bool
+
 	// complete fills in the defaults of a core kind and reports what a cluster would refuse
 	// beyond the types. nil: the schema says everything.
 	complete func(v metav1.Object, report reportFunc)
@@ -47,6 +51,12 @@ var kinds = []*kind{
 		schema:    fromCRD("gateway.networking.k8s.io_gateways.json"),
 	},
 	{
+		group: gatewayv1.GroupName, name: "ListenerSet", versions: []string{"v1"}, namespaced: true,
+		validName: apivalidation.NameIsDNSSubdomain,
+		empty:     func() metav1.Object { return new(gatewayv1.ListenerSet) },
+		schema:    fromCRD("gateway.networking.k8s.io_listenersets.json"),
+	},
+	{
 		group: gatewayv1.GroupName, name: "HTTPRoute", versions: []string{"v1", "v1beta1"}, namespaced: true,
 		validName: apivalidation.NameIsDNSSubdomain,
 		empty:     func() metav1.Object { return new(gatewayv1.HTTPRoute) },
@@ -62,7 +72,7 @@ var kinds = []*kind{
 		group: gatewayv1.GroupName, name: "BackendTLSPolicy", versions: []string{"v1", "v1alpha3"}, namespaced: true,
 		validName: apivalidation.NameIsDNSSubdomain,
 		empty:     func() metav1.Object { return new(gatewayv1.BackendTLSPolicy) },
-		schema:    fromCRD("gateway.networking.k8s.io_backendtlspolicies.json"),
+		schema:    fromCRD("gateway.networking.k8s.io_backendtlspolicies.json"), protects: true,
 	},
 	{
 		group: v1alpha1.Group, name: v1alpha1.KindBackend, versions: []string{v1alpha1.Version}, namespaced: true,
@@ -116,7 +126,7 @@ var kinds = []*kind{
 // closed.
 var (
 	planned = map[string][]string{
-		gatewayv1.GroupName: {"GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "ListenerSet"},
+		gatewayv1.GroupName: {"GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"},
 		v1alpha1.Group: {
 			"FaultPolicy", "EdgeFunction", "Rollout", "Shadow", "ServiceLevelObjective",
 			"GlobalService", "Ownership", "Telemetry", "Autopilot", "Scaler", "Certificate",

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"strings"
 
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
 	"weir.dev/weir/model"
 )
 
@@ -43,12 +45,17 @@ type Object struct {
 	At Position
 
 	// Value is the last accepted version with its schema's defaults filled in:
-	// *gatewayv1.GatewayClass, *gatewayv1.Gateway, *gatewayv1.HTTPRoute,
-	// *gatewayv1.ReferenceGrant, *gatewayv1.BackendTLSPolicy, *corev1.Service,
-	// *discoveryv1.EndpointSlice, *corev1.Secret, *corev1.ConfigMap, *corev1.Namespace,
-	// *v1alpha1.Backend, *v1alpha1.TrafficPolicy or *Restriction. It is nil if no version
-	// was ever accepted.
+	// *gatewayv1.GatewayClass, *gatewayv1.Gateway, *gatewayv1.ListenerSet,
+	// *gatewayv1.HTTPRoute, *gatewayv1.ReferenceGrant, *gatewayv1.BackendTLSPolicy,
+	// *corev1.Service, *discoveryv1.EndpointSlice, *corev1.Secret, *corev1.ConfigMap,
+	// *corev1.Namespace, *v1alpha1.Backend, *v1alpha1.TrafficPolicy or *Restriction. It is
+	// nil if no version was ever accepted.
 	Value any
+
+	// Targets are what a BackendTLSPolicy is attached to of which no version was ever
+	// accepted, so that nothing is sent there in clear text. It is nil if that cannot be read
+	// either.
+	Targets []gatewayv1.LocalPolicyTargetReferenceWithSectionName
 
 	// Problems are what is wrong with the newest version when that was quarantined: then
 	// Value is an older one. It is empty otherwise.

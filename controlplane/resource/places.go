@@ -35,6 +35,16 @@ func placeOf(node *yaml.Node) place {
 
 func comparePlaces(a, b place) int { return cmp.Compare(a.path, b.path) }
 
+// hash tells lists of places apart, most likely.
+func (p places) hash() uint64 {
+	h := uint64(fnvOffset)
+	for _, at := range p {
+		h = (h ^ at.path) * fnvPrime
+		h = (h ^ uint64(at.line)<<32 ^ uint64(at.column)) * fnvPrime
+	}
+	return h
+}
+
 // find returns the place of path or else of its nearest parent, and root where there is
 // none.
 func (p places) find(root place, path string) place {

@@ -8,6 +8,7 @@ import (
 
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -53,6 +54,22 @@ var restrictable = map[string][]string{
 	gatewayv1.GroupName: {"GatewayClass", "Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"},
 	v1alpha1.Group:      {v1alpha1.KindBackend},
 	"":                  {"Service", "Namespace"},
+}
+
+// readTargets returns what an object that may be wrong is attached to, nil if that is wrong
+// as well.
+func readTargets(object map[string]any) []gatewayv1.LocalPolicyTargetReferenceWithSectionName {
+	spec, _ := object["spec"].(map[string]any)
+	var read RestrictionSpec
+	if runtime.DefaultUnstructuredConverter.FromUnstructured(map[string]any{"targetRefs": spec["targetRefs"]}, &read) != nil {
+		return nil
+	}
+	wrong := false
+	checkTargets(read.TargetRefs, func(string, string) { wrong = true })
+	if wrong {
+		return nil
+	}
+	return read.TargetRefs
 }
 
 // checkTargets reports what would leave it open what a policy is attached to.

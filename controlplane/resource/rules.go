@@ -23,9 +23,15 @@ import (
 // are left out.
 type rules struct {
 	schema   common.Schema
-	programs []celgo.Program
+	programs []program
 	fields   map[string]*rules
 	items    *rules // of a list, or of an object that is a map
+}
+
+// program is one rule.
+type program struct {
+	quick *predicate // asked first; nil: it knows nothing of the rule
+	cel   celgo.Program
 }
 
 // newRules compiles the rules of a schema. Rules about changes (oldSelf) are left out:
@@ -81,7 +87,7 @@ func compileRules(env *celgo.Env, view *fastSchema, s *structuralschema.Structur
 	return r, nil
 }
 
-func compilePrograms(base *celgo.Env, s *structuralschema.Structural, typ *apiservercel.DeclType) ([]celgo.Program, error) {
+func compilePrograms(base *celgo.Env, s *structuralschema.Structural, typ *apiservercel.DeclType) ([]program, error) {
 	self := typ.MaybeAssignTypeName("selfType")
 	provider := apiservercel.NewDeclTypeProvider(self)
 	provider.SetRecognizeKeywordAsFieldName(true)
@@ -93,7 +99,7 @@ func compilePrograms(base *celgo.Env, s *structuralschema.Structural, typ *apise
 	if err != nil {
 		return nil, err
 	}
-	var programs []celgo.Program
+	var programs []program
 	for _, rule := range s.XValidations {
 		ast, issues := env.Compile(rule.Rule)
 		if issues.Err() != nil {
@@ -102,11 +108,11 @@ func compilePrograms(base *celgo.Env, s *structuralschema.Structural, typ *apise
 		if usesOldSelf(ast) {
 			continue
 		}
-		program, err := env.Program(ast, celgo.EvalOptions(celgo.OptOptimize))
+		compiled, err := env.Program(ast, celgo.EvalOptions(celgo.OptOptimize))
 		if err != nil {
 			return nil, fmt.Errorf("rule %q: %w", rule.Rule, err)
 		}
-		programs = append(programs, program)
+		programs = append(programs, program{newPredicate(ast, s), compiled})
 	}
 	return programs, nil
 }
@@ -126,12 +132,16 @@ func (r *rules) hold(v any) bool {
 	if r == nil || v == nil {
 		return true
 	}
-	if len(r.programs) > 0 {
-		self := map[string]any{"self": common.UnstructuredToVal(v, r.schema)}
-		for _, p := range r.programs {
-			if result, _, err := p.Eval(self); err != nil || result != ref.Val(types.True) {
-				return false
-			}
+	var self map[string]any // as CEL sees it
+	for _, p := range r.programs {
+		if p.quick.holds(v) {
+			continue
+		}
+		if self == nil {
+			self = map[string]any{"self": common.UnstructuredToVal(v, r.schema)}
+		}
+		if result, _, err := p.cel.Eval(self); err != nil || result != ref.Val(types.True) {
+			return false
 		}
 	}
 	switch v := v.(type) {

@@ -12,8 +12,6 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
@@ -36,6 +34,7 @@ type schema struct {
 type compiled struct {
 	shape      *shape
 	structural *structuralschema.Structural // nil for core kinds, and so the rest
+	filling    *filling
 	bounds     *bounds
 	validator  validation.SchemaValidator // says why the bounds do not hold
 	rules      *rules                     // nil: no CEL rule
@@ -100,6 +99,7 @@ func compileCRD(file string) (*compiled, error) {
 	return &compiled{
 		shape:      shapeOfRoot(structural),
 		structural: structural,
+		filling:    newFilling(structural),
 		bounds:     newBounds(structural),
 		validator:  validator,
 		rules:      fast,
@@ -114,14 +114,13 @@ func (c *compiled) validate(ctx context.Context, object map[string]any) field.Er
 	if c.structural == nil {
 		return nil
 	}
-	defaulting.PruneNonNullableNullsWithoutDefaults(object, c.structural)
-	defaulting.Default(object, c.structural)
+	c.filling.fill(object)
 	delete(object, "status") // that of a new object is nobody's to read
 	var errs field.ErrorList
 	if !c.bounds.hold(object) {
 		errs = validation.ValidateCustomResource(nil, object, c.validator)
 	}
-	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, c.structural, object)...)
+	errs = append(errs, c.filling.duplicates(object)...)
 	if blocking(errs) || c.rules.hold(object) {
 		return errs
 	}

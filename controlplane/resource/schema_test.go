@@ -149,6 +149,12 @@ var specs = map[string][]string{
 		`{"gatewayClassName":"weir","listeners":[{"name":"a","port":80,"protocol":"HTTP","tls":{"mode":"Terminate","certificateRefs":[{"name":"c"}]}}]}`,
 		`{"gatewayClassName":"weir","listeners":[{"name":"a","port":80,"protocol":"HTTP"}],"defaultScope":"All","allowedListeners":{"namespaces":{"from":"All"}},"infrastructure":{"labels":{"a":"b"},"annotations":{"a.test/c":"d"},"parametersRef":{"group":"g","kind":"K","name":"n"}},"tls":{"backend":{"clientCertificateRef":{"name":"c"}},"frontend":{"default":{"validation":{"caCertificateRefs":[{"group":"","kind":"ConfigMap","name":"c"}]}}}}}`,
 	},
+	"ListenerSet": {
+		`{"parentRef":{"name":"g","namespace":"n","kind":"Gateway","group":"gateway.networking.k8s.io"},"listeners":[{"name":"a","port":80,"protocol":"HTTP","hostname":"*.a.test","allowedRoutes":{"namespaces":{"from":"Selector","selector":{"matchLabels":{"a":"b"}}},"kinds":[{"kind":"HTTPRoute"}]}},{"name":"b","port":443,"protocol":"HTTPS","tls":{"mode":"Terminate","certificateRefs":[{"name":"c"}]}}]}`,
+		`{"parentRef":{"name":"g"},"listeners":[{"name":"a","port":80,"protocol":"HTTP"},{"name":"a","port":80,"protocol":"HTTP"}]}`,
+		`{"parentRef":{"name":"g"},"listeners":[{"name":"a","port":80,"protocol":"HTTP","tls":{"mode":"Terminate","certificateRefs":[{"name":"c"}]}},{"name":"b","port":53,"protocol":"UDP","hostname":"a.test"}]}`,
+		`{"parentRef":{"name":"g"},"listeners":[]}`,
+	},
 	"ReferenceGrant": {
 		`{"from":[{"group":"g","kind":"HTTPRoute","namespace":"a"}],"to":[{"group":"","kind":"Service","name":"s"},{"group":"","kind":"Secret"}]}`,
 		`{"from":[],"to":[{"group":"","kind":"Service"}]}`,
@@ -167,6 +173,9 @@ var specs = map[string][]string{
 	"TrafficPolicy": {
 		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r","sectionName":"s"}],"timeouts":{"request":"2s","perTry":"700ms","idle":"60s"}}`,
 		`{"targetRefs":[{"group":"weir.dev","kind":"Backend","name":"b"}],"timeouts":{"connect":"1s","keepAlive":"1m"},"loadBalancing":{"algorithm":"PeakEWMA"}}`,
+		`{"targetRefs":[{"group":"weir.dev","kind":"Backend","name":"b"}],"loadBalancing":{"algorithm":"RingHash","slowStart":"30s","zoneAware":true,"panicThreshold":"33.3%","boundedLoad":"1.25"}}`,
+		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r"}],"hashOn":[{"header":"X-User"},{"cookie":"sid"},{"query":"u"},{"clientIP":{"ipv6Prefix":64}},{"clientIP":{}}]}`,
+		`{"targetRefs":[{"group":"","kind":"Service","name":"s"}],"hashOn":[{"header":"a","query":"b"},{}],"loadBalancing":{"panicThreshold":"100.5%","boundedLoad":"0.5"}}`,
 		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"g"}],"client":{"headTimeout":"10s","bodyTimeout":"20s","keepAlive":"75s","maxConnections":10,"maxHead":"64Ki","underscoreHeaders":"Reject","pathEscapes":"Keep","flagHeaders":true,"trust":{"hops":1,"addresses":["10.0.0.0/8","::/0"]}}}`,
 		`{"targetRefs":[{"group":"","kind":"Service","name":"s"},{"group":"","kind":"Service","name":"s"}],"client":{"maxHead":1024,"trust":{"addresses":["10.0.0.0"]}}}`,
 		`{"targetRefs":[],"timeouts":{}}`, `{"targetRefs":[{"group":"","kind":"Service","name":"s"}],"timeouts":{"request":"2s","perTry":"3s"},"client":{"trust":{}}}`,

@@ -32,6 +32,14 @@ func NewSet(objects []*Object, diagnostics []Diagnostic) *Set {
 	return &Set{Diagnostics: diagnostics, objects: objects}
 }
 
+// SortedSet is NewSet of objects that are sorted by keys, each once. The set keeps the slice,
+// which must not change any more.
+func SortedSet(objects []*Object, diagnostics []Diagnostic) *Set {
+	diagnostics = slices.Clone(diagnostics)
+	SortDiagnostics(diagnostics)
+	return &Set{Diagnostics: diagnostics, objects: objects}
+}
+
 // AddDeleted notes, before the set is delivered, that a file is gone although objects of it
 // stay live.
 func (s *Set) AddDeleted(file string) {

@@ -93,10 +93,19 @@ func shapeOfSchema(s *structuralschema.Structural) *shape {
 	return &shape{form: formAny}
 }
 
-// Patterns by which schemas say that a string is a duration (GEP-2257) or a quantity.
+// Patterns by which schemas say that a string is a duration (GEP-2257), a percentage, the
+// factor of a bounded load or a quantity.
 const (
 	durationPattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"
+	percentPattern  = `^(100(\.0{1,2})?|[1-9]?[0-9](\.[0-9]{1,2})?)%$`
+	factorPattern   = `^(0|[1-9][0-9]{0,2}(\.[0-9]{1,3})?)$`
 	quantityPattern = `^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|`
+)
+
+// What is expected where the patterns of the same names stand.
+const (
+	percentText = `a percentage such as "50%", up to "100%"`
+	factorText  = `a decimal in quotes such as "1.25", from "1" on, or "0" for no bound`
 )
 
 // wanted says what a value with a well-known pattern is.
@@ -105,6 +114,10 @@ func wanted(s *structuralschema.Structural) string {
 	case v == nil:
 	case v.Pattern == durationPattern:
 		return `a duration such as "5s"`
+	case v.Pattern == percentPattern:
+		return percentText
+	case v.Pattern == factorPattern:
+		return factorText
 	case strings.HasPrefix(v.Pattern, quantityPattern):
 		return `a quantity such as "64Ki"`
 	}

@@ -3,6 +3,7 @@ package resource
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -174,20 +175,17 @@ func editDistance(a, b string) int {
 // plannedFields are fields that the design names and this version does not have.
 var plannedFields = map[string][]string{
 	"TrafficPolicy": {
-		"spec.retries", "spec.hashOn", "spec.overload", "spec.compression",
+		"spec.retries", "spec.hashOn[].jwtClaim", "spec.hashOn[].identity", "spec.hashOn[].expression", "spec.overload", "spec.compression",
 		"spec.healthCheck", "spec.circuitBreaker", "spec.outlierDetection", "spec.calls",
-		"spec.loadBalancing.slowStart", "spec.loadBalancing.zoneAware", "spec.loadBalancing.panicThreshold",
-		"spec.loadBalancing.boundedLoad", "spec.client.proxyProtocol", "spec.client.tls", "spec.client.trust.identities",
+		"spec.client.proxyProtocol", "spec.client.tls", "spec.client.trust.identities",
 		"spec.overrides", "spec.require",
 	},
 }
 
+// listIndex is an element's place in a list, in a path.
+var listIndex = regexp.MustCompile(`\[\d+\]`)
+
 // isPlanned tells whether the design names the field of this kind.
 func isPlanned(k *kind, path string) bool {
-	return k.group == "weir.dev" && slices.Contains(plannedFields[k.name], path)
-}
-
-// isPlannedValue tells whether the design has the value for the field.
-func isPlannedValue(k *kind, path string, v any) bool {
-	return k.name == "TrafficPolicy" && path == "spec.loadBalancing.algorithm" && (v == "RingHash" || v == "Maglev")
+	return k.group == "weir.dev" && slices.Contains(plannedFields[k.name], listIndex.ReplaceAllString(path, "[]"))
 }

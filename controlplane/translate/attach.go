@@ -10,12 +10,24 @@ import (
 	"weir.dev/weir/controlplane/resource"
 )
 
-// parentView is one parentRef to a gateway of ours and the listeners that take the route.
-type parentView struct {
-	ref       gatewayv1.ParentReference
-	field     string
+// routeParent is what a route can be attached to: a Gateway of ours, or one of its sets.
+type routeParent struct {
+	key       resource.Key
 	gateway   *gatewayView
-	listeners []attachedListener
+	set       *setView // nil: the gateway itself
+	listeners []*listenerView
+}
+
+func gatewayParent(v *gatewayView) *routeParent {
+	return &routeParent{key: v.key, gateway: v, listeners: v.listeners}
+}
+
+// parentView is one parentRef to something of ours and the listeners that take the route.
+type parentView struct {
+	*routeParent
+	ref   gatewayv1.ParentReference
+	field string
+	taken []attachedListener // by these
 	// refused is why no listener takes the route; empty: some do.
 	refused gatewayv1.RouteConditionReason
 	message string
@@ -28,46 +40,61 @@ type attachedListener struct {
 	hostnames []string
 }
 
-// parents resolves a route's parentRefs. Those to anything but a gateway of ours are left
-// out: their status is not ours to write.
+// parents resolves a route's parentRefs. Those to anything but a Gateway or ListenerSet of
+// ours are left out: their status is not ours to write.
 func (b *routeBuild) parents() []parentView {
 	var parents []parentView
 	for i, ref := range b.route.Spec.ParentRefs {
 		field := fmt.Sprintf("spec.parentRefs[%d]", i)
-		if group, kind := deref(ref.Group, groupGateway), deref(ref.Kind, kindGateway); group != groupGateway || kind != kindGateway {
-			b.warn(RuleUnsupported, field+".kind", "a parent of kind %s is not supported; the route is not attached to it", kind)
-			continue
+		if at := b.findParent(ref, field); at != nil {
+			parents = append(parents, b.attach(ref, field, at))
 		}
-		key := resource.Key{Group: groupGateway, Kind: kindGateway, Namespace: string(deref(ref.Namespace, gatewayv1.Namespace(b.key.Namespace))), Name: string(ref.Name)}
-		b.dependOn(key)
-		view := b.t.gateways.views[key]
-		if view == nil {
-			if o := b.t.set.Get(key); o == nil || o.Value == nil {
-				b.error(RuleUnresolved, field+".name", "%s", absenceText(o, key))
-			}
-			continue
-		}
-		parents = append(parents, b.attach(ref, field, view))
 	}
 	if b.route.Spec.UseDefaultGateways == gatewayv1.GatewayDefaultScopeAll {
 		b.dependOn(defaultGatewaysKey)
 		for _, key := range b.t.gateways.defaults {
 			b.dependOn(key)
-			named := slices.ContainsFunc(parents, func(p parentView) bool { return p.gateway.key == key })
+			named := slices.ContainsFunc(parents, func(p parentView) bool { return p.key == key })
 			if !named {
-				parents = append(parents, b.attach(parentOf(key), "spec.useDefaultGateways", b.t.gateways.views[key]))
+				parents = append(parents, b.attach(parentOf(key), "spec.useDefaultGateways", gatewayParent(b.t.gateways.views[key])))
 			}
 		}
 	}
 	return parents
 }
 
-// attach finds the listeners of a gateway that take the route, in the order in which
-// Gateway API words the reasons: there is one, it allows the route, a hostname is common.
-func (b *routeBuild) attach(ref gatewayv1.ParentReference, field string, gateway *gatewayView) parentView {
-	p := parentView{ref: ref, field: field, gateway: gateway}
+// findParent finds what a parentRef names, nil if that is not one of ours.
+func (b *routeBuild) findParent(ref gatewayv1.ParentReference, field string) *routeParent {
+	group, kind := deref(ref.Group, groupGateway), deref(ref.Kind, kindGateway)
+	if group != groupGateway || kind != kindGateway && kind != kindListenerSet {
+		b.warn(RuleUnsupported, field+".kind", "a parent of kind %s is not supported; the route is not attached to it", kind)
+		return nil
+	}
+	key := resource.Key{Group: groupGateway, Kind: string(kind), Namespace: string(deref(ref.Namespace, gatewayv1.Namespace(b.key.Namespace))), Name: string(ref.Name)}
+	b.dependOn(key)
+	if view := b.t.gateways.views[key]; view != nil {
+		return gatewayParent(view)
+	}
+	if set := b.t.gateways.sets[key]; set != nil {
+		return &routeParent{key: key, gateway: set.gateway, set: set, listeners: set.listeners}
+	}
+	if o := b.t.set.Get(key); o == nil || o.Value == nil {
+		b.error(RuleUnresolved, field+".name", "%s", absenceText(o, key))
+	}
+	return nil
+}
+
+// attach finds the listeners of a parent that take the route, in the order in which Gateway
+// API words the reasons: there is one, it allows the route, a hostname is common. A set that
+// its gateway does not take has nothing to attach to.
+func (b *routeBuild) attach(ref gatewayv1.ParentReference, field string, at *routeParent) parentView {
+	p := parentView{ref: ref, field: field, routeParent: at}
+	if at.set != nil && at.set.refused == gatewayv1.ListenerSetReasonNotAllowed {
+		p.refuse(b, RuleNotAttached, gatewayv1.RouteReasonNoMatchingParent, fmt.Sprintf("%v is not attached: %s", at.key, at.set.message))
+		return p
+	}
 	var named, allowed []*listenerView
-	for _, l := range gateway.listeners {
+	for _, l := range at.listeners {
 		if ref.SectionName != nil && *ref.SectionName != l.spec.Name || ref.Port != nil && *ref.Port != l.spec.Port {
 			continue
 		}
@@ -78,16 +105,16 @@ func (b *routeBuild) attach(ref gatewayv1.ParentReference, field string, gateway
 	}
 	for _, l := range allowed {
 		if hostnames, ok := commonHostnames(l.hostname, b.hostnames); ok {
-			p.listeners = append(p.listeners, attachedListener{l, hostnames})
+			p.taken = append(p.taken, attachedListener{l, hostnames})
 		}
 	}
 	switch {
 	case len(named) == 0:
-		p.refuse(b, RuleUnresolved, gatewayv1.RouteReasonNoMatchingParent, fmt.Sprintf("%v has no listener%s", gateway.key, selectedText(ref)))
+		p.refuse(b, RuleUnresolved, gatewayv1.RouteReasonNoMatchingParent, fmt.Sprintf("%v has no listener%s", at.key, selectedText(ref)))
 	case len(allowed) == 0:
-		p.refuse(b, RuleNotAttached, gatewayv1.RouteReasonNotAllowedByListeners, fmt.Sprintf("no listener of %v allows a route of this kind from namespace %s", gateway.key, b.key.Namespace))
-	case len(p.listeners) == 0:
-		p.refuse(b, RuleNotAttached, gatewayv1.RouteReasonNoMatchingListenerHostname, fmt.Sprintf("no hostname of the route is one of a listener of %v", gateway.key))
+		p.refuse(b, RuleNotAttached, gatewayv1.RouteReasonNotAllowedByListeners, fmt.Sprintf("no listener of %v allows a route of this kind from namespace %s", at.key, b.key.Namespace))
+	case len(p.taken) == 0:
+		p.refuse(b, RuleNotAttached, gatewayv1.RouteReasonNoMatchingListenerHostname, fmt.Sprintf("no hostname of the route is one of a listener of %v", at.key))
 	}
 	return p
 }
@@ -100,7 +127,7 @@ func (p *parentView) refuse(b *routeBuild, rule string, reason gatewayv1.RouteCo
 // closedText says which of the listeners that take the route are closed.
 func (p *parentView) closedText() string {
 	var texts []string
-	for _, l := range p.listeners {
+	for _, l := range p.taken {
 		if l.closed != nil {
 			texts = append(texts, fmt.Sprintf("listener %s: %s", l.spec.Name, l.closedText()))
 		}

@@ -170,14 +170,20 @@ type targetKind struct {
 var targetKinds = []targetKind{
 	{groupGateway, kindGatewayClass, sideRequest | sideBackend, 0, "", nil},
 	{groupGateway, kindGateway, sideRequest | sideBackend | sideClient, sideRequest | sideClient, "listener", hasListener},
+	{groupGateway, kindListenerSet, sideRequest | sideClient, sideRequest | sideClient, "listener", hasListener},
 	{groupGateway, kindHTTPRoute, sideRequest, sideRequest, "named rule", hasRule},
 	{groupWeir, kindBackend, sideBackend, 0, "", nil},
 	{groupCore, kindService, sideBackend, sideBackend, "named port", hasPort},
 }
 
 func hasListener(value any, section string) bool {
-	g, ok := value.(*gatewayv1.Gateway)
-	return ok && slices.ContainsFunc(g.Spec.Listeners, func(l gatewayv1.Listener) bool { return string(l.Name) == section })
+	switch v := value.(type) {
+	case *gatewayv1.Gateway:
+		return slices.ContainsFunc(v.Spec.Listeners, func(l gatewayv1.Listener) bool { return string(l.Name) == section })
+	case *gatewayv1.ListenerSet:
+		return slices.ContainsFunc(v.Spec.Listeners, func(l gatewayv1.ListenerEntry) bool { return string(l.Name) == section })
+	}
+	return false
 }
 
 func hasRule(value any, section string) bool {

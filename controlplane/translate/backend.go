@@ -207,13 +207,7 @@ func (b *routeBuild) granted(to resource.Key) bool {
 		return true
 	}
 	b.dependOn(grantKey(to.Namespace))
-	for _, o := range b.t.objectsOf(groupGateway, kindReferenceGrant) {
-		grant, _ := o.Value.(*gatewayv1.ReferenceGrant)
-		if grant != nil && o.Key.Namespace == to.Namespace && grants(&grant.Spec, b.key, to) {
-			return true
-		}
-	}
-	return false
+	return b.t.allows(b.key, to)
 }
 
 func grants(spec *gatewayv1.ReferenceGrantSpec, from, to resource.Key) bool {

@@ -22,7 +22,7 @@ import (
 //     the share of every route that goes there, and receives no mirrored requests;
 //   - where the section that is named does not exist, the whole object is closed;
 //   - where targetRefs cannot be read and never could, everything in the policy's namespace
-//     is closed, and from the system namespace every class;
+//     is closed that the kind could be for, and from the system namespace every class;
 //   - never what belongs to others: another Namespace, or a class outside of the system
 //     namespace.
 type closingKind struct {
@@ -120,10 +120,10 @@ func (t *translator) attachClosures() {
 		for i := range v.targets {
 			t.closeTarget(v, &v.targets[i], taken, &r)
 		}
-		if o.Value == nil && !v.kind.backends {
-			t.closures.close(v, target{namespaceKey(o.Key.Namespace), everything})
-			r.error(RuleUnsupported, "spec.targetRefs", "what it is attached to cannot be read: every Gateway, HTTPRoute, Service and Backend of namespace %s is closed (%d, %v) because of this %s, %s",
-				o.Key.Namespace, v.kind.status, v.kind.flag, v.kind.kind, v.kind.want)
+		if v.unreadable() {
+			t.closures.close(v, v.widest())
+			r.error(RuleUnsupported, "spec.targetRefs", "what it is attached to cannot be read: every %s of namespace %s is closed (%d, %v) because of this %s, %s",
+				v.kind.targetsText(), o.Key.Namespace, v.kind.status, v.kind.flag, v.kind.kind, v.kind.want)
 		}
 		t.closures.diagnostics = append(t.closures.diagnostics, r.diagnostics...)
 	}
@@ -168,6 +168,8 @@ func (t *translator) readClosing(o *resource.Object) *closingView {
 	switch value := o.Value.(type) {
 	case *resource.Restriction:
 		refs = value.Spec.TargetRefs
+	case nil:
+		refs = o.Targets
 	case *gatewayv1.BackendTLSPolicy:
 		refs = value.Spec.TargetRefs
 		v.references = t.readAuthorities(v, &value.Spec.Validation)
@@ -178,6 +180,26 @@ func (t *translator) readClosing(o *resource.Object) *closingView {
 		v.targets = append(v.targets, targetView{target: at, index: i})
 	}
 	return v
+}
+
+// unreadable reports whether it is unknown what the policy is attached to.
+func (v *closingView) unreadable() bool { return v.object.Value == nil && len(v.targets) == 0 }
+
+// widest is what a policy closes that is unreadable.
+func (v *closingView) widest() target {
+	at := target{object: namespaceKey(v.object.Key.Namespace)}
+	if !v.kind.backends {
+		at.section = everything
+	}
+	return at
+}
+
+// targetsText names what the kind can be attached to.
+func (k *closingKind) targetsText() string {
+	if k.backends {
+		return "Service and Backend"
+	}
+	return "Gateway, HTTPRoute, Service and Backend"
 }
 
 // targetOf is what a policy's reference names: all but cluster-scoped kinds are local.
@@ -250,4 +272,4 @@ func (t *translator) outOfReach(v *closingView, at target) string {
 }
 
 // unservedKinds are the kinds of targets that this version serves nothing of.
-var unservedKinds = []string{"ListenerSet", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"}
+var unservedKinds = []string{"GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"}

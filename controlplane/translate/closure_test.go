@@ -57,6 +57,9 @@ func TestClosures(t *testing.T) {
 	weir := func(kind, meta, spec string) string {
 		return "apiVersion: weir.dev/v1alpha1\nkind: " + kind + "\nmetadata: {" + meta + "}\nspec: {" + spec + "}\n"
 	}
+	tls := func(meta, targets, hostname string) string {
+		return "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {" + meta + "}\nspec: {" + targets + ", validation: {wellKnownCACertificates: System, hostname: " + hostname + "}}\n"
+	}
 	to := func(group, kind, name, section string) string {
 		return "targetRefs: [{group: '" + group + "', kind: " + kind + ", name: " + name + section + "}]"
 	}
@@ -77,6 +80,12 @@ func TestClosures(t *testing.T) {
 		"Backend, by section":                     {weir("AccessPolicy", "name: p", to(groupWeir, kindBackend, "shop", ", sectionName: http")), "arm PA"},
 		"another listener that does not exist":    {weir("AccessPolicy", "name: p", to(groupGateway, kindGateway, "front", ", sectionName: https")), "rule PA"},
 		"another route":                           {weir("AccessPolicy", "name: p", to(groupGateway, kindHTTPRoute, "s", "")), open},
+		"BackendTLSPolicy":                        {tls("name: p", to(groupWeir, kindBackend, "shop", ""), "a.test"), "arm NC"},
+		"wrong BackendTLSPolicy":                  {tls("name: p", to(groupWeir, kindBackend, "shop", ""), "a_test"), "arm NC"},
+		"wrong BackendTLSPolicy of another":       {tls("name: p", to(groupWeir, kindBackend, "other", ""), "a_test"), open},
+		"unreadable BackendTLSPolicy":             {tls("name: p", to(groupWeir, kindBackend, "", ""), "a.test"), "arm NC"},
+		"unreadable BackendTLSPolicy, elsewhere":  {tls("name: p, namespace: other", to(groupWeir, kindBackend, "", ""), "a.test"), open},
+		"BackendTLSPolicy of an unknown version":  {strings.Replace(tls("name: p", "targetRef: {group: weir.dev, kind: Backend, name: shop}", "a.test"), "/v1", "/v1alpha2", 1), "arm NC"},
 		"without effect":                          {weir("Shadow", "name: p", to(groupGateway, kindHTTPRoute, "r", "")), open},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -32,11 +32,11 @@ func (v *closingView) conditions(targets []targetView) []metav1.Condition {
 		messages = append(messages, at.message)
 	}
 	generation, text := generationOf(v.object), strings.Join(messages, "; ")
-	if retained := retainedText(v.object); retained != "" {
+	if retained := retainedText(v.object); retained != "" && v.object.Value != nil {
 		text += "; " + retained
 	}
 	accepted := condition(gatewayv1.PolicyConditionAccepted, false, targets[0].reason, text, generation)
-	if !v.kind.backends {
+	if !v.kind.backends || v.object.Value == nil {
 		return []metav1.Condition{accepted}
 	}
 	resolved := condition(gatewayv1.BackendTLSPolicyConditionResolvedRefs, true, gatewayv1.BackendTLSPolicyReasonResolvedRefs, "", generation)
@@ -44,6 +44,15 @@ func (v *closingView) conditions(targets []targetView) []metav1.Condition {
 		resolved = condition(gatewayv1.BackendTLSPolicyConditionResolvedRefs, false, v.references.broken, v.references.text(), generation)
 	}
 	return []metav1.Condition{accepted, resolved}
+}
+
+// widestText says of a policy that is unreadable what it closes, empty of any other.
+func (s *closureStage) widestText(o *resource.Object) string {
+	i := slices.IndexFunc(s.views, func(v *closingView) bool { return v.object == o })
+	if i < 0 || !s.views[i].unreadable() {
+		return ""
+	}
+	return fmt.Sprintf("; until its targets can be read, every %s of its namespace is closed", s.views[i].kind.targetsText())
 }
 
 // closedUsers are the gateways of the routes that refer to each backend, be it closed or

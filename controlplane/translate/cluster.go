@@ -132,7 +132,7 @@ func (s *clusterSlot) name() string { return s.use.cluster }
 func fillBackend(c *model.Cluster, s backendSide) {
 	c.ConnectTimeout = effective(s.connect, defaultConnect, "timeouts.connect", &c.Origins)
 	c.KeepAlive = effective(s.keepAlive, defaultUpstreamKeepAlive, "timeouts.keepAlive", &c.Origins)
-	c.Balancing.Algorithm = effective(s.algorithm, defaultAlgorithm, "loadBalancing.algorithm", &c.Origins)
+	fillBalancing(c, s)
 }
 
 // backendEndpoints are the addresses of a Backend. Of one that is written twice the first
@@ -173,8 +173,14 @@ func sortedEndpoints(byAddress map[netip.AddrPort]model.Endpoint) []model.Endpoi
 
 // sliceEndpoints are a service port's addresses in its EndpointSlices: those that are
 // ready, or, if none is, those that still serve while they terminate, as kube-proxy does.
+// Only if there is none of those either, it is the ones that are not ready, for a cluster
+// that panics: pods that start are not ready, and beside ready ones they would look like the
+// many dead hosts that make a cluster panic whenever a deployment grows.
 func sliceEndpoints(list []*resource.Object, port *corev1.ServicePort) []model.Endpoint {
-	ready, serving := map[netip.AddrPort]model.Endpoint{}, map[netip.AddrPort]model.Endpoint{}
+	var tiers [3]map[netip.AddrPort]model.Endpoint // ready, draining, unready
+	for i := range tiers {
+		tiers[i] = map[netip.AddrPort]model.Endpoint{}
+	}
 	for _, o := range list {
 		slice, _ := o.Value.(*discoveryv1.EndpointSlice)
 		if slice == nil || slice.AddressType == discoveryv1.AddressTypeFQDN {
@@ -185,29 +191,43 @@ func sliceEndpoints(list []*resource.Object, port *corev1.ServicePort) []model.E
 			continue
 		}
 		for _, e := range slice.Endpoints {
-			isReady := deref(e.Conditions.Ready, true)
-			draining := deref(e.Conditions.Serving, false) && deref(e.Conditions.Terminating, false)
-			if !isReady && !draining {
+			tier, ok := tierOf(e.Conditions)
+			if !ok {
 				continue
 			}
 			for _, text := range e.Addresses {
-				addr, err := netip.ParseAddr(text)
-				if err != nil {
-					continue
-				}
-				out := model.Endpoint{Address: netip.AddrPortFrom(addr.Unmap(), number), Weight: 1, Zone: deref(e.Zone, "")}
-				if isReady {
-					ready[out.Address] = out
-				} else {
-					serving[out.Address] = out
+				if addr, err := netip.ParseAddr(text); err == nil {
+					out := model.Endpoint{Address: netip.AddrPortFrom(addr.Unmap(), number), Weight: 1, Zone: deref(e.Zone, ""), Unready: tier == unready}
+					tiers[tier][out.Address] = out
 				}
 			}
 		}
 	}
-	if len(ready) == 0 {
-		ready = serving
+	for _, t := range tiers {
+		if len(t) > 0 {
+			return sortedEndpoints(t)
+		}
 	}
-	return sortedEndpoints(ready)
+	return nil
+}
+
+// The tiers of a slice's endpoints: one is for want of all before it.
+const (
+	ready = iota
+	draining
+	unready
+)
+
+// tierOf returns the tier of an endpoint; false: it is going and serves no more.
+func tierOf(c discoveryv1.EndpointConditions) (int, bool) {
+	switch terminating := deref(c.Terminating, false); {
+	case deref(c.Ready, true):
+		return ready, true
+	case !terminating:
+		return unready, true
+	default:
+		return draining, deref(c.Serving, false)
+	}
 }
 
 // slicePort is the number at which a slice's endpoints serve a service's port: slices name

@@ -24,6 +24,10 @@ const (
 	defaultConnect           = 2 * time.Second
 	defaultUpstreamKeepAlive = 60 * time.Second
 	defaultAlgorithm         = model.LeastRequest
+	defaultSlowStart         = 0
+	defaultZoneAware         = false
+	defaultPanicThreshold    = 0.5
+	defaultBoundedLoad       = 0.0
 
 	defaultHeadTimeout     = 10 * time.Second
 	defaultBodyTimeout     = 20 * time.Second
@@ -38,6 +42,9 @@ const (
 	// An HTTPRoute's retry stanza that leaves these out.
 	defaultRetryAttempts = 1
 	defaultRetryBackoff  = 25 * time.Millisecond
+
+	// An HTTPRoute's sessionPersistence without a name.
+	defaultSessionPrefix = "weir-session-"
 )
 
 // Defaults is the table of defaults, in the order of TrafficPolicy's fields.
@@ -47,7 +54,12 @@ var Defaults = []Default{
 	{"timeouts.idle", durationText(defaultIdle), "no byte either way for a minute is a stall, not a slow answer"},
 	{"timeouts.connect", durationText(defaultConnect), "one lost SYN is sent again after a second (RFC 6298), a second loss is a failure"},
 	{"timeouts.keepAlive", durationText(defaultUpstreamKeepAlive), "shorter than the idle timeout of common servers, so that a reused connection is rarely one that they just closed"},
+	{"hashOn", "[]", "which key tells requests apart, only their owner knows; without one RingHash and Maglev choose at random"},
 	{"loadBalancing.algorithm", string(defaultAlgorithm), "the less busy of two hosts adapts to slow ones and needs no tuning"},
+	{"loadBalancing.slowStart", durationText(defaultSlowStart), "a host that is ready carries its share; slow start puts the rest on the others, and is for hosts that begin cold"},
+	{"loadBalancing.zoneAware", strconv.FormatBool(defaultZoneAware), "it shifts load where zones have unequal hosts or clients; it is worth that where traffic between zones is slow or costs money"},
+	{"loadBalancing.panicThreshold", "50%", "when half of the hosts look dead, what judges them is more likely wrong, and the other half could not carry the load"},
+	{"loadBalancing.boundedLoad", `"0"`, "each key stays at its host; a bound moves some of a busy host's keys to the next"},
 	{"client.headTimeout", durationText(defaultHeadTimeout), "a head is one packet or a few; slower is a slow-loris"},
 	{"client.bodyTimeout", durationText(defaultBodyTimeout), "the gap between two pieces, not the whole body"},
 	{"client.keepAlive", durationText(defaultClientKeepAlive), "longer than the 60 s of common load balancers in front, so that they close first"},
@@ -59,6 +71,7 @@ var Defaults = []Default{
 	{"client.trust.hops", strconv.Itoa(defaultTrustHops), "nobody's forwarded headers count until someone is named"},
 	{"HTTPRoute retry.attempts", strconv.Itoa(defaultRetryAttempts), "one more try repairs a lost connection without multiplying load"},
 	{"HTTPRoute retry.backoff", durationText(defaultRetryBackoff), "long enough to leave a host that just restarted, short enough not to be noticed"},
+	{"HTTPRoute sessionPersistence.sessionName", defaultSessionPrefix + "...", "a hash of the rule's name: no other rule has it, every proxy does, and clients learn nothing by it"},
 }
 
 func durationText(d time.Duration) string { return d.String() }

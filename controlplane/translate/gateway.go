@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -20,6 +18,8 @@ import (
 type gatewayStage struct {
 	views       map[resource.Key]*gatewayView
 	ordered     []*gatewayView // oldest first, then by namespace/name
+	sets        map[resource.Key]*setView
+	orderedSets []*setView     // oldest first, then by namespace/name
 	defaults    []resource.Key // gateways of default scope All
 	tables      []string       // names of served listeners' tables, sorted
 	sockets     []*model.Listener
@@ -32,52 +32,24 @@ type gatewayView struct {
 	key       resource.Key
 	gateway   *gatewayv1.Gateway
 	listeners []*listenerView
+	sets      []*setView // that are attached or want to be, as they take precedence
 	addresses []netip.Addr
+	deps      []resource.Key // that it and its sets looked at besides
+	// setsFrom and setSelector are the namespaces from which it takes ListenerSets.
+	setsFrom    gatewayv1.FromNamespaces
+	setSelector labels.Selector
 	// scope is what is put behind the names of clusters; empty without backend defaults.
 	scope   string
 	backend backendSide
+	// unresolved is why something that the gateway itself refers to does not resolve; empty:
+	// all does.
+	unresolved        gatewayv1.GatewayConditionReason
+	unresolvedMessage string
 	// refused is why the gateway as a whole is not accepted or not programmed.
 	refused   gatewayv1.GatewayConditionReason
 	message   string
 	signature model.Hash // of what routes and clusters see
 }
-
-// listenerView is one listener of a Gateway of ours.
-type listenerView struct {
-	gateway  *gatewayView
-	spec     *gatewayv1.Listener
-	index    int
-	name     string // of its table: namespace/gateway/listener
-	hostname string
-	request  requestSide
-	client   clientSide
-	closed   *closure // nil: it serves
-	// variant tells apart listeners on which one route means different things.
-	variant model.Hash
-
-	from     gatewayv1.FromNamespaces
-	selector labels.Selector
-	kinds    []gatewayv1.RouteGroupKind
-	// badKinds names the kinds that the listener asks for in vain.
-	badKinds []string
-	// refused is why the listener is not accepted; empty: it is.
-	refused  gatewayv1.ListenerConditionReason
-	message  string
-	conflict gatewayv1.ListenerConditionReason
-}
-
-func (l *listenerView) field(name string) string {
-	return fmt.Sprintf("spec.listeners[%d].%s", l.index, name)
-}
-
-func (l *listenerView) refuse(reason gatewayv1.ListenerConditionReason, message string) {
-	if l.refused == "" {
-		l.refused, l.message = reason, message
-	}
-}
-
-// served reports whether the listener has a socket and a table.
-func (l *listenerView) served() bool { return l.refused == "" && l.gateway.refused == "" }
 
 // acceptGateways decides which gateways and listeners are served, if anything that they
 // depend on has changed, and marks those that changed in a way that routes can see.
@@ -86,7 +58,7 @@ func (t *translator) acceptGateways() {
 		return
 	}
 	old := t.gateways
-	t.gateways = gatewayStage{views: map[resource.Key]*gatewayView{}}
+	t.gateways = gatewayStage{views: map[resource.Key]*gatewayView{}, sets: map[resource.Key]*setView{}}
 	for _, o := range t.objectsOf(groupGateway, kindGateway) {
 		g, _ := o.Value.(*gatewayv1.Gateway)
 		if g == nil || !t.ours(o, g) {
@@ -99,8 +71,15 @@ func (t *translator) acceptGateways() {
 	slices.SortFunc(t.gateways.ordered, func(a, b *gatewayView) int {
 		return cmp.Or(createdAt(a.object).Compare(createdAt(b.object)), strings.Compare(pathName(a.key), pathName(b.key)))
 	})
+	t.readListenerSets()
 	t.settleConflicts()
 	t.openSockets(old.sockets)
+	t.compareGateways(&old)
+	t.structural = true
+}
+
+// compareGateways marks what routes and clusters can see to have changed.
+func (t *translator) compareGateways(old *gatewayStage) {
 	for _, view := range t.gateways.ordered {
 		t.gateways.diagnostics = append(t.gateways.diagnostics, view.diagnostics...)
 		view.signature = view.sign()
@@ -116,20 +95,32 @@ func (t *translator) acceptGateways() {
 			t.dirty.mark(key)
 		}
 	}
+	for _, set := range t.gateways.orderedSets {
+		t.gateways.diagnostics = append(t.gateways.diagnostics, set.diagnostics...)
+		set.signature = set.sign()
+		if was := old.sets[set.key]; was == nil || was.signature != set.signature {
+			t.dirty.mark(set.key)
+		}
+	}
+	for key := range old.sets {
+		if t.gateways.sets[key] == nil {
+			t.dirty.mark(key)
+		}
+	}
 	if !slices.Equal(old.defaults, t.gateways.defaults) {
 		t.dirty.mark(defaultGatewaysKey)
 	}
-	t.structural = true
 }
 
 func (t *translator) gatewaysDirty() bool {
 	for k := range t.dirty.keys {
 		k.Group = strings.TrimPrefix(k.Group, "policies-of:")
-		if isKind(k, groupGateway, kindGateway) || isKind(k, groupGateway, kindGatewayClass) || isKind(k, groupCore, kindNamespace) {
-			return true // of a Namespace, whether it is closed
+		if isKind(k, groupGateway, kindGateway) || isKind(k, groupGateway, kindGatewayClass) ||
+			isKind(k, groupGateway, kindListenerSet) || isKind(k, groupCore, kindNamespace) {
+			return true // of a Namespace, its labels and whether it is closed
 		}
 	}
-	return false
+	return slices.ContainsFunc(t.gateways.ordered, func(v *gatewayView) bool { return t.dirty.hasAny(v.deps) })
 }
 
 // ours reports whether a gateway's class is one of this controller.
@@ -165,26 +156,12 @@ func (t *translator) readGateway(o *resource.Object, g *gatewayv1.Gateway) *gate
 	}
 	t.readParameters(view)
 	view.readAddresses()
+	view.readAllowedListeners()
+	t.readClientCertificate(view)
 	for i := range g.Spec.Listeners {
-		l := &listenerView{gateway: view, spec: &g.Spec.Listeners[i], index: i}
-		l.name = pathName(o.Key) + "/" + string(l.spec.Name)
-		l.hostname = strings.ToLower(string(deref(l.spec.Hostname, "")))
-		closest := t.policy(o.Key, string(l.spec.Name))
-		l.request = closest.request.under(own.request).under(class.request)
-		l.client = closest.client.under(own.client)
-		l.closed = cmp.Or(t.closed(classKey(g), ""), t.closed(o.Key, string(l.spec.Name)))
-		l.variant = variantOf(l, view.scope)
-		view.readListener(l)
-		view.listeners = append(view.listeners, l)
+		view.listeners = append(view.listeners, t.newListener(view, nil, i, &g.Spec.Listeners[i]))
 	}
 	return view
-}
-
-// variantOf is the same for listeners on which every route means the same.
-func variantOf(l *listenerView, scope string) model.Hash {
-	var timeouts model.Route
-	fillTimeouts(&timeouts, l.request)
-	return model.HashOf([]any{timeouts.Timeouts, timeouts.Origins, scope, l.closedText()})
 }
 
 // readParameters refuses what a gateway asks for beyond its listeners and addresses.
@@ -199,9 +176,6 @@ func (t *translator) readParameters(view *gatewayView) {
 	}
 	if g.Spec.TLS != nil {
 		view.warn(RuleUnsupported, "spec.tls", "is not supported by this version; no listener and no backend uses TLS")
-	}
-	if a := g.Spec.AllowedListeners; a != nil && a.Namespaces != nil && deref(a.Namespaces.From, gatewayv1.NamespacesFromNone) != gatewayv1.NamespacesFromNone {
-		view.warn(RuleUnsupported, "spec.allowedListeners", "is not supported by this version; ListenerSets are not served")
 	}
 }
 
@@ -241,87 +215,10 @@ func (v *gatewayView) readAddresses() {
 	}
 }
 
-var httpRouteKind = gatewayv1.RouteGroupKind{Group: ptr(gatewayv1.Group(groupGateway)), Kind: kindHTTPRoute}
-
-func ptr[T any](v T) *T { return &v }
-
-// readListener reads a listener by itself.
-func (v *gatewayView) readListener(l *listenerView) {
-	if l.spec.Protocol != gatewayv1.HTTPProtocolType {
-		l.refuse(gatewayv1.ListenerReasonUnsupportedProtocol,
-			fmt.Sprintf("protocol %s is not supported by this version; HTTP is", l.spec.Protocol))
-		v.error(RuleUnsupported, l.field("protocol"), "%s is not supported by this version; nothing is served on this listener", l.spec.Protocol)
-	}
-	l.from = gatewayv1.NamespacesFromSame
-	allowed := deref(l.spec.AllowedRoutes, gatewayv1.AllowedRoutes{})
-	if n := allowed.Namespaces; n != nil {
-		l.from = deref(n.From, gatewayv1.NamespacesFromSame)
-		if l.from == gatewayv1.NamespacesFromSelector {
-			selector, err := metav1.LabelSelectorAsSelector(n.Selector)
-			if err != nil {
-				l.refuse(gatewayv1.ListenerReasonUnsupportedValue, "allowedRoutes.namespaces.selector: "+err.Error())
-				v.error(RuleInvalidValue, l.field("allowedRoutes.namespaces.selector"), "%v", err)
-				selector = labels.Nothing()
-			}
-			l.selector = selector
-		}
-	}
-	served := l.spec.Protocol == gatewayv1.HTTPProtocolType
-	if len(allowed.Kinds) == 0 && served {
-		l.kinds = []gatewayv1.RouteGroupKind{httpRouteKind}
-	}
-	for i, k := range allowed.Kinds {
-		if served && k.Kind == kindHTTPRoute && deref(k.Group, groupGateway) == groupGateway {
-			l.kinds = []gatewayv1.RouteGroupKind{httpRouteKind}
-			continue
-		}
-		l.badKinds = append(l.badKinds, string(k.Kind))
-		v.error(RuleUnsupported, l.field(fmt.Sprintf("allowedRoutes.kinds[%d]", i)), "%s is not a kind of route that a listener of protocol %s takes in this version", k.Kind, l.spec.Protocol)
-	}
-}
-
-// admits reports whether a listener takes routes of kind HTTPRoute from a namespace.
-func (t *translator) admits(l *listenerView, namespace string) bool {
-	if len(l.kinds) == 0 {
-		return false
-	}
-	switch l.from {
-	case gatewayv1.NamespacesFromAll:
-		return true
-	case gatewayv1.NamespacesFromSame:
-		return namespace == l.gateway.key.Namespace
-	case gatewayv1.NamespacesFromSelector:
-		return l.selector.Matches(t.namespaceLabels(namespace))
-	}
-	return false
-}
-
-// namespaceLabels are a namespace's labels. One that nobody declared has its name's.
-func (t *translator) namespaceLabels(namespace string) labels.Set {
-	set := labels.Set{}
-	_, ns := valueOf[corev1.Namespace](t.set, namespaceKey(namespace))
-	if ns != nil {
-		for k, v := range ns.Labels {
-			set[k] = v
-		}
-	}
-	set[corev1.LabelMetadataName] = namespace
-	return set
-}
-
-func namespaceKey(name string) resource.Key { return resource.Key{Kind: kindNamespace, Name: name} }
-
 // sign hashes what routes and clusters can see of a gateway.
 func (v *gatewayView) sign() model.Hash {
 	parts := []any{v.scope, v.refused, originsOf(v.backend), v.gateway.Spec.DefaultScope}
-	for _, l := range v.listeners {
-		selector := ""
-		if l.selector != nil {
-			selector = l.selector.String()
-		}
-		parts = append(parts, l.name, l.spec.Port, l.hostname, l.variant, l.from, selector, l.kinds, l.served())
-	}
-	return model.HashOf(parts)
+	return model.HashOf(append(parts, signListeners(v.listeners)...))
 }
 
 // originsOf is a backend side in a form that can be hashed.

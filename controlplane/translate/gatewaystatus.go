@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -15,13 +14,14 @@ import (
 )
 
 // Features are what this version claims of Gateway API, sorted. HTTPS, which upstream counts
-// in with Gateway, HTTPRoute and ReferenceGrant, is not done yet: the status of such
-// listeners says so.
+// in with Gateway, HTTPRoute, ReferenceGrant and ListenerSet, is not done yet: the status of
+// such listeners says so.
 var Features = []gatewayv1.FeatureName{
 	gatewayv1.FeatureName(features.SupportGateway),
 	gatewayv1.FeatureName(features.SupportGatewayAddressEmpty),
 	gatewayv1.FeatureName(features.SupportGatewayHTTPListenerIsolation),
 	gatewayv1.FeatureName(features.SupportGatewayPort8080),
+	gatewayv1.FeatureName(features.SupportGatewayStaticAddresses),
 	gatewayv1.FeatureName(features.SupportHTTPRoute),
 	gatewayv1.FeatureName(features.SupportHTTPRoute303RedirectStatusCode),
 	gatewayv1.FeatureName(features.SupportHTTPRoute307RedirectStatusCode),
@@ -48,6 +48,7 @@ var Features = []gatewayv1.FeatureName{
 	gatewayv1.FeatureName(features.SupportHTTPRouteRetryBackendTimeout),
 	gatewayv1.FeatureName(features.SupportHTTPRouteRetryConnectionError),
 	gatewayv1.FeatureName(features.SupportHTTPRouteSchemeRedirect),
+	gatewayv1.FeatureName(features.SupportListenerSet),
 	gatewayv1.FeatureName(features.SupportReferenceGrant),
 }
 
@@ -98,69 +99,115 @@ func (t *translator) gatewayStatuses() []Status {
 
 func (t *translator) gatewayStatus(v *gatewayView) gatewayv1.GatewayStatus {
 	var status gatewayv1.GatewayStatus
-	served, broken, unresolved := 0, []string{}, []string{}
+	served, unresolved := 0, []string{}
 	for _, l := range v.listeners {
-		if l.refused != "" {
-			broken = append(broken, fmt.Sprintf("%s: %s", l.spec.Name, l.message))
-		}
-		if len(l.badKinds) > 0 {
+		if l.unresolved != "" {
 			unresolved = append(unresolved, string(l.spec.Name))
 		}
 		if l.served() {
 			served++
 		}
-		status.Listeners = append(status.Listeners, t.listenerStatus(l))
+		status.Listeners = append(status.Listeners, gatewayv1.ListenerStatus{
+			Name: l.spec.Name, AttachedRoutes: t.attached[l.name],
+			SupportedKinds: append([]gatewayv1.RouteGroupKind{}, l.kinds...), Conditions: l.conditions(),
+		})
+	}
+	if v.setsFrom != gatewayv1.NamespacesFromNone || len(v.sets) > 0 {
+		status.AttachedListenerSets = ptr(v.attachedSets())
 	}
 	generation := v.gateway.Generation
 	is := func(kind gatewayv1.GatewayConditionType, holds bool, reason gatewayv1.GatewayConditionReason, message string) {
 		status.Conditions = append(status.Conditions, condition(kind, holds, reason, message, generation))
 	}
-	listeners := "listeners that are not served: " + strings.Join(broken, "; ")
-	// An address that cannot be used leaves a gateway accepted but not programmed.
-	refused := v.refused != "" && v.refused != gatewayv1.GatewayReasonAddressNotUsable
-	switch {
-	case refused:
-		is(gatewayv1.GatewayConditionAccepted, false, v.refused, v.message)
-	case len(broken) == len(v.listeners):
-		is(gatewayv1.GatewayConditionAccepted, false, gatewayv1.GatewayReasonListenersNotValid, listeners)
-	case len(broken) > 0:
-		is(gatewayv1.GatewayConditionAccepted, true, gatewayv1.GatewayReasonListenersNotValid, listeners)
-	default:
-		is(gatewayv1.GatewayConditionAccepted, true, gatewayv1.GatewayReasonAccepted, retainedText(v.object))
-	}
+	holds, reason, message := v.acceptance()
+	is(gatewayv1.GatewayConditionAccepted, holds, reason, message)
 	switch {
 	case v.refused == gatewayv1.GatewayReasonAddressNotUsable:
 		is(gatewayv1.GatewayConditionProgrammed, false, v.refused, v.message)
 	case served == 0:
-		is(gatewayv1.GatewayConditionProgrammed, false, gatewayv1.GatewayReasonInvalid, cmp.Or(v.message, listeners))
+		is(gatewayv1.GatewayConditionProgrammed, false, gatewayv1.GatewayReasonInvalid, message)
 	default:
 		is(gatewayv1.GatewayConditionProgrammed, true, gatewayv1.GatewayReasonProgrammed, "")
-		status.Addresses = statusAddresses(v.addresses)
+		status.Addresses = t.statusAddresses(v.addresses)
 	}
-	if len(unresolved) > 0 {
+	switch {
+	case v.unresolved != "":
+		is(gatewayv1.GatewayConditionResolvedRefs, false, v.unresolved, v.unresolvedMessage)
+	case len(unresolved) > 0:
 		is(gatewayv1.GatewayConditionResolvedRefs, false, gatewayv1.GatewayReasonListenersNotResolved, "listeners: "+strings.Join(unresolved, ", "))
-	} else {
+	default:
 		is(gatewayv1.GatewayConditionResolvedRefs, true, gatewayv1.GatewayReasonResolvedRefs, "")
 	}
 	return status
 }
 
-func statusAddresses(addresses []netip.Addr) []gatewayv1.GatewayStatusAddress {
-	var list []gatewayv1.GatewayStatusAddress
-	for _, a := range addresses {
-		list = append(list, gatewayv1.GatewayStatusAddress{Type: ptr(gatewayv1.IPAddressType), Value: a.String()})
+// acceptance says whether a gateway is accepted, and why not, or not as a whole. It depends
+// on nothing but its own listeners.
+func (v *gatewayView) acceptance() (bool, gatewayv1.GatewayConditionReason, string) {
+	// An address that cannot be used leaves a gateway accepted but not programmed.
+	if v.refused != "" && v.refused != gatewayv1.GatewayReasonAddressNotUsable {
+		return false, v.refused, v.message
 	}
-	return list
+	broken := brokenListeners(v.listeners)
+	if broken == "" {
+		return true, gatewayv1.GatewayReasonAccepted, retainedText(v.object)
+	}
+	some := slices.ContainsFunc(v.listeners, func(l *listenerView) bool { return l.refused == "" })
+	return some, gatewayv1.GatewayReasonListenersNotValid, broken
 }
 
-func (t *translator) listenerStatus(l *listenerView) gatewayv1.ListenerStatus {
-	status := gatewayv1.ListenerStatus{
-		Name: l.spec.Name, AttachedRoutes: t.attached[l.name],
-		SupportedKinds: append([]gatewayv1.RouteGroupKind{}, l.kinds...),
+// brokenListeners says which listeners of an object are not accepted; empty: all are.
+func brokenListeners(listeners []*listenerView) string {
+	var broken []string
+	for _, l := range listeners {
+		if l.refused != "" {
+			broken = append(broken, fmt.Sprintf("%s: %s", l.spec.Name, l.message))
+		}
 	}
-	generation := l.gateway.gateway.Generation
+	if len(broken) == 0 {
+		return ""
+	}
+	return "listeners that are not served: " + strings.Join(broken, "; ")
+}
+
+// attachedSets counts the sets that are attached and accepted.
+func (v *gatewayView) attachedSets() int32 {
+	var n int32
+	for _, set := range v.sets {
+		if holds, _, _ := set.acceptance(); holds {
+			n++
+		}
+	}
+	return n
+}
+
+// maxAddresses is the most that a GatewayStatus holds.
+const maxAddresses = 16
+
+// statusAddresses are the addresses that a gateway is bound to. For an unspecified one stand
+// those of this machine, if they are known.
+func (t *translator) statusAddresses(addresses []netip.Addr) []gatewayv1.GatewayStatusAddress {
+	var list []gatewayv1.GatewayStatusAddress
+	for _, a := range addresses {
+		real := []netip.Addr{a}
+		if a.IsUnspecified() {
+			own := slices.DeleteFunc(slices.Clone(t.local), func(own netip.Addr) bool { return !overlaps(a, own) })
+			if len(own) > 0 {
+				real = own
+			}
+		}
+		for _, r := range real {
+			list = append(list, gatewayv1.GatewayStatusAddress{Type: ptr(gatewayv1.IPAddressType), Value: r.String()})
+		}
+	}
+	return list[:min(len(list), maxAddresses)]
+}
+
+// conditions words what became of a listener.
+func (l *listenerView) conditions() []metav1.Condition {
+	var conditions []metav1.Condition
 	is := func(kind gatewayv1.ListenerConditionType, holds bool, reason gatewayv1.ListenerConditionReason, message string) {
-		status.Conditions = append(status.Conditions, condition(kind, holds, reason, message, generation))
+		conditions = append(conditions, condition(kind, holds, reason, message, generationOf(l.in.object)))
 	}
 	if l.refused != "" {
 		is(gatewayv1.ListenerConditionAccepted, false, l.refused, l.message)
@@ -168,28 +215,36 @@ func (t *translator) listenerStatus(l *listenerView) gatewayv1.ListenerStatus {
 		is(gatewayv1.ListenerConditionAccepted, true, gatewayv1.ListenerReasonAccepted, "")
 	}
 	if l.conflict != "" {
-		is(gatewayv1.ListenerConditionConflicted, true, l.conflict, l.message)
+		is(gatewayv1.ListenerConditionConflicted, true, l.conflict, l.conflictMessage)
 	} else {
 		is(gatewayv1.ListenerConditionConflicted, false, gatewayv1.ListenerReasonNoConflicts, "")
 	}
 	switch {
 	case l.refused != "":
-		is(gatewayv1.ListenerConditionProgrammed, false, gatewayv1.ListenerReasonInvalid, l.message)
+		is(gatewayv1.ListenerConditionProgrammed, false, l.unprogrammed(), l.message)
 	case !l.served():
-		is(gatewayv1.ListenerConditionProgrammed, false, gatewayv1.ListenerReasonInvalid, "the gateway is not served: "+l.gateway.message)
+		is(gatewayv1.ListenerConditionProgrammed, false, gatewayv1.ListenerReasonInvalid, l.unservedText())
 	default:
 		is(gatewayv1.ListenerConditionProgrammed, true, gatewayv1.ListenerReasonProgrammed, l.closedText())
 	}
-	if len(l.badKinds) > 0 {
-		is(gatewayv1.ListenerConditionResolvedRefs, false, gatewayv1.ListenerReasonInvalidRouteKinds,
-			"kinds of routes that are not supported: "+strings.Join(slices.Compact(l.badKinds), ", "))
+	if l.unresolved != "" {
+		is(gatewayv1.ListenerConditionResolvedRefs, false, l.unresolved, strings.Join(l.unresolvedMessages, "; "))
 	} else {
 		is(gatewayv1.ListenerConditionResolvedRefs, true, gatewayv1.ListenerReasonResolvedRefs, "")
 	}
-	return status
+	return conditions
 }
 
-// parentOf names a gateway in the status of a policy or route.
+// unprogrammed is the reason why a refused listener is not programmed: of a Gateway's there
+// is one for all, of a ListenerSet's the conflict or the port that it could not have.
+func (l *listenerView) unprogrammed() gatewayv1.ListenerConditionReason {
+	if l.set != nil && (l.refused == l.conflict || l.refused == gatewayv1.ListenerReasonPortUnavailable) {
+		return l.refused
+	}
+	return gatewayv1.ListenerReasonInvalid
+}
+
+// parentOf names a Gateway or ListenerSet in the status of a policy or route.
 func parentOf(k resource.Key) gatewayv1.ParentReference {
 	return gatewayv1.ParentReference{
 		Group: ptr(gatewayv1.Group(k.Group)), Kind: ptr(gatewayv1.Kind(k.Kind)),

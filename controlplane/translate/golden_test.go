@@ -130,7 +130,7 @@ func readableSnapshot(v any) any {
 		}
 		out := map[string]any{}
 		for name, value := range v {
-			if slices.Contains(leftOut, name) {
+			if slices.Contains(leftOut, name) || name == "PanicThreshold" && value == defaultPanicThreshold {
 				continue
 			}
 			if d, ok := value.(float64); ok && slices.Contains(durationFields, name) {
@@ -154,7 +154,7 @@ func readableSnapshot(v any) any {
 
 var leftOut = []string{"Hash", "Version", "Kind", "Namespace", "Object", "Rule"}
 
-var durationFields = []string{"HeadTimeout", "BodyTimeout", "KeepAlive", "ConnectTimeout", "Request", "PerTry", "Idle", "Backoff", "MaxAge"}
+var durationFields = []string{"HeadTimeout", "BodyTimeout", "KeepAlive", "ConnectTimeout", "Request", "PerTry", "Idle", "Backoff", "MaxAge", "SlowStart", "AbsoluteTimeout", "IdleTimeout"}
 
 // plainClient reports whether a client side is what the defaults make it.
 func plainClient(v map[string]any) bool {
@@ -181,7 +181,7 @@ func readableStatus(v any) any {
 		if v["kind"] == kindHTTPRoute && v["name"] == nil {
 			return kindHTTPRoute
 		}
-		if v["group"] == groupGateway && v["kind"] == kindGateway {
+		if v["group"] == groupGateway && (v["kind"] == kindGateway || v["kind"] == kindListenerSet) {
 			delete(v, "group")
 		}
 		if v["supportedFeatures"] != nil {

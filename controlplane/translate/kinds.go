@@ -24,8 +24,10 @@ const (
 	kindGateway          = "Gateway"
 	kindGatewayClass     = "GatewayClass"
 	kindHTTPRoute        = "HTTPRoute"
+	kindListenerSet      = "ListenerSet"
 	kindNamespace        = "Namespace"
 	kindReferenceGrant   = "ReferenceGrant"
+	kindSecret           = "Secret"
 	kindService          = "Service"
 	kindTrafficPolicy    = v1alpha1.KindTrafficPolicy
 )

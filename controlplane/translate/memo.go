@@ -2,7 +2,9 @@ package translate
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 
 	"weir.dev/weir/controlplane/resource"
@@ -38,12 +40,15 @@ type Memo struct {
 	endpointList                []*model.EndpointSet
 	clustersHash, endpointsHash model.Hash // of the lists
 
-	tables             map[string]*model.RouteTable
+	tables             map[string]*tableSlot
 	attached           map[string]int32 // accepted routes by table
 	policyStatus       []Status
 	backendViews       []backendView // in the order of keys
 	backendStatus      []Status
 	backendDiagnostics []resource.Diagnostic
+
+	last      Output // with its diagnostics as they were found
+	lastLocal []netip.Addr
 }
 
 // NewMemo returns a memo that remembers nothing.
@@ -149,10 +154,9 @@ func (t *translator) diff() {
 	}
 	for start := 0; start < len(objects); {
 		k := objects[start].Key
-		end := start
-		for end < len(objects) && objects[end].Key.Kind == k.Kind && objects[end].Key.Group == k.Group {
-			end++
-		}
+		end := start + sort.Search(len(objects)-start, func(i int) bool {
+			return objects[start+i].Key.Kind != k.Kind || objects[start+i].Key.Group != k.Group
+		})
 		kinds[k.Group+"/"+k.Kind] = objects[start:end:end]
 		start = end
 	}
@@ -185,18 +189,19 @@ func (t *translator) changedRoute(old, current *resource.Object) {
 	if current == nil {
 		t.replaceUses(t.routes[key].view, nil)
 		delete(t.routes, key)
-		t.routeSlots, t.ranked, t.reshaped = nil, nil, true
+		t.routeSlots, t.ranked, t.reshaped, t.relisted = nil, nil, true, true
 		return
 	}
 	slot := t.routes[key]
 	if slot == nil {
 		slot = &routeSlot{key: key, name: key.Namespace + "/" + key.Name, view: &routeView{}}
 		t.routes[key] = slot
-		t.routeSlots, t.ranked = nil, nil
+		t.routeSlots, t.ranked, t.relisted = nil, nil, true
 	}
 	slot.object = current
+	t.replaced = append(t.replaced, replacement{slot, slot.view})
 	if created := createdAt(current); !created.Equal(slot.created) {
-		slot.created, t.ranked = created, nil
+		slot.created, t.ranked, t.relisted = created, nil, true
 	}
 }
 

@@ -24,11 +24,16 @@ type setting[T any] struct {
 
 // The three sides of a TrafficPolicy: per request, per backend, towards clients.
 type (
-	requestSide struct{ request, perTry, idle *setting[time.Duration] }
+	requestSide struct {
+		request, perTry, idle *setting[time.Duration]
+		hashOn                *setting[[]model.Key]
+	}
 
 	backendSide struct {
-		connect, keepAlive *setting[time.Duration]
-		algorithm          *setting[model.Algorithm]
+		connect, keepAlive, slowStart *setting[time.Duration]
+		algorithm                     *setting[model.Algorithm]
+		zoneAware                     *setting[bool]
+		panicThreshold, boundedLoad   *setting[float64]
 	}
 
 	clientSide struct {
@@ -47,14 +52,19 @@ func (r requestSide) under(above requestSide) requestSide {
 		request: cmp.Or(r.request, above.request),
 		perTry:  cmp.Or(r.perTry, above.perTry),
 		idle:    cmp.Or(r.idle, above.idle),
+		hashOn:  cmp.Or(r.hashOn, above.hashOn),
 	}
 }
 
 func (b backendSide) under(above backendSide) backendSide {
 	return backendSide{
-		connect:   cmp.Or(b.connect, above.connect),
-		keepAlive: cmp.Or(b.keepAlive, above.keepAlive),
-		algorithm: cmp.Or(b.algorithm, above.algorithm),
+		connect:        cmp.Or(b.connect, above.connect),
+		keepAlive:      cmp.Or(b.keepAlive, above.keepAlive),
+		slowStart:      cmp.Or(b.slowStart, above.slowStart),
+		algorithm:      cmp.Or(b.algorithm, above.algorithm),
+		zoneAware:      cmp.Or(b.zoneAware, above.zoneAware),
+		panicThreshold: cmp.Or(b.panicThreshold, above.panicThreshold),
+		boundedLoad:    cmp.Or(b.boundedLoad, above.boundedLoad),
 	}
 }
 
@@ -78,11 +88,15 @@ func effective[T any](s *setting[T], fallback T, path string, origins *model.Ori
 	if s == nil {
 		return fallback
 	}
+	noteOrigin(path, s.origin, origins)
+	return s.value
+}
+
+func noteOrigin(path string, origin model.Origin, origins *model.Origins) {
 	if *origins == nil {
 		*origins = model.Origins{}
 	}
-	(*origins)[path] = s.origin
-	return s.value
+	(*origins)[path] = origin
 }
 
 // fieldSide names the side that a field of the policy belongs to.
@@ -137,8 +151,11 @@ func readPolicy(o *resource.Object, policy *v1alpha1.TrafficPolicy) *policyView 
 		v.backend.connect = r.duration("spec.timeouts.connect", sideBackend, t.Connect)
 		v.backend.keepAlive = r.duration("spec.timeouts.keepAlive", sideBackend, t.KeepAlive)
 	}
-	if l := policy.Spec.LoadBalancing; l != nil && l.Algorithm != nil {
-		v.backend.algorithm = set(r, "spec.loadBalancing.algorithm", sideBackend, model.Algorithm(*l.Algorithm))
+	if keys := policy.Spec.HashOn; keys != nil {
+		v.request.hashOn = set(r, "spec.hashOn", sideRequest, r.readKeys(keys))
+	}
+	if l := policy.Spec.LoadBalancing; l != nil {
+		r.readBalancing(l)
 	}
 	if c := policy.Spec.Client; c != nil {
 		r.readClient(c)

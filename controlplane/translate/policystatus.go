@@ -69,9 +69,7 @@ func (t *translator) statusOfPolicy(
 	}
 	if o.Value == nil {
 		text := problemText(o.Problems)
-		if c := t.closures.byTarget[target{namespaceKey(o.Key.Namespace), everything}]; c != nil && c.policy == o.Key {
-			text += "; until its targets can be read, every Gateway, HTTPRoute, Service and Backend of its namespace is closed"
-		}
+		text += t.closures.widestText(o)
 		add(o.Key, []metav1.Condition{condition(gatewayv1.PolicyConditionAccepted, false, gatewayv1.PolicyReasonInvalid, text, 0)})
 	}
 	return Status{Key: o.Key, Value: status}
@@ -85,6 +83,10 @@ func (t *translator) ancestorsOf(at targetView, users map[resource.Key][]resourc
 	case kindGateway:
 		if t.gateways.views[at.object] != nil {
 			gateways = []resource.Key{at.object}
+		}
+	case kindListenerSet:
+		if set := t.gateways.sets[at.object]; set != nil {
+			gateways = []resource.Key{set.gateway.key}
 		}
 	case kindGatewayClass:
 		for _, g := range t.gateways.ordered {

@@ -39,6 +39,8 @@ type attachment struct {
 	table   string
 	entries []model.Entry
 	hash    model.Hash // of the entries
+	// Where it stands in its table: among the attachments, and the first of its entries.
+	place, first int
 }
 
 // use is a cluster that a route sends requests to, on behalf of a gateway.
@@ -152,7 +154,7 @@ func (b *routeBuild) place(parents []parentView) {
 		if p.refused == "" && !slices.Contains(b.view.gateways, p.gateway.key) {
 			b.view.gateways = append(b.view.gateways, p.gateway.key)
 		}
-		for _, l := range p.listeners {
+		for _, l := range p.taken {
 			if seen[l.name] {
 				continue
 			}
@@ -196,7 +198,10 @@ func (b *routeBuild) variant(r *ruleView, l *listenerView, suffix string) *model
 	}
 	route.Name += suffix
 	route.Origins = nil
-	fillTimeouts(&route, r.request.under(r.policy).under(l.request))
+	fillRequest(&route, r.request.under(r.policy).under(l.request))
+	if route.Session != nil {
+		noteOrigin(sessionPath, r.sessionOrigin, &route.Origins)
+	}
 	route.Split.Arms = slices.Clone(route.Split.Arms)
 	scope := l.gateway.scope
 	for i := range route.Split.Arms {
@@ -221,13 +226,14 @@ func (b *routeBuild) use(cluster string, ref backendRef, gateway resource.Key) {
 	}
 }
 
-// fillTimeouts gives a route its timeouts and their origins.
-func fillTimeouts(r *model.Route, s requestSide) {
+// fillRequest gives a route its timeouts and keys, and their origins.
+func fillRequest(r *model.Route, s requestSide) {
 	r.Timeouts = model.Timeouts{
 		Request: effective(s.request, defaultRequest, "timeouts.request", &r.Origins),
 		PerTry:  effective(s.perTry, defaultPerTry, "timeouts.perTry", &r.Origins),
 		Idle:    effective(s.idle, defaultIdle, "timeouts.idle", &r.Origins),
 	}
+	r.HashOn = effective(s.hashOn, nil, "hashOn", &r.Origins)
 }
 
 func (b *routeBuild) unresolvedRef(reason gatewayv1.RouteConditionReason, field, message string) {

@@ -24,6 +24,8 @@ type ruleView struct {
 	request    requestSide  // the rule's own timeouts
 	policy     requestSide  // those of policies on the rule and the route
 	problems   []ruleProblem
+	// sessionOrigin is where the rule's session was written, if it has one.
+	sessionOrigin model.Origin
 	// prefixOnly: something in the rule replaces the prefix that its match matched.
 	prefixOnly string
 }
@@ -110,9 +112,7 @@ func (b *routeBuild) compileRule(rule *gatewayv1.HTTPRouteRule, path, name strin
 	r.compileBackends(rule.BackendRefs)
 	r.compileTimeouts(rule.Timeouts)
 	r.compileRetry(rule.Retry)
-	if rule.SessionPersistence != nil {
-		r.refuse(RuleUnsupported, path+".sessionPersistence", "is not supported by this version")
-	}
+	r.compileSession(rule.SessionPersistence)
 	if r.prefixOnly != "" && !r.onePrefixMatch() {
 		r.refuse(RuleInvalidValue, r.prefixOnly, "ReplacePrefixMatch needs exactly one match, of type PathPrefix")
 	}

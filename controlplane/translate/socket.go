@@ -2,135 +2,32 @@ package translate
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
-
 	"weir.dev/weir/model"
 )
-
-// settleConflicts finds listeners that cannot be told apart. Within a gateway all of them
-// lose, as Gateway API demands; between gateways the older one keeps what it has, so that
-// nobody takes another team's address away.
-func (t *translator) settleConflicts() {
-	for _, g := range t.gateways.ordered {
-		for i, a := range g.listeners {
-			for _, b := range g.listeners[i+1:] {
-				if a.spec.Port != b.spec.Port {
-					continue
-				}
-				reason, message := conflictOf(a, b)
-				if reason == "" {
-					continue
-				}
-				g.conflict(a, reason, fmt.Sprintf("%s listener %s", message, b.spec.Name))
-				g.conflict(b, reason, fmt.Sprintf("%s listener %s", message, a.spec.Name))
-			}
-		}
-	}
-	type place struct {
-		address  netip.AddrPort
-		hostname string
-	}
-	taken := map[place]*listenerView{}
-	ports := map[uint16][]*listenerView{}
-	for _, g := range t.gateways.ordered {
-		for _, l := range g.listeners {
-			if !l.served() {
-				continue
-			}
-			port := uint16(l.spec.Port)
-			if other := overlapping(ports[port], l); other != nil {
-				g.conflictAcross(l, fmt.Sprintf("port %d is in use on other addresses by %s, which overlap with this gateway's", port, other.name), "")
-				continue
-			}
-			for _, a := range g.addresses {
-				if other := taken[place{netip.AddrPortFrom(a, port), l.hostname}]; other != nil {
-					g.conflictAcross(l, fmt.Sprintf("port %d and the hostname are already served by %s, which is older or comes first by name", port, other.name), gatewayv1.ListenerReasonHostnameConflict)
-				}
-			}
-			if !l.served() {
-				continue
-			}
-			ports[port] = append(ports[port], l)
-			for _, a := range g.addresses {
-				taken[place{netip.AddrPortFrom(a, port), l.hostname}] = l
-			}
-		}
-	}
-}
-
-// conflictOf says why two listeners of a gateway on one port cannot be told apart.
-func conflictOf(a, b *listenerView) (gatewayv1.ListenerConditionReason, string) {
-	// TCP and UDP are not served at all, and so stand in nobody's way.
-	overHTTP := func(l *listenerView) bool {
-		return l.spec.Protocol != gatewayv1.TCPProtocolType && l.spec.Protocol != gatewayv1.UDPProtocolType
-	}
-	plain := func(l *listenerView) bool { return l.spec.Protocol == gatewayv1.HTTPProtocolType }
-	switch {
-	case !overHTTP(a) || !overHTTP(b):
-		return "", ""
-	case plain(a) != plain(b):
-		return gatewayv1.ListenerReasonProtocolConflict, "the same port with another protocol has"
-	case a.spec.Protocol == b.spec.Protocol && a.hostname == b.hostname:
-		return gatewayv1.ListenerReasonHostnameConflict, "the same port and hostname has"
-	}
-	return "", ""
-}
-
-// overlapping finds a listener whose sockets take the port of l's: an unspecified address
-// beside a specific one.
-func overlapping(others []*listenerView, l *listenerView) *listenerView {
-	for _, other := range others {
-		for _, a := range l.gateway.addresses {
-			for _, b := range other.gateway.addresses {
-				if a != b && (a.IsUnspecified() && overlaps(a, b) || b.IsUnspecified() && overlaps(b, a)) {
-					return other
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// overlaps reports whether an unspecified address takes a's port: [::] takes both families.
-func overlaps(unspecified, a netip.Addr) bool { return unspecified.Is6() || a.Is4() }
-
-func (v *gatewayView) conflict(l *listenerView, reason gatewayv1.ListenerConditionReason, message string) {
-	l.refuse(reason, message)
-	l.conflict = reason
-	v.error(RuleListenerConflict, l.field("name"), "%s; neither is served", message)
-}
-
-func (v *gatewayView) conflictAcross(l *listenerView, message string, reason gatewayv1.ListenerConditionReason) {
-	if l.refused != "" {
-		return
-	}
-	l.refuse(gatewayv1.ListenerReasonPortUnavailable, message)
-	l.conflict = reason
-	v.error(RuleListenerConflict, l.field("port"), "%s", message)
-}
 
 // openSockets puts the served listeners on sockets, one for each address and port, and
 // keeps those that have not changed.
 func (t *translator) openSockets(old []*model.Listener) {
 	sockets := map[netip.AddrPort][]*listenerView{}
-	for _, g := range t.gateways.ordered {
-		for _, l := range g.listeners {
-			if !l.served() {
-				continue
-			}
-			t.gateways.tables = append(t.gateways.tables, l.name)
-			for _, a := range g.addresses {
-				at := netip.AddrPortFrom(a, uint16(l.spec.Port))
-				sockets[at] = append(sockets[at], l)
-			}
+	for l := range t.gateways.listeners() {
+		if !l.served() {
+			continue
+		}
+		t.gateways.tables = append(t.gateways.tables, l.name)
+		for _, a := range l.gateway.addresses {
+			at := netip.AddrPortFrom(a, uint16(l.spec.Port))
+			sockets[at] = append(sockets[at], l)
 		}
 	}
 	slices.Sort(t.gateways.tables)
+	kept := make(map[model.Hash]*model.Listener, len(old))
+	for _, l := range old {
+		kept[l.Hash] = l
+	}
 	for at, listeners := range sockets {
 		socket := &model.Listener{Name: at.String(), Address: at}
 		fillClient(&socket.Client, sharedClient(listeners))
@@ -140,8 +37,8 @@ func (t *translator) openSockets(old []*model.Listener) {
 		}
 		slices.SortFunc(socket.Tables, func(a, b model.TableBinding) int { return compareHostnames(a.Hostname, b.Hostname) })
 		socket.Hash = model.HashOf(socket)
-		if i := slices.IndexFunc(old, func(l *model.Listener) bool { return l.Hash == socket.Hash }); i >= 0 {
-			socket = old[i]
+		if same := kept[socket.Hash]; same != nil {
+			socket = same
 		}
 		t.gateways.sockets = append(t.gateways.sockets, socket)
 	}
@@ -149,12 +46,13 @@ func (t *translator) openSockets(old []*model.Listener) {
 }
 
 // sharedClient is how a socket treats its clients: as its oldest gateway says, so that no
-// other team's changes it, and of that one's listeners the first that says anything. A
-// connection is there before its host name is known, so there can be only one.
+// other team's changes it, and of that one's listeners the first that says anything; where
+// no gateway itself has the port, as the oldest ListenerSet says. A connection is there
+// before its host name is known, so there can be only one.
 func sharedClient(listeners []*listenerView) clientSide {
 	var client clientSide
 	for _, l := range listeners {
-		if l.gateway == listeners[0].gateway {
+		if l.owner() == listeners[0].owner() {
 			client = client.under(l.client)
 		}
 	}
@@ -167,7 +65,7 @@ func (l *listenerView) reportClient(socket model.Client) {
 	fillClient(&own, l.client)
 	own.Origins, socket.Origins = nil, nil
 	if model.HashOf(own) != model.HashOf(socket) {
-		l.gateway.warn(RuleClientSettings, l.field("port"),
+		l.in.warn(RuleClientSettings, l.field("port"),
 			"port %d is shared with other listeners, whose client settings hold for this one, too", l.spec.Port)
 	}
 }

@@ -3,6 +3,7 @@ package translate
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"net/netip"
 	"slices"
 
 	"weir.dev/weir/controlplane/resource"
@@ -19,6 +20,9 @@ type Input struct {
 	// SystemNamespace is where policies for a whole GatewayClass may live; empty:
 	// SystemNamespace.
 	SystemNamespace string
+	// Local are this machine's addresses, in the order in which statuses are to tell them
+	// for a Gateway that is bound to all. Empty: such a status says "::".
+	Local []netip.Addr
 }
 
 // The names that Input falls back to.
@@ -44,8 +48,8 @@ type Output struct {
 type Status struct {
 	Key resource.Key
 	// Value is upstream's status struct of the object's kind: gatewayv1.GatewayClassStatus,
-	// gatewayv1.GatewayStatus, gatewayv1.HTTPRouteStatus, gatewayv1.PolicyStatus or
-	// v1alpha1.BackendStatus. The lastTransitionTime of conditions is left to the caller.
+	// gatewayv1.GatewayStatus, gatewayv1.ListenerSetStatus, gatewayv1.HTTPRouteStatus,
+	// gatewayv1.PolicyStatus or v1alpha1.BackendStatus. The lastTransitionTime of conditions is left to the caller.
 	Value any
 }
 
@@ -64,7 +68,7 @@ func Translate(in Input) Output {
 	}
 	memo.settle(in.ControllerName, in.SystemNamespace)
 
-	t := &translator{Memo: memo, set: in.Set}
+	t := &translator{Memo: memo, set: in.Set, local: in.Local}
 	t.diff()
 	t.attachPolicies()
 	t.attachClosures()
@@ -78,23 +82,27 @@ func Translate(in Input) Output {
 type translator struct {
 	*Memo
 	set   *resource.Set
+	local []netip.Addr
 	dirty dirtySet
 	// reshaped: what some route attaches to or refers to has changed since the last run.
 	reshaped bool
 	// structural: something other than an HTTPRoute has changed since the last run.
 	structural bool
+	// relisted: a route has come, gone or changed its rank since the last run.
+	relisted bool
+	replaced []replacement // the routes whose objects have changed
 }
 
 func (t *translator) assemble() Output {
+	if out, ok := t.patch(); ok {
+		return out
+	}
 	snapshot := &model.Snapshot{
-		Revision:    t.set.Revision,
 		RouteTables: t.assembleTables(),
 		Clusters:    t.clusterList,
 		Endpoints:   t.endpointList,
 		Listeners:   t.gateways.sockets,
 	}
-	snapshot.Version = t.versionOf(snapshot)
-
 	diagnostics := slices.Concat(t.gateways.diagnostics, t.policies.diagnostics, t.closures.diagnostics)
 	for _, c := range t.clusterSlots {
 		diagnostics = append(diagnostics, c.diagnostics...)
@@ -104,64 +112,24 @@ func (t *translator) assemble() Output {
 	}
 	statuses := t.assembleStatuses()
 	diagnostics = append(diagnostics, t.backendDiagnostics...)
+	return t.finish(Output{Snapshot: snapshot, Statuses: statuses, Diagnostics: diagnostics})
+}
+
+// finish remembers an output, but for what is of this set alone, and adds that.
+func (t *translator) finish(out Output) Output {
+	t.last, t.lastLocal = out, t.local
+	out.Snapshot.Revision = t.set.Revision
+	out.Snapshot.Version = t.versionOf(out.Snapshot)
+	diagnostics := slices.Clone(out.Diagnostics)
 	t.set.MarkDeleted(diagnostics)
 	resource.SortDiagnostics(diagnostics)
-	return Output{Snapshot: snapshot, Statuses: statuses, Diagnostics: slices.Compact(diagnostics)}
-}
-
-// tableBuild is a table that is being filled.
-type tableBuild struct {
-	entries  []model.Entry
-	hashes   []byte
-	attached int32 // accepted routes
-}
-
-// assembleTables fills the tables of the listeners, oldest route first, and keeps those
-// whose content has not changed.
-func (t *translator) assembleTables() []*model.RouteTable {
-	builds := make(map[string]*tableBuild, len(t.tables))
-	for _, g := range t.gateways.ordered {
-		for _, l := range g.listeners {
-			b := &tableBuild{entries: []model.Entry{}, hashes: []byte(l.name)}
-			if old := t.tables[l.name]; old != nil {
-				b.entries = make([]model.Entry, 0, len(old.Entries)+1)
-				b.hashes = append(make([]byte, 0, 33*(len(old.Entries)+1)), l.name...)
-			}
-			builds[l.name] = b
-		}
-	}
-	for _, slot := range t.rankedRoutes() {
-		for i := range slot.view.attachments {
-			a := &slot.view.attachments[i]
-			b := builds[a.table]
-			if slot.view.accepted {
-				b.attached++
-			}
-			b.entries = append(b.entries, a.entries...)
-			b.hashes = append(b.hashes, a.hash...)
-		}
-	}
-	list := make([]*model.RouteTable, 0, len(builds))
-	t.attached = make(map[string]int32, len(builds))
-	kept := make(map[string]*model.RouteTable, len(builds))
-	for _, name := range t.gateways.tables {
-		hash, table := hashBytes(builds[name].hashes), t.tables[name]
-		if table == nil || table.Hash != hash {
-			table = &model.RouteTable{Name: name, Hash: hash, Entries: builds[name].entries}
-		}
-		kept[name] = table
-		list = append(list, table)
-	}
-	for name, b := range builds {
-		t.attached[name] = b.attached
-	}
-	t.tables = kept
-	return list
+	out.Diagnostics = slices.Compact(diagnostics)
+	return out
 }
 
 // assembleStatuses lists every status in the order of keys.
 func (t *translator) assembleStatuses() []Status {
-	others := slices.Concat(t.classStatuses(), t.gatewayStatuses(), t.policyStatuses(), t.backendStatuses())
+	others := slices.Concat(t.classStatuses(), t.gatewayStatuses(), t.listenerSetStatuses(), t.policyStatuses(), t.backendStatuses())
 	slices.SortFunc(others, func(a, b Status) int { return a.Key.Compare(b.Key) })
 	routes := resource.Key{Group: groupGateway, Kind: kindHTTPRoute}
 	at, _ := slices.BinarySearchFunc(others, routes, func(s Status, k resource.Key) int { return s.Key.Compare(k) })

@@ -235,7 +235,7 @@ func TestParseDuration(t *testing.T) {
 // TestDefaults checks the table for people against what is filled in.
 func TestDefaults(t *testing.T) {
 	var route model.Route
-	fillTimeouts(&route, requestSide{})
+	fillRequest(&route, requestSide{})
 	var cluster model.Cluster
 	fillBackend(&cluster, backendSide{})
 	var client model.Client
@@ -243,11 +243,14 @@ func TestDefaults(t *testing.T) {
 	want := map[string]string{
 		"timeouts.request": route.Timeouts.Request.String(), "timeouts.perTry": route.Timeouts.PerTry.String(), "timeouts.idle": route.Timeouts.Idle.String(),
 		"timeouts.connect": cluster.ConnectTimeout.String(), "timeouts.keepAlive": cluster.KeepAlive.String(), "loadBalancing.algorithm": string(cluster.Balancing.Algorithm),
+		"hashOn": fmt.Sprint(route.HashOn), "loadBalancing.slowStart": cluster.Balancing.SlowStart.String(), "loadBalancing.zoneAware": fmt.Sprint(cluster.Balancing.ZoneAware),
+		"loadBalancing.panicThreshold": fmt.Sprintf("%v%%", 100*cluster.Balancing.PanicThreshold), "loadBalancing.boundedLoad": fmt.Sprintf("%q", fmt.Sprint(cluster.Balancing.BoundedLoad)),
 		"client.headTimeout": client.HeadTimeout.String(), "client.bodyTimeout": client.BodyTimeout.String(), "client.keepAlive": client.KeepAlive.String(),
 		"client.maxConnections": fmt.Sprint(client.MaxConnections), "client.maxHead": fmt.Sprintf("%dKi", client.MaxHead>>10),
 		"client.underscoreHeaders": string(client.Underscores), "client.pathEscapes": string(client.Escapes),
 		"client.flagHeaders": fmt.Sprint(client.FlagHeaders), "client.trust.hops": fmt.Sprint(client.TrustHops),
 		"HTTPRoute retry.attempts": fmt.Sprint(defaultRetryAttempts), "HTTPRoute retry.backoff": defaultRetryBackoff.String(),
+		"HTTPRoute sessionPersistence.sessionName": "weir-session-...",
 	}
 	got := map[string]string{}
 	for _, d := range Defaults {
@@ -269,8 +272,6 @@ var unclaimed = map[features.FeatureName]string{
 	features.SupportGatewayFrontendClientCertificateValidationInsecureFallback: "no TLS",
 	features.SupportGatewayHTTPSListenerDetectMisdirectedRequests:              "no TLS",
 	features.SupportGatewayInfrastructure:                                      "there is no object whose labels it could set",
-	features.SupportListenerSet:                                                "ListenerSets are not served",
-	features.SupportGatewayStaticAddresses:                                     "only binding tells whether an address is usable, and status does not know of it",
 }
 
 // TestFeatures: each feature that upstream has for our kinds is claimed, or there is a reason;

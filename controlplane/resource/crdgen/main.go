@@ -17,7 +17,7 @@ import (
 )
 
 // upstream are the CRDs of the kinds we serve.
-var upstream = []string{"gatewayclasses", "gateways", "httproutes", "referencegrants", "backendtlspolicies"}
+var upstream = []string{"gatewayclasses", "gateways", "listenersets", "httproutes", "referencegrants", "backendtlspolicies"}
 
 func main() {
 	if err := run(); err != nil {

@@ -38,6 +38,7 @@ type TrafficPolicy struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.request) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".timeouts.request",message="is for requests: target a Gateway, ListenerSet or route"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.perTry) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".timeouts.perTry",message="is for requests: target a Gateway, ListenerSet or route"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.idle) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".timeouts.idle",message="is for requests: target a Gateway, ListenerSet or route"
+// +kubebuilder:validation:XValidation:rule="!has(self.hashOn) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".hashOn",message="is for requests: target a Gateway, ListenerSet or route"
 type TrafficPolicySpec struct {
 	// TargetRefs are what the policy is attached to, in its own namespace. The sectionName is
 	// a listener of a Gateway or ListenerSet, a rule of a route or a port name of a Service.
@@ -52,6 +53,14 @@ type TrafficPolicySpec struct {
 	// Timeouts bound how long things take.
 	// +optional
 	Timeouts *Timeouts `json:"timeouts,omitempty"`
+
+	// HashOn are the keys by which RingHash and Maglev choose a host of the backend; the first
+	// that the request has counts. Requests with no key go to a random host. An empty list
+	// takes away what a Gateway's policy says. A rule's sessionPersistence comes first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	HashOn []Key `json:"hashOn,omitempty"`
 
 	// LoadBalancing is how a host of the backend is chosen.
 	// +optional
@@ -89,29 +98,6 @@ type Timeouts struct {
 	// +optional
 	KeepAlive *gatewayv1.Duration `json:"keepAlive,omitempty"`
 }
-
-// LoadBalancing is how a host of a backend is chosen.
-//
-// +kubebuilder:validation:MinProperties=1
-type LoadBalancing struct {
-	// Algorithm is RoundRobin (weighted, smooth), Random (weighted), LeastRequest (the less
-	// busy of two) or PeakEWMA (the one with the lower expected latency of two).
-	// +optional
-	Algorithm *Algorithm `json:"algorithm,omitempty"`
-}
-
-// Algorithm is a way to choose a host.
-//
-// +kubebuilder:validation:Enum=RoundRobin;Random;LeastRequest;PeakEWMA
-type Algorithm string
-
-// The algorithms.
-const (
-	RoundRobin   Algorithm = "RoundRobin"
-	Random       Algorithm = "Random"
-	LeastRequest Algorithm = "LeastRequest"
-	PeakEWMA     Algorithm = "PeakEWMA"
-)
 
 // Client is how a listener treats its clients.
 //

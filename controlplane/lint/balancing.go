@@ -1,0 +1,238 @@
+package lint
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/controlplane/resource/v1alpha1"
+	"weir.dev/weir/model"
+)
+
+// hashes reports whether an algorithm chooses hosts by a request's key.
+func hashes(a model.Algorithm) bool { return a == model.RingHash || a == model.Maglev }
+
+// written gathers, by the place where a value was written, what it fails to do there: a
+// Gateway's policy may fail for many backends, which is one thing to say.
+type written struct {
+	path  string // of the effective field
+	order []model.Origin
+	of    map[model.Origin][]string
+}
+
+func (w *written) add(origins model.Origins, subject string) {
+	at := origins[w.path]
+	if w.of == nil {
+		w.of = map[model.Origin][]string{}
+	}
+	if w.of[at] == nil {
+		w.order = append(w.order, at)
+	}
+	if !slices.Contains(w.of[at], subject) {
+		w.of[at] = append(w.of[at], subject)
+	}
+}
+
+// report reports each place. format has one verb, for the subjects.
+func (w *written) report(p *pass, format string) {
+	for _, at := range w.order {
+		key := resource.Key{Group: v1alpha1.Group, Kind: v1alpha1.KindTrafficPolicy}
+		if parts := strings.Split(at.Object, "/"); len(parts) == 3 {
+			key.Namespace, key.Name = parts[1], parts[2]
+		}
+		p.reportAt(resource.Position{File: at.File, Line: at.Line, Column: at.Column}, key, "spec."+w.path, fmt.Sprintf(format, some(w.of[at])))
+	}
+}
+
+// some names the first of many.
+func some(names []string) string {
+	const most = 3
+	switch n := len(names); {
+	case n == 1:
+		return names[0]
+	case n > most:
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), n-most)
+	default:
+		return strings.Join(names[:n-1], ", ") + " and " + names[n-1]
+	}
+}
+
+// clusterOf returns what a cluster is of: a Backend, or a Service and its port.
+func clusterOf(cluster string) (key resource.Key, port string) {
+	name, _, _ := strings.Cut(cluster, "@")
+	parts := strings.Split(name, "/")
+	switch {
+	case parts[0] == "backend" && len(parts) == 3:
+		return resource.Key{Group: v1alpha1.Group, Kind: v1alpha1.KindBackend, Namespace: parts[1], Name: parts[2]}, ""
+	case parts[0] == "service" && len(parts) == 4:
+		return resource.Key{Kind: "Service", Namespace: parts[1], Name: parts[2]}, parts[3]
+	}
+	return resource.Key{}, ""
+}
+
+// clusterText names what a cluster is of.
+func clusterText(cluster string) string {
+	key, port := clusterOf(cluster)
+	if port != "" {
+		return fmt.Sprintf("port %s of %v", port, key)
+	}
+	return key.String()
+}
+
+func ruleText(r *model.Route) string { return fmt.Sprintf("rule %s of %v", r.Rule, routeKey(r)) }
+
+func boundedLoadWithoutHash(p *pass) {
+	useful := map[model.Origin]bool{}
+	for _, c := range p.out.Snapshot.Clusters {
+		if hashes(c.Balancing.Algorithm) {
+			useful[c.Origins["loadBalancing.boundedLoad"]] = true
+		}
+	}
+	w := written{path: "loadBalancing.boundedLoad"}
+	for _, c := range p.out.Snapshot.Clusters {
+		if c.Balancing.BoundedLoad > 0 && !useful[c.Origins[w.path]] {
+			w.add(c.Origins, clusterText(c.Name))
+		}
+	}
+	w.report(p, "has no effect on %s: only RingHash and Maglev bound the load of a host; choose one of them or leave it out")
+}
+
+func hashWithZones(p *pass) {
+	w := written{path: "loadBalancing.zoneAware"}
+	for _, c := range p.out.Snapshot.Clusters {
+		if hashes(c.Balancing.Algorithm) && c.Balancing.ZoneAware {
+			w.add(c.Origins, clusterText(c.Name))
+		}
+	}
+	w.report(p, "has no effect on %s: RingHash and Maglev send a key to its host whatever the zone; write zoneAware: false there, or choose another algorithm")
+}
+
+func hashWithSlowStart(p *pass) {
+	w := written{path: "loadBalancing.slowStart"}
+	for _, c := range p.out.Snapshot.Clusters {
+		if hashes(c.Balancing.Algorithm) && c.Balancing.SlowStart > 0 {
+			w.add(c.Origins, clusterText(c.Name))
+		}
+	}
+	w.report(p, "has no effect on %s: with RingHash and Maglev a new host has all of its keys at once; write slowStart: 0s there, or choose another algorithm")
+}
+
+// hashWithPriorities looks at Backends alone: endpoints of Services have no priorities.
+func hashWithPriorities(p *pass) {
+	for _, c := range p.out.Snapshot.Clusters {
+		if !hashes(c.Balancing.Algorithm) {
+			continue
+		}
+		key, _ := clusterOf(c.Name)
+		o := p.set.Get(key)
+		if o == nil {
+			continue
+		}
+		backend, ok := o.Value.(*v1alpha1.Backend)
+		if !ok {
+			continue
+		}
+		first := int32(-1)
+		for i, e := range backend.Spec.Endpoints {
+			if e.Weight != nil && *e.Weight == 0 {
+				continue
+			}
+			priority := int32(0)
+			if e.Priority != nil {
+				priority = *e.Priority
+			}
+			if first < 0 {
+				first = priority
+			}
+			if priority != first {
+				p.report(o, fmt.Sprintf("spec.endpoints[%d]", i), "has priority %d beside %d: whenever too few hosts of one priority are healthy, %s moves part of the keys to the next and back; give all one priority, or choose another algorithm",
+					priority, first, c.Balancing.Algorithm)
+				break
+			}
+		}
+	}
+}
+
+func hashWithoutKey(p *pass) {
+	if !slices.ContainsFunc(p.out.Snapshot.Clusters, func(c *model.Cluster) bool { return hashes(c.Balancing.Algorithm) }) {
+		return
+	}
+	w := written{path: "loadBalancing.algorithm"}
+	for _, r := range p.routes() {
+		if len(r.HashOn) > 0 || r.Session != nil {
+			continue
+		}
+		for _, arm := range r.Split.Arms {
+			if c := p.cluster(arm.Cluster); c != nil && arm.Weight > 0 && hashes(c.Balancing.Algorithm) {
+				w.add(c.Origins, ruleText(r))
+			}
+		}
+	}
+	w.report(p, "has no key to hash for %s: neither hashOn nor sessionPersistence is set there, so that each request goes to a random host; set hashOn on the route or its Gateway")
+}
+
+func keyWithoutHash(p *pass) {
+	none, mixed := written{path: "hashOn"}, written{path: "hashOn"}
+	useful := map[model.Origin]bool{}
+	for _, r := range p.routes() {
+		if len(r.HashOn) == 0 {
+			continue
+		}
+		hashing, others := 0, []string(nil)
+		for _, arm := range r.Split.Arms {
+			switch c := p.cluster(arm.Cluster); {
+			case c == nil:
+			case hashes(c.Balancing.Algorithm):
+				hashing++
+			case arm.Weight > 0:
+				others = append(others, clusterText(c.Name))
+			}
+		}
+		switch {
+		case hashing == 0 && len(others) > 0:
+			none.add(r.Origins, ruleText(r))
+		case hashing > 0:
+			useful[r.Origins["hashOn"]] = true
+			for _, other := range others {
+				mixed.add(r.Origins, fmt.Sprintf("%s in %s", other, ruleText(r)))
+			}
+		}
+	}
+	none.order = slices.DeleteFunc(none.order, func(o model.Origin) bool { return useful[o] })
+	none.report(p, "has no effect on %s: no backend there hashes; set loadBalancing.algorithm to RingHash or Maglev on the backend")
+	mixed.report(p, "has no effect on %s, which does not hash, while other backends of the rule do; give all the same loadBalancing.algorithm")
+}
+
+// keyAfterClientIP needs no effective values: keys are taken as a whole.
+func keyAfterClientIP(p *pass) {
+	for o, policy := range resource.All[*v1alpha1.TrafficPolicy](p.set) {
+		keys := policy.Spec.HashOn
+		i := slices.IndexFunc(keys, func(k v1alpha1.Key) bool { return k.ClientIP != nil })
+		if i >= 0 && i+1 < len(keys) {
+			p.report(o, fmt.Sprintf("spec.hashOn[%d]", i+1), "never counts: the first key that a request has does, and every request has the clientIP before it; put clientIP last")
+		}
+	}
+}
+
+// zonesUnknown finds zone awareness that no cluster it is written for has zones for. Those
+// without any endpoint have no say.
+func zonesUnknown(p *pass) {
+	zoned := map[string]bool{} // clusters with a zone, or without endpoints
+	for _, e := range p.out.Snapshot.Endpoints {
+		zoned[e.Cluster] = len(e.Endpoints) == 0 || slices.ContainsFunc(e.Endpoints, func(e model.Endpoint) bool { return e.Zone != "" })
+	}
+	w := written{path: "loadBalancing.zoneAware"}
+	useful := map[model.Origin]bool{}
+	for _, c := range p.out.Snapshot.Clusters {
+		switch {
+		case !c.Balancing.ZoneAware || hashes(c.Balancing.Algorithm):
+		case zoned[c.Name]:
+			useful[c.Origins[w.path]] = true
+		default:
+			w.add(c.Origins, clusterText(c.Name))
+		}
+	}
+	w.order = slices.DeleteFunc(w.order, func(o model.Origin) bool { return useful[o] })
+	w.report(p, "has no effect on %s: no endpoint there says its zone, and those that DNS finds have none; set zone on the endpoints, or leave zoneAware out")
+}

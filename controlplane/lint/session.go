@@ -1,0 +1,89 @@
+package lint
+
+import (
+	"fmt"
+	"slices"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/model"
+)
+
+// sessionWithoutWeight: by GEP-1619 a session outlives the weight of its backend.
+func sessionWithoutWeight(p *pass) {
+	for _, r := range p.routes() {
+		if r.Session == nil || r.Session.AbsoluteTimeout > 0 {
+			continue
+		}
+		if !slices.ContainsFunc(r.Split.Arms, func(a model.Arm) bool { return a.Weight > 0 }) {
+			continue // which is said elsewhere
+		}
+		o := p.set.Get(routeKey(r))
+		route, ok := o.Value.(*gatewayv1.HTTPRoute)
+		if !ok {
+			continue
+		}
+		for i, arm := range r.Split.Arms {
+			if arm.Weight == 0 && arm.Cluster != "" {
+				p.report(o, fmt.Sprintf("%s.backendRefs[%d].weight", ruleField(route, r.Rule), i),
+					"sessions that began at %s stay there for good; set sessionPersistence.absoluteTimeout to let them end, or remove the backendRef", clusterText(arm.Cluster))
+			}
+		}
+	}
+}
+
+// carrier is what two rules must have in common for one's session to reach the other: a
+// client keeps cookies by host, name and path. Headers are the client's own affair, and go
+// to whatever host it likes.
+type carrier struct {
+	table, hostname string
+	kind            model.SessionType
+	name, path      string
+}
+
+// sessionNameReused finds rules whose sessions overwrite each other's: one means a host that
+// the other does not have.
+func sessionNameReused(p *pass) {
+	type claim struct{ rule, first string }
+	said := map[claim]bool{}
+	for _, table := range p.out.Snapshot.RouteTables {
+		first := map[carrier]*model.Route{}
+		for _, e := range table.Entries {
+			r := e.Route
+			if r.Session == nil {
+				continue
+			}
+			hostnames := e.Hostnames
+			if len(hostnames) == 0 {
+				hostnames = []string{""}
+			}
+			for _, h := range hostnames {
+				c := carrier{table.Name, h, r.Session.Type, r.Session.Name, r.Session.Path}
+				f := first[c]
+				if f == nil {
+					first[c] = r
+					continue
+				}
+				if at := (claim{r.Split.Name, f.Split.Name}); !said[at] && !shareClusters(r, f) {
+					said[at] = true
+					p.reportSessionName(r, f)
+				}
+			}
+		}
+	}
+}
+
+func (p *pass) reportSessionName(r, first *model.Route) {
+	o := p.set.Get(routeKey(r))
+	if route, ok := o.Value.(*gatewayv1.HTTPRoute); ok {
+		p.report(o, ruleField(route, r.Rule)+".sessionPersistence.sessionName",
+			"is the name of the sessions of %s, too, which has other backends: clients lose one session for the other; give each a name of its own, or leave the names out", ruleText(first))
+	}
+}
+
+// shareClusters reports whether a session of one route could be one of the other.
+func shareClusters(a, b *model.Route) bool {
+	return slices.ContainsFunc(a.Split.Arms, func(x model.Arm) bool {
+		return x.Cluster != "" && slices.ContainsFunc(b.Split.Arms, func(y model.Arm) bool { return x.Cluster == y.Cluster })
+	})
+}

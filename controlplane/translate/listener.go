@@ -1,0 +1,217 @@
+package translate
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/model"
+)
+
+// listenerView is one listener of a Gateway of ours, be it written there or in a ListenerSet.
+type listenerView struct {
+	gateway  *gatewayView
+	set      *setView // that it is written in; nil: in the gateway itself
+	in       *reporter
+	spec     *gatewayv1.Listener
+	index    int
+	name     string // of its table
+	hostname string
+	request  requestSide
+	client   clientSide
+	closed   *closure // nil: it serves
+	// variant tells apart listeners on which one route means different things.
+	variant model.Hash
+
+	from     gatewayv1.FromNamespaces
+	selector labels.Selector
+	kinds    []gatewayv1.RouteGroupKind
+	// unresolved is why something that the listener refers to does not resolve; empty: all
+	// does.
+	unresolved         gatewayv1.ListenerConditionReason
+	unresolvedMessages []string
+	// refused is why the listener is not accepted; empty: it is.
+	refused gatewayv1.ListenerConditionReason
+	message string
+	// conflict is why the listener cannot be told apart from another; empty: it can.
+	conflict        gatewayv1.ListenerConditionReason
+	conflictMessage string
+}
+
+// owner is the object that the listener is written in.
+func (l *listenerView) owner() resource.Key { return l.in.object.Key }
+
+func (l *listenerView) field(name string) string {
+	return fmt.Sprintf("spec.listeners[%d].%s", l.index, name)
+}
+
+func (l *listenerView) refuse(reason gatewayv1.ListenerConditionReason, message string) {
+	if l.refused == "" {
+		l.refused, l.message = reason, message
+	}
+}
+
+func (l *listenerView) unresolve(reason gatewayv1.ListenerConditionReason, message string) {
+	l.unresolved = cmp.Or(l.unresolved, reason)
+	if !slices.Contains(l.unresolvedMessages, message) {
+		l.unresolvedMessages = append(l.unresolvedMessages, message)
+	}
+}
+
+// served reports whether the listener has a socket and a table.
+func (l *listenerView) served() bool {
+	return l.refused == "" && l.gateway.refused == "" && (l.set == nil || l.set.refused == "")
+}
+
+// unservedText says why a listener that is accepted is not served all the same.
+func (l *listenerView) unservedText() string {
+	if l.set != nil && l.set.refused != "" {
+		return "the ListenerSet is not served: " + l.set.message
+	}
+	return "the gateway is not served: " + l.gateway.message
+}
+
+// setPrefix is in front of the names of tables of ListenerSets' listeners. Nothing else has
+// it, for no namespace has an upper-case letter.
+const setPrefix = kindListenerSet + "/"
+
+// tableName names the table of a listener: namespace/gateway/listener, and for one of a
+// ListenerSet ListenerSet/namespace/set/listener.
+func tableName(owner resource.Key, listener gatewayv1.SectionName) string {
+	name := pathName(owner) + "/" + string(listener)
+	if owner.Kind == kindListenerSet {
+		name = setPrefix + name
+	}
+	return name
+}
+
+// TableOwner returns the Gateway or ListenerSet, and the name of its listener, that a
+// model.RouteTable of Translate is for.
+func TableOwner(table string) (owner resource.Key, listener string) {
+	owner = resource.Key{Group: groupGateway, Kind: kindGateway}
+	if rest, ok := strings.CutPrefix(table, setPrefix); ok {
+		owner.Kind, table = kindListenerSet, rest
+	}
+	owner.Namespace, table, _ = strings.Cut(table, "/")
+	owner.Name, listener, _ = strings.Cut(table, "/")
+	return owner, listener
+}
+
+// newListener reads a listener of a gateway, or of the set, by itself: what it has in common
+// with others comes later.
+func (t *translator) newListener(view *gatewayView, set *setView, index int, spec *gatewayv1.Listener) *listenerView {
+	l := &listenerView{gateway: view, set: set, in: &view.reporter, spec: spec, index: index}
+	class, gateway := t.policy(classKey(view.gateway), ""), t.policy(view.key, "")
+	own := gateway
+	if set != nil {
+		l.in, own = &set.reporter, t.policy(set.key, "")
+	}
+	l.name = tableName(l.owner(), spec.Name)
+	l.hostname = strings.ToLower(string(deref(spec.Hostname, "")))
+	closest := t.policy(l.owner(), string(spec.Name))
+	l.request = closest.request.under(own.request).under(gateway.request).under(class.request)
+	l.client = closest.client.under(own.client).under(gateway.client)
+	l.closed = cmp.Or(t.closed(classKey(view.gateway), ""), t.closed(view.key, ""), t.closed(l.owner(), string(spec.Name)))
+	l.variant = variantOf(l, view.scope)
+	t.readListener(l)
+	return l
+}
+
+// variantOf is the same for listeners on which every route means the same.
+func variantOf(l *listenerView, scope string) model.Hash {
+	var r model.Route
+	fillRequest(&r, l.request)
+	return model.HashOf([]any{r.Timeouts, r.HashOn, r.Origins, scope, l.closedText()})
+}
+
+var httpRouteKind = gatewayv1.RouteGroupKind{Group: ptr(gatewayv1.Group(groupGateway)), Kind: kindHTTPRoute}
+
+func ptr[T any](v T) *T { return &v }
+
+func (t *translator) readListener(l *listenerView) {
+	served := l.spec.Protocol == gatewayv1.HTTPProtocolType
+	if !served {
+		l.refuse(gatewayv1.ListenerReasonUnsupportedProtocol,
+			fmt.Sprintf("protocol %s is not supported by this version; HTTP is", l.spec.Protocol))
+		l.in.error(RuleUnsupported, l.field("protocol"), "%s is not supported by this version; nothing is served on this listener", l.spec.Protocol)
+	}
+	l.from = gatewayv1.NamespacesFromSame
+	allowed := deref(l.spec.AllowedRoutes, gatewayv1.AllowedRoutes{})
+	if n := allowed.Namespaces; n != nil {
+		l.from = deref(n.From, gatewayv1.NamespacesFromSame)
+		if l.from == gatewayv1.NamespacesFromSelector {
+			selector, err := metav1.LabelSelectorAsSelector(n.Selector)
+			if err != nil {
+				l.refuse(gatewayv1.ListenerReasonUnsupportedValue, "allowedRoutes.namespaces.selector: "+err.Error())
+				l.in.error(RuleInvalidValue, l.field("allowedRoutes.namespaces.selector"), "%v", err)
+				selector = labels.Nothing()
+			}
+			l.selector = selector
+		}
+	}
+	if len(allowed.Kinds) == 0 && served {
+		l.kinds = []gatewayv1.RouteGroupKind{httpRouteKind}
+	}
+	for i, k := range allowed.Kinds {
+		if served && k.Kind == kindHTTPRoute && deref(k.Group, groupGateway) == groupGateway {
+			l.kinds = []gatewayv1.RouteGroupKind{httpRouteKind}
+			continue
+		}
+		l.unresolve(gatewayv1.ListenerReasonInvalidRouteKinds, fmt.Sprintf("routes of kind %s are not supported here", k.Kind))
+		l.in.error(RuleUnsupported, l.field(fmt.Sprintf("allowedRoutes.kinds[%d]", i)), "%s is not a kind of route that a listener of protocol %s takes in this version", k.Kind, l.spec.Protocol)
+	}
+	t.readCertificates(l)
+}
+
+// admits reports whether a listener takes routes of kind HTTPRoute from a namespace.
+func (t *translator) admits(l *listenerView, namespace string) bool {
+	return len(l.kinds) > 0 && t.selects(l.from, l.selector, l.owner().Namespace, namespace)
+}
+
+// selects reports whether an object allows others from a namespace.
+func (t *translator) selects(from gatewayv1.FromNamespaces, selector labels.Selector, own, namespace string) bool {
+	switch from {
+	case gatewayv1.NamespacesFromAll:
+		return true
+	case gatewayv1.NamespacesFromSame:
+		return namespace == own
+	case gatewayv1.NamespacesFromSelector:
+		return selector.Matches(t.namespaceLabels(namespace))
+	}
+	return false
+}
+
+// namespaceLabels are a namespace's labels. One that nobody declared has its name's.
+func (t *translator) namespaceLabels(namespace string) labels.Set {
+	set := labels.Set{}
+	_, ns := valueOf[corev1.Namespace](t.set, namespaceKey(namespace))
+	if ns != nil {
+		for k, v := range ns.Labels {
+			set[k] = v
+		}
+	}
+	set[corev1.LabelMetadataName] = namespace
+	return set
+}
+
+func namespaceKey(name string) resource.Key { return resource.Key{Kind: kindNamespace, Name: name} }
+
+// signListeners hashes what routes can see of listeners.
+func signListeners(listeners []*listenerView) []any {
+	var parts []any
+	for _, l := range listeners {
+		selector := ""
+		if l.selector != nil {
+			selector = l.selector.String()
+		}
+		parts = append(parts, l.name, l.spec.Port, l.hostname, l.variant, l.from, selector, l.kinds, l.served())
+	}
+	return parts
+}
