@@ -45,10 +45,11 @@ var rooms = []room{
 	{"controlplane/source", []string{"model", "controlplane/resource"}},
 	{"controlplane/translate", []string{"model", "controlplane/resource", "controlplane/resource/v1alpha1"}},
 	{"controlplane/lint", []string{"model", "controlplane/resource", "controlplane/resource/v1alpha1", "controlplane/translate"}},
+	{"controlplane/explain", []string{"model", "traffic/...", "controlplane/resource", "controlplane/resource/v1alpha1", "controlplane/translate"}},
 
 	{"dataplane/transport", []string{"model"}},
-	{"dataplane/http1", []string{"model"}},
-	{"dataplane/policy", []string{"model", "dataplane/http1"}},
+	{"dataplane/http1", []string{"model", "traffic/uri"}},
+	{"dataplane/policy", []string{"model", "traffic/uri", "traffic/fields", "dataplane/http1"}},
 	{"dataplane/listener", []string{"model", "telemetry", "traffic/...", "dataplane/transport"}},
 	{"dataplane/cluster", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/http1"}},
 	{"dataplane/proxy", []string{
@@ -81,8 +82,10 @@ var fences = []fence{
 	{"github.com/google/cel-go/", []string{"controlplane/resource"}},
 	{"go.yaml.in/yaml/v3", []string{"controlplane/resource"}},
 	{"github.com/fsnotify/fsnotify", []string{"controlplane/source"}},
+	{"github.com/coreos/go-systemd/v22/daemon", []string{"app"}},
 	{"github.com/prometheus/client_golang", []string{"telemetry"}},
 	{"github.com/prometheus/client_model", []string{"telemetry"}},
+	{"github.com/cespare/xxhash/v2", []string{"dataplane/policy"}}, // a hash that every proxy and version shares
 	{"github.com/spf13/", []string{"cli", "docs"}},
 	{"github.com/mccutchen/go-httpbin/v2", []string{"examples/demo"}},
 	{"golang.org/x/net", []string{"console"}}, // netutil: a bound on admin connections

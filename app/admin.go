@@ -61,7 +61,7 @@ func (a *App) listenOn(ctx context.Context, address string) (net.Listener, error
 	if !ap.Addr().IsValid() {
 		ap = netip.AddrPortFrom(netip.IPv6Unspecified(), ap.Port())
 	}
-	return a.cfg.Listen(ctx, netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()))
+	return a.sockets.Listen(ctx, netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()))
 }
 
 // window is what the console sees of the app.
@@ -90,25 +90,40 @@ func (w window) State() console.State {
 	default:
 		s.Ready = true
 	}
+	if now != nil && now.problem != nil {
+		s.Problem = now.problem.Error()
+	}
 	return s
+}
+
+// Sockets are where listeners listen, or why they do not.
+func (w window) Sockets() map[string]console.Socket {
+	sockets := map[string]console.Socket{}
+	for name, address := range w.proxy.Addresses() {
+		sockets[name] = console.Socket{Address: address.String()}
+	}
+	for name, err := range w.proxy.Closed() {
+		sockets[name] = console.Socket{Problem: err.Error()}
+	}
+	return sockets
 }
 
 // Objects are the objects of the configuration with their statuses.
 func (w window) Objects() []console.Object {
-	now := w.pipeline.now.Load()
-	if now == nil {
+	told := w.pipeline.account()
+	if told == nil {
 		return nil
 	}
-	return now.objects()
+	return told.objects()
 }
 
 // Diagnostics are what reading, translating and linting found.
 func (w window) Diagnostics() []console.Diagnostic {
-	now := w.pipeline.now.Load()
-	if now == nil {
+	told := w.pipeline.account()
+	if told == nil {
 		return nil
 	}
-	return diagnostics(now.diagnostics)
+	return diagnostics(told.diagnostics)
 }
 
 // Hosts are the upstream hosts as they are now.
@@ -116,8 +131,8 @@ func (w window) Hosts() []console.Host {
 	var hosts []console.Host
 	for _, h := range w.proxy.Hosts() {
 		hosts = append(hosts, console.Host{
-			Cluster: h.Cluster, Address: h.Address.String(), Zone: h.Zone, Weight: h.Weight, Healthy: h.Healthy,
-			InFlight: h.InFlight, Open: int(h.Open), Idle: int(h.Idle), EWMA: h.Latency,
+			Cluster: h.Cluster, Address: h.Address.String(), Zone: h.Zone, Weight: h.Weight, Priority: h.Priority,
+			Healthy: h.Healthy, Draining: h.Draining, Warmth: h.Warmth, InFlight: h.InFlight, Open: int(h.Open), Idle: int(h.Idle), EWMA: h.Latency,
 		})
 	}
 	return hosts

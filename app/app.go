@@ -70,9 +70,20 @@ type Config struct {
 	// DrainTimeout bounds what is in flight after that; 10 s if zero.
 	DrainTimeout time.Duration
 
+	// Handover is what a process has left whose place this one is to take; nil: nobody.
+	Handover *Handover
+	// Program is what Upgrade starts; nil: it is refused.
+	Program *Program
+	// UpgradeTimeout is how long the new process may take until it serves; a minute if zero.
+	UpgradeTimeout time.Duration
+
+	// Zone is where this process runs, for backends that prefer hosts of the same zone; empty:
+	// nowhere in particular.
+	Zone string
+
 	// Listen, Dial and Resolve are the network; the real one if nil. Listen serves the data
 	// plane and the admin API.
-	Listen  func(ctx context.Context, address netip.AddrPort) (net.Listener, error)
+	Listen  listenFunc
 	Dial    func(ctx context.Context, address netip.AddrPort) (net.Conn, error)
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 }
@@ -94,12 +105,21 @@ type App struct {
 	admin    atomic.Pointer[[]netip.AddrPort] // addresses that no backend may lead to
 	draining atomic.Bool
 	drain    chan struct{} // closed by Drain
+
+	sockets   *sockets
+	revision  atomic.Uint64 // of the set delivered last
+	upgrade   chan struct{} // asks for one
+	upgrading atomic.Bool
 }
 
 // New builds a Weir that does nothing yet.
 func New(cfg Config) (*App, error) {
 	cfg.fill()
-	a := &App{cfg: cfg, log: cfg.Log, drain: make(chan struct{})}
+	a := &App{cfg: cfg, log: cfg.Log, drain: make(chan struct{}), upgrade: make(chan struct{}, 1)}
+	a.sockets = newSockets(cfg.Listen, cfg.Handover)
+	if cfg.Handover != nil {
+		a.revision.Store(cfg.Handover.revision)
+	}
 	if cfg.TokenFile != "" {
 		var err error
 		if a.token, err = console.Token(cfg.TokenFile); err != nil {
@@ -117,7 +137,7 @@ func New(cfg Config) (*App, error) {
 	}
 	a.proxy = proxy.New(proxy.Config{
 		Log: cfg.Log, Metrics: a.metrics, AccessLog: a.accessLog,
-		Listen: cfg.Listen, Dial: a.dial, Resolve: cfg.Resolve, Random: rand.Uint64,
+		Listen: a.sockets.Listen, Dial: a.dial, Resolve: cfg.Resolve, Random: rand.Uint64, Zone: cfg.Zone,
 		Shards: shards, DrainTimeout: cfg.DrainTimeout, IdleGrace: min(cfg.DrainTimeout/4, time.Second),
 	})
 	a.metrics.WatchHosts(a.hostStates)
@@ -150,14 +170,20 @@ func (c *Config) fill() {
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 10 * time.Second
 	}
+	if c.UpgradeTimeout == 0 {
+		c.UpgradeTimeout = time.Minute
+	}
 	if c.Listen == nil {
 		c.Listen = func(ctx context.Context, address netip.AddrPort) (net.Listener, error) {
 			var lc net.ListenConfig
-			where := address.String()
-			if address.Addr() == netip.IPv6Unspecified() { // both stacks, or IPv4 where there is no other
+			network, where := "tcp", address.String()
+			switch address.Addr() {
+			case netip.IPv6Unspecified(): // both stacks, or IPv4 where there is no other
 				where = fmt.Sprintf(":%d", address.Port())
+			case netip.IPv4Unspecified(): // of "tcp" it would be both stacks, too
+				network = "tcp4"
 			}
-			return lc.Listen(ctx, "tcp", where)
+			return lc.Listen(ctx, network, where)
 		}
 	}
 	if c.Dial == nil {
@@ -200,6 +226,12 @@ func (a *App) Reload() {
 	}
 	a.log.LogAttrs(context.Background(), slog.LevelInfo, "reading everything again")
 	a.files.Reload()
+}
+
+// deliver carries a set, which gets the next revision: they grow over upgrades, too.
+func (a *App) deliver(set *resource.Set) {
+	set.Revision = a.revision.Add(1)
+	a.pipeline.deliver(set)
 }
 
 // Drain begins to end Run as the end of its context does; false if that has begun.

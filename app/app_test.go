@@ -100,7 +100,7 @@ func TestRetry(t *testing.T) {
 		p := newPipeline([]Engine{engine}, telemetry.NewMetrics(1), slog.New(slog.NewTextHandler(&log, nil)))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { p.retry(ctx); close(done) }()
+		go func() { p.tend(ctx); close(done) }()
 		p.deliver(resource.NewSet(nil, nil))
 		if p.now.Load().problem == nil {
 			t.Error("the refusal is not shown")

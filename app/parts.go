@@ -27,15 +27,19 @@ func (p *parts) run(name string, f func() error) {
 		if err == nil {
 			return
 		}
-		err = fmt.Errorf("%s: %w", name, err)
-		select {
-		case p.failed <- err:
-		default:
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.errs = append(p.errs, err)
-		}
+		p.put(fmt.Errorf("%s: %w", name, err))
 	})
+}
+
+// put makes an error the one in failed, if there is none.
+func (p *parts) put(err error) {
+	select {
+	case p.failed <- err:
+	default:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.errs = append(p.errs, err)
+	}
 }
 
 func (p *parts) group(name string) *sync.WaitGroup {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,12 +25,17 @@ const retryAfter = 5 * time.Second
 
 // state is what the last delivered set became. It is immutable once published.
 type state struct {
-	set         *resource.Set
-	output      translate.Output
+	set     *resource.Set
+	output  translate.Output
+	applied time.Time
+	problem error // of the engines; nil when everything is in effect
+}
+
+// account is what there is to say about a state. It is immutable once published.
+type account struct {
+	of          *state
 	diagnostics []resource.Diagnostic   // of reading, translating and linting, by position
 	objects     func() []console.Object // made when first asked for
-	applied     time.Time
-	problem     error // of the engines; nil when everything is in effect
 }
 
 // pipeline carries each set from the source to the engines.
@@ -42,48 +48,74 @@ type pipeline struct {
 
 	mu    sync.Mutex // held while a set is carried
 	memo  *translate.Memo
-	dates transitions
-	known map[string]bool // problems already logged
-
 	now   atomic.Pointer[state]
-	ready chan struct{} // closed when the first set has been carried
+	ready chan struct{} // closed when the first set is live
+
+	changed chan struct{} // to tend: now differs from what was told
+
+	telling sync.Mutex // held while an account is made
+	told    *account   // the last one; nil: none yet
+	dates   transitions
+	known   map[string]bool // problems already logged
 }
 
 func newPipeline(engines []Engine, metrics *telemetry.Metrics, log *slog.Logger) *pipeline {
 	return &pipeline{
 		engines: engines, metrics: metrics, log: log,
-		memo: translate.NewMemo(), ready: make(chan struct{}),
+		memo: translate.NewMemo(), ready: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
 }
 
-// deliver translates a set and has every engine apply it, then finds out what else there is
-// to say about it: what people read must not hold up what is served.
+// deliver translates a set and has every engine apply it. What else there is to say about
+// it, account finds out later: what people read must not hold up what is served.
 func (p *pipeline) deliver(set *resource.Set) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	begin := time.Now()
-	out := translate.Translate(translate.Input{Set: set, Memo: p.memo})
+	out := translate.Translate(translate.Input{Set: set, Memo: p.memo, Local: localAddresses()})
 	next := &state{set: set, output: out, problem: p.apply(set, out.Snapshot), applied: time.Now()}
-
-	p.judge(next)
-	next.diagnostics = slices.Concat(set.Diagnostics, out.Diagnostics, lint.Run(set, out))
-	resource.SortDiagnostics(next.diagnostics)
-	last := p.now.Swap(next)
-	p.metrics.SetQuarantined(quarantined(set))
-	p.logChanges(next.diagnostics)
-	p.report(last, next, next.applied.Sub(begin))
+	last := p.publish(next)
 	if last == nil {
 		close(p.ready)
 	}
+	p.metrics.SetQuarantined(quarantined(set))
+	p.report(last, next, next.applied.Sub(begin))
 }
 
-// judge says of every object what became of it, the sockets that could not be opened included.
-func (p *pipeline) judge(s *state) {
+// publish makes a state the one that people ask about, and returns the one before.
+func (p *pipeline) publish(next *state) (last *state) {
+	last = p.now.Swap(next)
+	select {
+	case p.changed <- struct{}{}:
+	default: // tend has not yet looked since the last time
+	}
+	return last
+}
+
+// account returns what there is to say about what is live now, nil before anything is. It is
+// made for whoever asks first: people, or tend. States that nobody has asked about in time
+// are passed over.
+func (p *pipeline) account() *account {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	now := p.now.Load()
+	if now == nil || p.told != nil && p.told.of == now {
+		return p.told
+	}
 	var closed map[string]error
 	if p.closed != nil {
 		closed = p.closed()
 	}
-	s.objects = objectsOf(s.set, p.dates.follow(s.output.WithClosed(closed), time.Now()))
+	next := &account{of: now, objects: objectsOf(now.set, p.dates.follow(now.output.WithClosed(closed), time.Now()))}
+	if p.told != nil && p.told.of.set == now.set {
+		next.diagnostics = p.told.diagnostics
+	} else {
+		next.diagnostics = slices.Concat(now.set.Diagnostics, now.output.Diagnostics, lint.Run(now.set, now.output))
+		resource.SortDiagnostics(next.diagnostics)
+		p.logChanges(next.diagnostics)
+	}
+	p.told = next
+	return next
 }
 
 // report logs whether what was delivered, or tried again, is live. A problem is logged once;
@@ -102,8 +134,7 @@ func (p *pipeline) report(last, next *state, took time.Duration) {
 	}
 	p.log.LogAttrs(context.Background(), level, "configuration is live",
 		slog.Uint64("revision", next.output.Snapshot.Revision), slog.String("version", next.output.Snapshot.Version),
-		slog.Int("objects", next.set.Len()), slog.Int("problems", len(next.diagnostics)),
-		slog.Duration("took", took))
+		slog.Int("objects", next.set.Len()), slog.Duration("took", took))
 }
 
 // logProblem logs that a part of a configuration is not in effect.
@@ -129,26 +160,60 @@ func (p *pipeline) apply(set *resource.Set, s *model.Snapshot) error {
 	return err
 }
 
-// retry applies what was not in effect again, from time to time, until ctx ends.
-func (p *pipeline) retry(ctx context.Context) {
+// restFactor is how many times as long as an account took the next is not made unasked, so
+// that in a storm of changes accounts take a tenth of one core at most.
+const restFactor = 9
+
+// tidyAfter is how long nothing has changed when the memory is given back to the system that
+// the changes needed: to read ten thousand routes takes twice what it takes to have them,
+// and serving requests makes no garbage that would ever be collected. By then, what is kept
+// on disk of so many objects has been written.
+func tidyAfter(objects int) time.Duration {
+	return 500*time.Millisecond + time.Duration(objects)*200*time.Microsecond
+}
+
+// tend follows what is live, until ctx ends: it logs what there is to say about it, and
+// tries again, from time to time, what could not be put into effect.
+func (p *pipeline) tend(ctx context.Context) {
 	tick := time.NewTicker(retryAfter)
 	defer tick.Stop()
+	rest := time.NewTimer(0)
+	defer rest.Stop()
+	quiet := time.NewTimer(retryAfter)
+	defer quiet.Stop()
+	changed := p.changed
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			p.retry()
+		case <-rest.C:
+			changed = p.changed
+		case <-quiet.C:
+			debug.FreeOSMemory()
+		case <-changed:
+			begin := time.Now()
+			told := p.account()
+			changed = nil
+			quiet.Reset(tidyAfter(told.of.set.Len()))
+			rest.Reset(restFactor * time.Since(begin))
 		}
-		p.mu.Lock()
-		if now := p.now.Load(); now != nil && now.problem != nil {
-			begin, next := time.Now(), *now
-			next.problem = p.apply(now.set, now.output.Snapshot)
-			p.judge(&next)
-			p.now.Store(&next)
-			p.report(now, &next, time.Since(begin))
-		}
-		p.mu.Unlock()
 	}
+}
+
+// retry applies what was not in effect again.
+func (p *pipeline) retry() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now.Load()
+	if now == nil || now.problem == nil {
+		return
+	}
+	begin, next := time.Now(), *now
+	next.problem = p.apply(now.set, now.output.Snapshot)
+	p.publish(&next)
+	p.report(now, &next, time.Since(begin))
 }
 
 // logChanges logs the problems that are new, and how many are gone.

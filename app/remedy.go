@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/controlplane/translate"
 	"weir.dev/weir/model"
 )
 
@@ -36,7 +37,7 @@ func (a *App) remedy(set *resource.Set, s *model.Snapshot, err error) error {
 	return err
 }
 
-// closed names the Gateways with listeners that are not open, and where they are written.
+// closed names the Gateways and ListenerSets with listeners that are not open, and where they are written.
 func (a *App) closed(set *resource.Set, s *model.Snapshot) []string {
 	var names []string
 	open := a.proxy.Addresses()
@@ -44,9 +45,8 @@ func (a *App) closed(set *resource.Set, s *model.Snapshot) []string {
 		if open[l.Name] != nil {
 			continue
 		}
-		for _, b := range l.Tables { // namespace/gateway/listener
-			path := strings.SplitN(b.Table, "/", 3)
-			key := resource.Key{Group: "gateway.networking.k8s.io", Kind: "Gateway", Namespace: path[0], Name: path[1]}
+		for _, b := range l.Tables {
+			key, _ := translate.TableOwner(b.Table)
 			if o := set.Get(key); o != nil {
 				names = append(names, fmt.Sprintf("%v (%v)", key, o.At))
 			}

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
 )
 
 // Run serves until ctx ends or Drain is called, then drains and stops every part. Readiness
@@ -32,9 +34,20 @@ func (a *App) Run(ctx context.Context) error {
 		if f.name == "admin" && a.cfg.Greet != nil && a.token != "" {
 			fmt.Fprintf(a.cfg.Greet, "Open http://%s/#token=%s\n", f.listener.Addr(), a.token)
 		}
-		parts.run("admin", func() error { return a.console.Serve(adminCtx, f.listener, f.handler) })
+		parts.run("admin", func() error {
+			if a.cfg.Handover != nil { // until then the predecessor answers
+				select {
+				case <-a.Ready():
+				case <-adminCtx.Done():
+				}
+			}
+			return a.console.Serve(adminCtx, f.listener, f.handler)
+		})
 	}
 	a.admin.Store(&addresses)
+	if len(faces) > 0 {
+		parts.run("record", func() error { a.console.Record(adminCtx); return nil })
+	}
 
 	engineCtx, stopEngines := context.WithCancel(base)
 	defer stopEngines()
@@ -42,17 +55,21 @@ func (a *App) Run(ctx context.Context) error {
 		parts.run("engine", func() error { return e.Run(engineCtx) })
 	}
 
-	sourceCtx, stopSource := context.WithCancel(base)
-	defer stopSource()
-	parts.run("source", func() error { return a.source.Run(sourceCtx, a.pipeline.deliver) })
-	parts.run("retry", func() error { a.pipeline.retry(sourceCtx); return nil })
+	control := &controlSide{app: a, parts: parts, base: base}
+	control.start()
 
-	err = a.wait(ctx, parts)
+	err = a.wait(ctx, control)
+	succeeded := errors.Is(err, errSucceeded)
+	if succeeded {
+		err = nil
+		stopAdmin() // the new process answers there
+	}
 	a.Drain()
 	a.metrics.SetReady(false)
-	stopSource()
+	control.stop()
 	a.proxy.Drain()
-	if err == nil {
+	if err == nil && !succeeded {
+		a.notify(daemon.SdNotifyStopping)
 		a.log.LogAttrs(ctx, slog.LevelInfo, "draining", slog.Duration("delay", a.cfg.DrainDelay), slog.Duration("timeout", a.cfg.DrainTimeout))
 		parts.pause(a.cfg.DrainDelay)
 	}
@@ -62,19 +79,50 @@ func (a *App) Run(ctx context.Context) error {
 	return errors.Join(err, parts.end(), a.closeLog(base))
 }
 
-// wait returns when the end is wished for (nil) or forced by a part's error.
-func (a *App) wait(ctx context.Context, parts *parts) error {
+// controlSide is what reads and decides: it can be stopped and started again.
+type controlSide struct {
+	app   *App
+	parts *parts
+	base  context.Context
+	stop  context.CancelFunc
+}
+
+func (c *controlSide) start() {
+	var ctx context.Context
+	ctx, c.stop = context.WithCancel(c.base)
+	c.parts.run("source", func() error { return c.app.source.Run(ctx, c.app.deliver) })
+	c.parts.run("tend", func() error { c.app.pipeline.tend(ctx); return nil })
+}
+
+// end stops it and returns when it has written all that it keeps.
+func (c *controlSide) end() {
+	c.stop()
+	c.parts.await("source")
+	c.parts.await("tend")
+}
+
+// errSucceeded ends Run because a new process has this one's place.
+var errSucceeded = errors.New("a new process serves")
+
+// wait returns when the end is wished for (nil), a new process serves (errSucceeded) or a
+// part's error forces the end.
+func (a *App) wait(ctx context.Context, control *controlSide) error {
 	beginning := a.Ready()
+	var upgrade <-chan struct{} // not before this process serves
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.drain:
 			return nil
-		case err := <-parts.failed:
+		case err := <-control.parts.failed:
 			return err
+		case <-upgrade:
+			if a.tryUpgrade(ctx, control) {
+				return errSucceeded
+			}
 		case <-beginning:
-			beginning = nil
+			beginning, upgrade = nil, a.upgrade
 			// With nothing listening that should, there is nothing to serve and nobody to ask.
 			if now := a.pipeline.now.Load(); now.problem != nil {
 				if len(a.proxy.Addresses()) == 0 {
@@ -82,9 +130,44 @@ func (a *App) wait(ctx context.Context, parts *parts) error {
 				}
 				a.pipeline.logProblem(now)
 			}
-			a.metrics.SetReady(true)
+			a.begun(ctx)
 		}
 	}
+}
+
+// begun tells everybody that this process serves.
+func (a *App) begun(ctx context.Context) {
+	a.metrics.SetReady(true)
+	if a.cfg.Handover != nil {
+		if err := a.sockets.closeUnclaimed(); err != nil {
+			a.log.LogAttrs(ctx, slog.LevelWarn, "close sockets that nobody wants any more", slog.Any("error", err))
+		}
+		a.cfg.Handover.announce()
+	}
+	a.notify(daemon.SdNotifyReady)
+}
+
+// notify tells a service manager that listens (systemd) what happened.
+func (a *App) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		a.log.LogAttrs(context.Background(), slog.LevelWarn, "the service manager cannot be told", slog.String("state", state), slog.Any("error", err))
+	}
+}
+
+// tryUpgrade gives this process's place to a new one and reports whether that serves. If not,
+// this process goes on.
+func (a *App) tryUpgrade(ctx context.Context, control *controlSide) bool {
+	err := a.upgradable()
+	if err == nil {
+		control.end()
+		if err = a.succeed(ctx, control.parts); err == nil {
+			return true
+		}
+		control.start() // at its end, too: what ends it expects it to run
+	}
+	a.upgrading.Store(false)
+	a.log.LogAttrs(ctx, slog.LevelError, "no upgrade; this process goes on", slog.Any("error", err))
+	return false
 }
 
 // closeLog writes what the access log still holds. A reader that no longer reads does not

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -29,7 +30,9 @@ type runFlags struct {
 	accessLog, logLevel  string
 	stateDir, tokenFile  string
 	drainDelay, drainFor time.Duration
+	upgradeTimeout       time.Duration
 	allowMassDelete      bool
+	zone                 string
 }
 
 func runCommand(std Streams) *cobra.Command {
@@ -39,7 +42,8 @@ func runCommand(std Streams) *cobra.Command {
 		Short: "Serve HTTP as resources say",
 		Long: "Run serves what the resources in files and folders say, and follows every change to them.\n" +
 			"With --listen and --to it needs no file: every request goes to the URLs in turn.\n\n" +
-			"SIGHUP reads everything again. SIGTERM and Ctrl-C drain; a second one ends at once.",
+			"SIGHUP reads everything again. SIGTERM and Ctrl-C drain; a second one ends at once. SIGUSR2 starts the\n" +
+			"program anew, gives it the sockets, and drains once it serves: an upgrade that drops no request.",
 		Example: "  weir run -f ./routes\n  weir run --listen :8080 --to http://127.0.0.1:3000",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), std, f) },
@@ -56,6 +60,8 @@ func runCommand(std Streams) *cobra.Command {
 	fs.DurationVar(&f.drainFor, "drain-timeout", 10*time.Second, "how long requests may go on after that")
 	fs.StringVar(&f.stateDir, "state-dir", "", "folder for what survives a restart (default: one for these paths in the user's state folder)")
 	fs.StringVar(&f.tokenFile, "token-file", "", "file with the admin token, made if absent (default: token in the state folder)")
+	fs.DurationVar(&f.upgradeTimeout, "upgrade-timeout", time.Minute, "how long a new process may take to serve after SIGUSR2")
+	fs.StringVar(&f.zone, "zone", "", "zone that this process runs in, for backends with zoneAware")
 	fs.BoolVar(&f.allowMassDelete, "allow-mass-delete", false, "let a change remove more than half of the routes")
 	completeFlag(cmd, "log-level", "debug", "info", "warn", "error")
 	completeFlag(cmd, "access-log", "off", string(telemetry.FormatJSON), string(telemetry.FormatText))
@@ -67,7 +73,8 @@ func (f *runFlags) config(std Streams) (cfg app.Config, closeLog func() error, e
 	cfg = app.Config{
 		Version: version, Stdin: std.In, Paths: f.files,
 		Admin: f.admin, Probe: f.probe, AllowMassDelete: f.allowMassDelete,
-		DrainDelay: f.drainDelay, DrainTimeout: f.drainFor, LogLevel: new(slog.LevelVar),
+		DrainDelay: f.drainDelay, DrainTimeout: f.drainFor, UpgradeTimeout: f.upgradeTimeout, LogLevel: new(slog.LevelVar),
+		Zone: f.zone,
 	}
 	closeLog = func() error { return nil }
 	switch {
@@ -82,6 +89,9 @@ func (f *runFlags) config(std Streams) (cfg app.Config, closeLog func() error, e
 	}
 	if f.drainFor <= 0 || f.drainDelay < 0 {
 		return cfg, closeLog, usagef("--drain-timeout must be above zero and --drain-delay not below")
+	}
+	if f.upgradeTimeout <= 0 {
+		return cfg, closeLog, usagef("--upgrade-timeout must be above zero")
 	}
 	if err := cfg.LogLevel.UnmarshalText([]byte(f.logLevel)); err != nil {
 		return cfg, closeLog, usagef("--log-level %q: want debug, info, warn or error", f.logLevel)
@@ -179,10 +189,15 @@ func openAccessLog(value string, out io.Writer) (io.Writer, telemetry.Format, fu
 }
 
 func run(ctx context.Context, std Streams, f runFlags) (err error) {
+	handover, err := app.TakeHandover()
+	if err != nil {
+		return err
+	}
 	cfg, closeLog, err := f.config(std)
 	if err != nil {
 		return err
 	}
+	cfg.Handover, cfg.Program = handover, startedAs()
 	defer func() { err = errors.Join(err, closeLog()) }()
 	a, err := app.New(cfg)
 	if err != nil {
@@ -193,18 +208,35 @@ func run(ctx context.Context, std Streams, f runFlags) (err error) {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR2)
+	defer signal.Stop(signals)
 	go func() {
 		for {
 			select {
-			case <-hangup:
-				a.Reload()
+			case s := <-signals:
+				if s == syscall.SIGHUP {
+					a.Reload()
+				} else {
+					a.Upgrade()
+				}
 			case <-ctx.Done():
 				return
 			}
 		}
 	}()
 	return a.Run(ctx)
+}
+
+// startedAs is how this process was started. The path is the one that was asked for, not
+// what its links lead to: that is where a new version is put.
+func startedAs() *app.Program {
+	path, err := exec.LookPath(os.Args[0])
+	if err != nil {
+		return nil
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil
+	}
+	return &app.Program{Path: path, Args: os.Args, Env: os.Environ()}
 }

@@ -46,10 +46,22 @@ func TestMain(m *testing.M) {
 // process is one running weir.
 type process struct {
 	cmd    *exec.Cmd
-	log    *logBuffer
+	log    logFile
 	admin  string
 	exited chan struct{}
 	err    error // valid once exited is closed
+}
+
+// logFile is the path of a file that a process writes its log to. Not a pipe: a new process
+// that took the old one's place would keep that open.
+type logFile string
+
+func (l logFile) String() string {
+	text, err := os.ReadFile(string(l))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
 
 // freePort returns an address of 127.0.0.1 that nobody listens on now.
@@ -70,12 +82,23 @@ func launch(t *testing.T, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{log: &logBuffer{}, admin: freePort(t), exited: make(chan struct{})}
+	return launchProgram(t, []string{program}, args...)
+}
+
+// launchProgram is launch with a program of one's own, and what comes before it.
+func launchProgram(t *testing.T, program []string, args ...string) *process {
+	t.Helper()
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	p := &process{log: logFile(stderr.Name()), admin: freePort(t), exited: make(chan struct{})}
 	if i := slices.Index(args, "--admin"); i >= 0 {
 		p.admin = args[i+1]
 	}
-	p.cmd = exec.Command(program, append([]string{"run", "--admin", p.admin}, args...)...)
-	p.cmd.Stderr = p.log
+	p.cmd = exec.Command(program[0], slices.Concat(program[1:], []string{"run", "--admin", p.admin}, args)...)
+	p.cmd.Stderr = stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

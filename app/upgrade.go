@@ -1,0 +1,166 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+)
+
+// An upgrade gives this process's place to a new one, without a request noticing:
+//
+//	serving ── Upgrade ──► control side stopped ── start ──► both serve
+//	   ▲                                                     │      │
+//	   └── control side started again ◄── not ready in time ─┘      └─ ready ──► draining ──► end
+//
+// Both have the same listening sockets: a connection that waits in a queue is taken by
+// whichever accepts, and none is refused at any moment. Whatever goes wrong before the new
+// process is ready leaves this one as it was.
+
+// Program is how to start this program again.
+type Program struct {
+	Path string   // of the executable, as it was started: where a new version is put
+	Args []string // the first is the program's name
+	Env  []string
+}
+
+// Upgrade starts the program anew and gives it this process's place, as soon as Run can. It
+// does not wait for it.
+func (a *App) Upgrade() {
+	if a.upgrading.Swap(true) {
+		a.log.LogAttrs(context.Background(), slog.LevelWarn, "an upgrade is under way already")
+		return
+	}
+	a.upgrade <- struct{}{} // has room for the one
+}
+
+// upgradable says why this process cannot be followed by a new one.
+func (a *App) upgradable() error {
+	switch {
+	case a.cfg.Program == nil:
+		return errors.New("this process does not know how it was started")
+	case os.Getpid() == 1:
+		return errors.New("this is process 1, with which its container ends: replace the container instead, in Kubernetes with kubectl rollout restart")
+	case a.files != nil && a.files.ReadsStreams():
+		return errors.New("resources came from standard input or a pipe, which a new process cannot read again: put them in a file")
+	}
+	return nil
+}
+
+// succeed gives this process's place to a new one and reports whether that serves now. The
+// control side has stopped.
+func (a *App) succeed(ctx context.Context, parts *parts) error {
+	s, err := a.start()
+	if err != nil {
+		return err
+	}
+	if err := s.wait(ctx, a, parts); err != nil {
+		return errors.Join(err, s.end(a.cfg.DrainTimeout+time.Second))
+	}
+	a.log.LogAttrs(ctx, slog.LevelInfo, "the new process serves; this one drains", slog.Int("pid", s.process.Pid))
+	a.notify(fmt.Sprintf("MAINPID=%d", s.process.Pid))
+	return nil
+}
+
+// successor is the new process. While it lives and has not said that it serves, the pipe is
+// open at its end.
+type successor struct {
+	process *os.Process
+	pipe    *os.File
+}
+
+// start starts the new process.
+func (a *App) start() (*successor, error) {
+	list, err := a.sockets.duplicate()
+	if err != nil {
+		return nil, err
+	}
+	defer closeHanded(list)
+	ours, theirs, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = theirs.Close() }() // only a copy, after the fork
+	pid, err := a.fork(theirs, list)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", a.cfg.Program.Path, err), ours.Close())
+	}
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return nil, errors.Join(err, ours.Close())
+	}
+	a.log.LogAttrs(context.Background(), slog.LevelInfo, "upgrading: a new process starts", slog.Int("pid", pid),
+		slog.String("program", a.cfg.Program.Path), slog.Int("sockets", len(list)), slog.Duration("timeout", a.cfg.UpgradeTimeout))
+	return &successor{process, ours}, nil
+}
+
+// fork starts the program with standard streams as here, the pipe and the sockets. It does
+// without os/exec, which would put the descriptors into blocking mode.
+func (a *App) fork(pipe *os.File, list []handed) (pid int, err error) {
+	message := handoverMessage{Format: handoverFormat, Ready: 3, Revision: a.revision.Load()}
+	descriptors := []uintptr{0, 1, 2, 0}
+	if descriptors[message.Ready], err = descriptor(pipe); err != nil {
+		return 0, err
+	}
+	for _, h := range list {
+		fd, err := descriptor(h.file)
+		if err != nil {
+			return 0, err
+		}
+		message.Sockets = append(message.Sockets, handedSocket{h.asked, len(descriptors)})
+		descriptors = append(descriptors, fd)
+	}
+	env, err := withHandover(a.cfg.Program.Env, message)
+	if err != nil {
+		return 0, err
+	}
+	return syscall.ForkExec(a.cfg.Program.Path, a.cfg.Program.Args, &syscall.ProcAttr{Env: env, Files: descriptors})
+}
+
+// wait returns nil when the new process serves, and an error if it will not, or nobody
+// waits for it any more.
+func (s *successor) wait(ctx context.Context, a *App, parts *parts) error {
+	said := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReaderSize(s.pipe, 64).ReadString('\n') // what is not the line is the end
+		said <- line
+	}()
+	defer func() {
+		_ = s.pipe.Close()
+		<-said
+	}()
+	timer := time.NewTimer(a.cfg.UpgradeTimeout)
+	defer timer.Stop()
+	select {
+	case line := <-said:
+		said <- line
+		if line != handoverLine {
+			return errors.New("the new process ended before it served: its own messages say why")
+		}
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("the new process does not serve after %v (--upgrade-timeout)", a.cfg.UpgradeTimeout)
+	case err := <-parts.failed:
+		parts.put(err)
+		return err
+	case <-ctx.Done():
+		return errors.New("this process is to end")
+	case <-a.drain:
+		return errors.New("this process is to end")
+	}
+}
+
+// end ends a new process that is not wanted any more: it may finish what it has begun.
+func (s *successor) end(grace time.Duration) error {
+	_ = s.process.Signal(syscall.SIGTERM) // it may have ended
+	timer := time.AfterFunc(grace, func() { _ = s.process.Kill() })
+	defer timer.Stop()
+	if _, err := s.process.Wait(); err != nil {
+		return fmt.Errorf("wait for process %d: %w", s.process.Pid, err)
+	}
+	return nil
+}
