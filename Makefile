@@ -9,10 +9,10 @@ SHELL   := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 
 .DEFAULT_GOAL := help
-.PHONY: help build generate demo test deps lint fmt bench docs clean
+.PHONY: help build generate demo test deps lint fmt bench screenshots docs clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: generate ## build bin/weir
 	go build -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
@@ -48,6 +48,9 @@ fmt: ## format every Go file
 bench: build ## measure Weir against nginx, HAProxy, Envoy and Caddy; writes bench/RESULTS.md
 	@.ci/deps bench
 	go run ./bench -weir bin/weir
+
+screenshots: deps generate ## make the pictures in docs/console.md anew, after ten minutes of traffic
+	go test ./e2e -run TestConsoleScreenshots -timeout 20m -screenshots $(CURDIR)/docs/console
 
 docs: generate ## write the reference pages of kinds, flags, metrics and response flags to docs/reference
 	go run ./docs -o docs/reference

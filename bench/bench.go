@@ -167,7 +167,7 @@ func (b *bench) group(ctx context.Context, g group) error {
 	for _, m := range g.measures {
 		for _, p := range b.of(g) {
 			id := instance{m.setup, p.Name}
-			if running[id] != nil || m.kind == memory {
+			if running[id] != nil || m.kind == memory || m.kind == scale {
 				continue
 			}
 			s, err := b.start(ctx, p, m.setup)
@@ -204,6 +204,9 @@ func turned[T any](list []T, round int) []T {
 func (b *bench) round(ctx context.Context, m measure, proxies []peer.Proxy, running map[instance]*server, round int) error {
 	if m.kind == memory {
 		return b.memoryRound(ctx, m, proxies, round)
+	}
+	if m.kind == scale {
+		return b.scaleRound(ctx, m, proxies, round)
 	}
 	var direct report.Sample
 	if m.kind == paced {

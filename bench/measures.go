@@ -36,6 +36,7 @@ const (
 	closed kind = iota // each connection sends when it has its answer
 	paced              // a fixed rate; latency added to that of the upstream
 	memory             // what is resident
+	scale              // many routes: start, one change, a storm of changes
 )
 
 const (
@@ -84,6 +85,9 @@ func groups() []group {
 		}},
 		{name: "memory", measures: []measure{
 			{name: "memory", title: "Resident memory", setup: one, load: get(5000, small, "/bytes/200"), kind: memory},
+		}},
+		{name: "scale", only: []string{"weir"}, measures: []measure{
+			{name: "scale", title: "10,000 routes in 100 files", setup: setup{routes: 10_000, workers: 2}, load: get(64, small, "/bytes/200"), kind: scale},
 		}},
 	}
 }
@@ -136,13 +140,15 @@ func chosen(names []string) []group {
 // times are the durations of a run.
 type times struct {
 	warmup, window, paced time.Duration
-	parked                time.Duration // how long idle connections wait for a second look
+	parked                time.Duration // how long idle connections wait for a second look: Weir parks after 5s and gives the memory back 2s later
 	start                 time.Duration // for a proxy to answer
+	storm                 time.Duration // of changes
+	changes               int           // one at a time
 }
 
 func durations(quick bool) times {
 	if quick {
-		return times{warmup: 200 * time.Millisecond, window: 600 * time.Millisecond, paced: time.Second, parked: 2 * time.Second, start: 20 * time.Second}
+		return times{warmup: 200 * time.Millisecond, window: 600 * time.Millisecond, paced: time.Second, parked: 10 * time.Second, start: 20 * time.Second, storm: 3 * time.Second, changes: 10}
 	}
-	return times{warmup: 700 * time.Millisecond, window: 3 * time.Second, paced: 5 * time.Second, parked: 10 * time.Second, start: 60 * time.Second}
+	return times{warmup: 700 * time.Millisecond, window: 3 * time.Second, paced: 5 * time.Second, parked: 12 * time.Second, start: 60 * time.Second, storm: time.Minute, changes: 100}
 }

@@ -31,8 +31,10 @@ type instance struct {
 type server struct {
 	*process.Process
 	address string
-	log     string // its access log, if it writes one
-	output  string // what it prints
+	log     string        // its access log, if it writes one
+	output  string        // what it prints
+	dir     string        // its files
+	took    time.Duration // until its first answer
 }
 
 // start configures and starts p, and waits until it answers.
@@ -46,7 +48,7 @@ func (b *bench) start(ctx context.Context, p peer.Proxy, s setup) (*server, erro
 		return nil, err
 	}
 	want := peer.Setup{Dir: dir, Port: ports[0], AdminPort: ports[1], Upstream: b.ports, Routes: s.routes, Workers: s.workers}
-	running := &server{address: fmt.Sprintf("127.0.0.1:%d", ports[0]), output: filepath.Join(dir, "output")}
+	running := &server{address: fmt.Sprintf("127.0.0.1:%d", ports[0]), output: filepath.Join(dir, "output"), dir: dir}
 	if s.log {
 		running.log = filepath.Join(dir, "access.log")
 		want.Log = running.log
@@ -69,6 +71,7 @@ func (b *bench) start(ctx context.Context, p peer.Proxy, s setup) (*server, erro
 	}
 	pin, _ := cores(runtime.NumCPU(), s.workers)
 	b.say("starting %s (%d routes, %d workers)", p.Name, max(s.routes, 1), s.workers)
+	began := time.Now()
 	running.Process, err = process.Start(process.Command{
 		Name: p.Name, Path: p.Program, Args: how.Args, Env: how.Env, Dir: dir, Cores: pin, Out: stdout, Err: output,
 	})
@@ -79,6 +82,7 @@ func (b *bench) start(ctx context.Context, p peer.Proxy, s setup) (*server, erro
 		running.Stop(time.Second)
 		return nil, fmt.Errorf("%w%s", err, lastWords(running.output))
 	}
+	running.took = time.Since(began)
 	return running, nil
 }
 
@@ -90,7 +94,7 @@ func appendTo(path string) (*os.File, error) {
 func (b *bench) ready(ctx context.Context, s *server, kind setup) error {
 	request := load.Request{Path: "/bytes/200", Answer: small, Hosts: kind.routes}
 	began := time.Now()
-	ticker := time.NewTicker(20 * time.Millisecond)
+	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		h, err := load.OpenIdle(s.address, 1, request)

@@ -2,7 +2,8 @@
 // nothing about traffic; package app does the work, and the admin API answers questions
 // about a running Weir.
 //
-// Exit codes: 0 for success, 1 for what went wrong or was found wrong, 2 for wrong usage.
+// Exit codes: 0 for success, 1 for what went wrong or was found wrong, 2 for wrong usage. Of
+// `weir diff`, as of diff(1): 0 for no difference, 1 for some, 2 for what went wrong.
 package cli
 
 import (
@@ -38,6 +39,11 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// trouble is an error of a command whose exit code 1 means something else.
+type trouble struct{ error }
+
+func (e trouble) Unwrap() error { return e.error }
+
 func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
@@ -52,6 +58,9 @@ func Main(args []string, std Streams) int {
 		return exitOK
 	case errors.Is(err, errFindings):
 		return exitError
+	case isTrouble(err):
+		fmt.Fprintf(std.Err, "weir: %s\n", trim(err))
+		return exitUsage
 	case isUsage(err):
 		fmt.Fprintf(std.Err, "weir: %s\nRun '%s --help' to see what it takes.\n", trim(err), command.CommandPath())
 		return exitUsage
@@ -59,6 +68,11 @@ func Main(args []string, std Streams) int {
 		fmt.Fprintf(std.Err, "weir: %s\n", trim(err))
 		return exitError
 	}
+}
+
+func isTrouble(err error) bool {
+	_, ok := errors.AsType[trouble](err)
+	return ok
 }
 
 // isUsage tells our own usage errors and cobra's, which have no type but fixed beginnings.
@@ -96,7 +110,10 @@ func Command(std Streams) *cobra.Command {
 	root.Flags().Bool("version", false, "print the version of this program")
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(runCommand(std), lintCommand(std), getCommand(std), versionCommand(std))
+	root.AddCommand(
+		runCommand(std), lintCommand(std), explainCommand(std), diffCommand(std), testCommand(std), fmtCommand(std),
+		getCommand(std), versionCommand(std),
+	)
 	return root
 }
 

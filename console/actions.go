@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -71,15 +70,7 @@ func (c *Console) setLevel(w http.ResponseWriter, r *http.Request) {
 		Remedy: `send {"level": "debug"}, or info, warn, error`,
 	}
 	var body levelView
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&body); err != nil {
-		var tooLong *http.MaxBytesError
-		if errors.As(err, &tooLong) {
-			wrong.Status, wrong.Title = http.StatusRequestEntityTooLarge, "request body too long"
-		}
-		wrong.Detail = err.Error()
-		wrong.write(w)
+	if !readBody(w, r, &body, wrong) {
 		return
 	}
 	level, known := levels[body.Level]

@@ -4,12 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
@@ -56,7 +54,7 @@ func TestBeforeTheFirstSnapshot(t *testing.T) {
 	if s := get[statusView](t, h, "/api/v1/status"); s.Revision != 0 || s.Applied != nil || s.AgeSeconds != 0 {
 		t.Errorf("status: %+v", s)
 	}
-	for _, path := range []string{"routes", "hosts", "resources", "diagnostics"} {
+	for _, path := range []string{"routes", "clusters", "hosts", "listeners", "resources", "diagnostics"} {
 		if body := h.do("GET", "/api/v1/"+path, "").Body.String(); !strings.Contains(body, `"items":[]`) {
 			t.Errorf("%s: %s", path, body)
 		}
@@ -67,8 +65,12 @@ func TestStatus(t *testing.T) {
 	h := newHarness(4)
 	s := get[statusView](t, h, "/api/v1/status")
 	if s.Revision != 7 || s.Version != "0123456789abcdef" || s.AgeSeconds != 60 || s.Program != "v1.2.3" ||
-		s.Counts != (counts{Listeners: 1, Routes: 4, Clusters: 1, Hosts: 1, Errors: 2, Warnings: 1}) || s.MutationsOpen {
+		s.Counts != (counts{Listeners: 1, Routes: 4, Clusters: 1, Hosts: 1, Unhealthy: 1, Objects: 2, Quarantined: 1, Errors: 2, Warnings: 1}) || s.MutationsOpen {
 		t.Errorf("%+v", s)
+	}
+	count(h.metrics.Route(telemetry.Unmatched), 2, telemetry.Outcome{Code: 404, Flag: model.FlagNR})
+	if s := get[statusView](t, h, "/api/v1/status"); s.Unmatched.Requests != 2 || s.Unmatched.Flags["NR"] != 2 {
+		t.Errorf("unmatched: %+v", s.Unmatched)
 	}
 	if w := h.do("GET", "/api/v1/status", "", "Authorization", "Bearer "+testToken); !strings.Contains(w.Body.String(), `"mutationsOpen":true`) {
 		t.Errorf("with the token: %s", w.Body)
@@ -94,7 +96,10 @@ func TestRoutes(t *testing.T) {
 	if r := got.Items[3]; r.State != "refused" || r.Reasons[0] != "sessionPersistence is not supported yet" {
 		t.Errorf("%+v", r)
 	}
-	for query, want := range map[string]int{"name=shop/r1/0": 1, "name=r1": 0, "q=R1": 1, "q=h2.example": 1, "q=shop": 4, "q=nobody": 0} {
+	for query, want := range map[string]int{
+		"name=shop/r1/0": 1, "name=r1": 0, "q=R1": 1, "q=h2.example": 1, "q=shop": 4, "q=nobody": 0,
+		"q=get%20/CART": 4, "q=hunter2": 0, "q=v2": 3, "state=refused": 1, "state=partial": 1, "state=serving": 2, "cluster=backend/shop/v2": 3, "cluster=v2": 0,
+	} {
 		if n := get[list[routeView]](t, h, "/api/v1/routes?"+query).Total; n != want {
 			t.Errorf("?%s: %d routes, want %d", query, n, want)
 		}
@@ -131,55 +136,6 @@ func TestRouteInTwoTablesIsOneRoute(t *testing.T) {
 	}
 }
 
-func TestTrafficIsOfAWindow(t *testing.T) {
-	h := newHarness(1)
-	h.now = h.metrics.Started()
-	s := h.metrics.Route("shop/r0/0")
-	count := func(n int, o telemetry.Outcome) {
-		for range n {
-			s.Begin(0)
-			s.End(0, &o)
-		}
-	}
-	look := func() traffic { return get[list[routeView]](t, h, "/api/v1/routes").Items[0].Traffic }
-
-	count(100, telemetry.Outcome{Code: 200, Duration: time.Second})
-	h.now = h.now.Add(50 * time.Second)
-	first := look()
-	if first.Requests != 100 || first.Lately.Rate != 2 || first.Lately.Seconds != 50 || first.Lately.P99 < 800 || first.Classes["2xx"] != 100 {
-		t.Errorf("since the start: %+v", first)
-	}
-	for range 5 { // a page that looks every five seconds
-		h.now = h.now.Add(5 * time.Second)
-		count(50, telemetry.Outcome{Code: 502, Flag: model.FlagUC, Duration: time.Millisecond})
-		look()
-	}
-	got := look()
-	if got.Requests != 350 || got.Blame["upstream"] != 250 || got.Flags["UC"] != 250 {
-		t.Errorf("%+v", got)
-	}
-	l := got.Lately
-	if l.Seconds < 10 || l.Seconds > 20 || math.Abs(l.Rate-10) > 0.01 || math.Abs(l.Blame["upstream"]-10) > 0.01 || l.P99 > 1.2 {
-		t.Errorf("lately: %+v", l)
-	}
-}
-
-func TestWindowsAreBounded(t *testing.T) {
-	var w windows
-	now := started
-	for i := range maxWindows + 10 {
-		w.since(fmt.Sprint(i), telemetry.Stats{}, now, started)
-	}
-	if len(w.byKey) != maxWindows {
-		t.Errorf("%d windows", len(w.byKey))
-	}
-	now = now.Add(2 * windowIdle)
-	w.since("new", telemetry.Stats{}, now, started)
-	if len(w.byKey) != 1 {
-		t.Errorf("%d windows after all were idle", len(w.byKey))
-	}
-}
-
 func TestHosts(t *testing.T) {
 	h := newHarness(1)
 	s := h.metrics.Host("backend/shop/v1", "10.0.0.1:80")
@@ -189,7 +145,7 @@ func TestHosts(t *testing.T) {
 	if len(got.Items) != 2 {
 		t.Fatalf("%+v", got)
 	}
-	if a := got.Items[0]; a.Address != "10.0.0.1:80" || !a.Healthy || a.EWMA != 1.5 || a.Open != 3 || a.Idle != 2 || a.Traffic.Requests != 1 {
+	if a := got.Items[0]; a.Address != "10.0.0.1:80" || !a.Healthy || a.EWMA != 1.5 || a.Warmth != 1 || a.Open != 3 || a.Idle != 2 || a.Traffic.Requests != 1 {
 		t.Errorf("%+v", a)
 	}
 	if n := get[list[hostView]](t, h, "/api/v1/hosts?cluster=backend/shop/v1&name=10.0.0.2:80").Total; n != 1 {
@@ -197,10 +153,62 @@ func TestHosts(t *testing.T) {
 	}
 }
 
+func TestClusters(t *testing.T) {
+	h := newHarness(3)
+	s := h.metrics.Cluster("backend/shop/v1")
+	s.Begin(0)
+	s.End(0, &telemetry.Outcome{Code: 200})
+	got := get[list[clusterView]](t, h, "/api/v1/clusters")
+	if len(got.Items) != 1 {
+		t.Fatalf("%+v", got)
+	}
+	c := got.Items[0]
+	if c.Name != "backend/shop/v1" || c.Algorithm != "LeastRequest" || c.DNS != "up:80" || c.Hosts != 2 || c.Healthy != 1 ||
+		c.Open != 3 || c.Routes != 3 || c.Traffic.Requests != 1 || !slices.ContainsFunc(c.Policy, func(f model.PolicyField) bool {
+		return f.Field == "loadBalancing.algorithm" && f.Value == "LeastRequest" && f.Default
+	}) {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestListeners(t *testing.T) {
+	h := newHarness(3)
+	h.snapshot.Listeners = append(h.snapshot.Listeners, &model.Listener{Name: "0.0.0.0:9090"})
+	h.sockets["0.0.0.0:9090"] = Socket{Problem: "address already in use"}
+	h.metrics.Listener("0.0.0.0:8080").Open()
+	h.metrics.Listener("0.0.0.0:8080").Refuse(telemetry.RefusedLimit)
+	got := get[list[listenerView]](t, h, "/api/v1/listeners").Items
+	if len(got) != 2 || got[1].Problem != "address already in use" || got[1].Address != "" {
+		t.Fatalf("%+v", got)
+	}
+	l := got[0]
+	if l.Address != "127.0.0.1:8080" || l.Connections != 1 || l.Refused != 1 || !slices.Equal(l.Bindings, []bindingView{{"", "shop/edge/web", 3}}) ||
+		!slices.Contains(l.Policy, model.PolicyField{Field: "client.headTimeout", Value: "10s", Origin: model.Origin{File: "policy.yaml", Line: 3}}) {
+		t.Errorf("%+v", l)
+	}
+}
+
+func TestRoutePolicyHasOrigins(t *testing.T) {
+	h := newHarness(1)
+	h.snapshot.RouteTables[0].Entries[0].Route.Origins = model.Origins{"timeouts.request": {File: "tp.yaml", Line: 8}}
+	if policy := get[list[routeView]](t, h, "/api/v1/routes").Items[0].Policy; policy != nil {
+		t.Errorf("unasked: %+v", policy)
+	}
+	w := h.do("GET", "/api/v1/routes?policy=true", "")
+	if strings.Contains(w.Body.String(), "hunter2") {
+		t.Errorf("a secret is shown: %s", w.Body)
+	}
+	policy := get[list[routeView]](t, h, "/api/v1/routes?policy=true").Items[0].Policy
+	if !slices.Contains(policy, model.PolicyField{Field: "timeouts.request", Value: "15s", Origin: model.Origin{File: "tp.yaml", Line: 8}}) {
+		t.Errorf("%+v", policy)
+	}
+}
+
 func TestResourcesAndDiagnostics(t *testing.T) {
 	h := newHarness(1)
 	for query, want := range map[string]int{
 		"": 2, "?kind=gateway": 1, "?namespace=shop": 2, "?namespace=": 0, "?name=edge&kind=Gateway": 1, "?accepted=false": 1, "?accepted=true": 1,
+		"?q=SHOP/edge": 1, "?q=gw.yaml": 1,
 	} {
 		if got := get[list[Object]](t, h, "/api/v1/resources"+query); got.Total != want {
 			t.Errorf("resources%s: %d, want %d", query, got.Total, want)
@@ -214,8 +222,10 @@ func TestResourcesAndDiagnostics(t *testing.T) {
 	if len(got.Items) != 3 || got.Items[0].At != (Position{"r.yaml", 5, 3}) || got.Items[2].Severity != "warning" {
 		t.Errorf("errors come first: %+v", got.Items)
 	}
-	if n := get[list[Diagnostic]](t, h, "/api/v1/diagnostics?severity=warning").Total; n != 1 {
-		t.Errorf("warnings: %d", n)
+	for query, want := range map[string]int{"severity=warning": 1, "q=Backend%20shop": 1, "q=hunter2": 0, "q=unused": 1, "object=Secret%20shop/cert": 1} {
+		if n := get[list[Diagnostic]](t, h, "/api/v1/diagnostics?"+query).Total; n != want {
+			t.Errorf("?%s: %d, want %d", query, n, want)
+		}
 	}
 }
 
@@ -223,10 +233,10 @@ func TestResourcesAndDiagnostics(t *testing.T) {
 func TestUnknownParameters(t *testing.T) {
 	h := newHarness(1)
 	for target, want := range map[string]string{
-		"/api/v1/resources?knd=Gateway":     "known are limit, continue, kind, namespace, name, accepted",
+		"/api/v1/resources?knd=Gateway":     "known are limit, continue, kind, namespace, name, accepted, q",
 		"/api/v1/routes?name=x&namespace=y": "query parameter namespace",
-		"/api/v1/hosts?limit=5&Cluster=c":   "known are limit, continue, name, q, cluster",
-		"/api/v1/diagnostics?level=error":   "known are limit, continue, severity, object",
+		"/api/v1/hosts?limit=5&Cluster=c":   "known are limit, continue, name, q, sort, cluster",
+		"/api/v1/diagnostics?level=error":   "known are limit, continue, severity, object, q",
 		"/api/v1/snapshot?kind=Gateway":     "known are limit, continue, name, q",
 		"/api/v1/routes?name=%zz":           "wrong query",
 		"/api/v1/routes?name=a;q=b":         "wrong query",

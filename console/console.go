@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"weir.dev/weir/model"
@@ -24,6 +25,8 @@ type Live interface {
 	// Snapshot returns what is live and since when; nil before the first.
 	Snapshot() (*model.Snapshot, time.Time)
 	State() State
+	// Sockets returns where listeners listen, or why they do not, by their names.
+	Sockets() map[string]Socket
 }
 
 // Objects tells what the configuration's objects have come to.
@@ -61,12 +64,13 @@ type Config struct {
 
 // Console answers the admin API. It has two faces: Admin and Probe.
 type Console struct {
-	cfg       Config
-	started   time.Time
-	endpoints []endpoint
-	document  []byte
-	windows   windows
-	index     indexCache
+	cfg        Config
+	started    time.Time
+	endpoints  []endpoint
+	document   []byte
+	explaining sync.Mutex
+	recorder   *recorder
+	index      indexCache
 }
 
 // New returns a console.
@@ -74,7 +78,7 @@ func New(cfg Config) *Console {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	c := &Console{cfg: cfg, started: cfg.Now()}
+	c := &Console{cfg: cfg, started: cfg.Now(), recorder: newRecorder(cfg.Metrics)}
 	c.endpoints = c.table()
 	c.document = document(cfg.Version, c.endpoints)
 	return c

@@ -29,6 +29,7 @@ type fake struct {
 	objects     []Object
 	diagnostics []Diagnostic
 	hosts       []Host
+	sockets     map[string]Socket
 	calls       []string
 	err         error
 }
@@ -43,6 +44,10 @@ func (f *fake) State() State {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.state
+}
+
+func (f *fake) Sockets() map[string]Socket {
+	return f.sockets
 }
 
 func (f *fake) Objects() []Object         { return f.objects }
@@ -64,7 +69,7 @@ var started = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 
 // newFake serves n routes and a little of everything else.
 func newFake(n int) *fake {
-	f := &fake{state: State{Ready: true}, snapshot: &model.Snapshot{Version: "0123456789abcdef", Revision: 7}}
+	f := &fake{state: State{Ready: true}, sockets: map[string]Socket{"0.0.0.0:8080": {Address: "127.0.0.1:8080"}}, snapshot: &model.Snapshot{Version: "0123456789abcdef", Revision: 7}}
 	table := &model.RouteTable{Name: "shop/edge/web", Hash: "t"}
 	for i := range n {
 		table.Entries = append(table.Entries, model.Entry{Hostnames: []string{fmt.Sprintf("h%d.example.com", i)}, Route: testRoute(i)})
@@ -99,7 +104,7 @@ func newFake(n int) *fake {
 		{Severity: "error", At: Position{"s.yaml", 2, 3}, Object: "Secret shop/cert", Message: `bad value "hunter2`},
 	}
 	f.hosts = []Host{
-		{Cluster: "backend/shop/v1", Address: "10.0.0.1:80", Zone: "a", Weight: 1, Healthy: true, InFlight: 1, Open: 3, Idle: 2, EWMA: 1500 * time.Microsecond},
+		{Cluster: "backend/shop/v1", Address: "10.0.0.1:80", Zone: "a", Weight: 1, Healthy: true, Warmth: 1, InFlight: 1, Open: 3, Idle: 2, EWMA: 1500 * time.Microsecond},
 		{Cluster: "backend/shop/v1", Address: "10.0.0.2:80", Weight: 1},
 	}
 	return f

@@ -14,7 +14,8 @@ import (
 type index struct {
 	snapshot *model.Snapshot
 	routes   []keyed[*servedRoute] // by name
-	parts    []keyed[part]
+	users    map[string]int        // routes that send to a cluster, by its name
+	parts    func() []keyed[part]  // made when first asked for
 	hosts    int
 }
 
@@ -23,6 +24,7 @@ type servedRoute struct {
 	route     *model.Route
 	tables    []string
 	hostnames []string
+	text      string // what ?q looks in, in lower case
 }
 
 // part is one piece of the snapshot's API form; exactly one member is set.
@@ -49,8 +51,9 @@ func (c *indexCache) of(s *model.Snapshot) *index {
 }
 
 func newIndex(s *model.Snapshot) *index {
-	ix := &index{snapshot: s}
+	ix := &index{snapshot: s, users: map[string]int{}}
 	if s == nil {
+		ix.parts = func() []keyed[part] { return nil }
 		return ix
 	}
 	byName := make(map[string]*servedRoute)
@@ -70,13 +73,62 @@ func newIndex(s *model.Snapshot) *index {
 	for _, it := range ix.routes {
 		it.item.tables = unique(it.item.tables)
 		it.item.hostnames = unique(it.item.hostnames)
+		it.item.text = it.item.searchText()
+		for _, cluster := range it.item.clusters() {
+			ix.users[cluster]++
+		}
 	}
 	ix.routes = sorted(ix.routes)
-	ix.parts = parts(s)
+	ix.parts = sync.OnceValue(func() []keyed[part] { return parts(s) })
 	for _, e := range s.Endpoints {
 		ix.hosts += len(e.Endpoints)
 	}
 	return ix
+}
+
+// routeNamed returns the route with a name, nil if there is none.
+func (ix *index) routeNamed(name string) *servedRoute {
+	i, found := slices.BinarySearchFunc(ix.routes, name, func(it keyed[*servedRoute], name string) int { return cmp.Compare(it.key, name) })
+	if !found {
+		return nil
+	}
+	return ix.routes[i].item
+}
+
+// clusterNamed returns the cluster with a name, nil if there is none.
+func (ix *index) clusterNamed(name string) *model.Cluster {
+	if ix.snapshot == nil {
+		return nil
+	}
+	clusters := ix.snapshot.Clusters
+	i, found := slices.BinarySearchFunc(clusters, name, func(c *model.Cluster, name string) int { return cmp.Compare(c.Name, name) })
+	if !found {
+		return nil
+	}
+	return clusters[i]
+}
+
+// clusters are those that a route's arms send to.
+func (r *servedRoute) clusters() []string {
+	var names []string
+	for _, a := range r.route.Split.Arms {
+		if a.Cluster != "" {
+			names = append(names, a.Cluster)
+		}
+	}
+	return unique(names)
+}
+
+// searchText is a route's name, hosts, matches and destinations.
+func (r *servedRoute) searchText() string {
+	words := append([]string{r.route.Name}, r.hostnames...)
+	for i := range r.route.Matches {
+		words = append(words, inWords(&r.route.Matches[i]))
+	}
+	for _, a := range r.route.Split.Arms {
+		words = append(words, a.Name)
+	}
+	return strings.ToLower(strings.Join(words, "\n"))
 }
 
 // parts lists listeners, route tables entry by entry, clusters and endpoints, in this order.
@@ -122,8 +174,8 @@ func unique(names []string) []string {
 	return slices.Compact(names)
 }
 
-// words describes a match for people: "GET /cart/* x-user=7".
-func words(m *model.Match) string {
+// inWords describes a match for people: "GET /cart/* x-user=7".
+func inWords(m *model.Match) string {
 	var b strings.Builder
 	if m.Method != "" {
 		b.WriteString(m.Method + " ")

@@ -32,7 +32,8 @@ var (
 		{"limit", "integer", "items on a page, 1 to " + strconv.Itoa(maxLimit) + "; default " + strconv.Itoa(defaultLimit)},
 		{"continue", "string", "from the page before; items that come or go meanwhile are no trouble"},
 	}
-	byName = []parameter{{"name", "string", "only what has this name"}, {"q", "string", "only what contains this text"}}
+	anyText = parameter{"q", "string", "only what contains this text, in any case"}
+	byName  = []parameter{{"name", "string", "only what has this name"}, anyText}
 )
 
 // table lists everything that is served.
@@ -67,17 +68,27 @@ func (c *Console) table() []endpoint {
 			{"namespace", "string", "only of this namespace"},
 			{"name", "string", "only with this name"},
 			{"accepted", "boolean", "only accepted ones, or only others"},
+			anyText,
 		}), list[Object]{}, c.serveObjects, 400),
 		get("/api/v1/diagnostics", "What is wrong or odd in the configuration, with positions; errors first.", join(paging, []parameter{
 			{"severity", "string", "error, warning or info"},
 			{"object", "string", "as in HTTPRoute shop/cart"},
+			anyText,
 		}), list[Diagnostic]{}, c.serveDiagnostics, 400),
-		get("/api/v1/routes", "Routes with their backends and live traffic.", join(paging, byName), list[routeView]{}, c.serveRoutes, 400),
-		get("/api/v1/hosts", "Upstream hosts with live health and load.", join(paging, byName, []parameter{
+		get("/api/v1/routes", "Routes with their backends and live traffic.", join(paging, byName, sorting, []parameter{
+			{"cluster", "string", "only routes that send to this cluster"},
+			{"state", "string", "serving, partial or refused"},
+			{"policy", "boolean", "whether to show the effective policy of each"},
+		}), list[routeView]{}, c.serveRoutes, 400),
+		get("/api/v1/clusters", "Backends with their hosts counted and live traffic.", join(paging, byName, sorting), list[clusterView]{}, c.serveClusters, 400),
+		get("/api/v1/hosts", "Upstream hosts with live health and load.", join(paging, byName, sorting, []parameter{
 			{"cluster", "string", "only hosts of this cluster"},
 		}), list[hostView]{}, c.serveHosts, 400),
+		get("/api/v1/listeners", "Sockets, what they serve and how they treat clients.", join(paging, byName), list[listenerView]{}, c.serveListeners, 400),
+		get("/api/v1/history", "Rates and latencies of the last ten minutes.", historyParameters, historyView{}, c.serveHistory, 400, 404),
 		get("/api/v1/log-level", "The level of the log.", nil, levelView{}, c.serveLevel),
 		setLevel,
+		c.explainEndpoint(),
 		post("/api/v1/reload", "Reads the configuration again.", c.act("reload", c.cfg.Control.Reload)),
 		post("/api/v1/mass-delete", "Consents to a change that removes more than half of the routes and is held back.", c.act("mass-delete", c.cfg.Control.AllowMassDelete)),
 		post("/api/v1/drain", "Begins to drain: not ready, connections close after their answer, the process ends.", c.act("drain", c.cfg.Control.Drain)),

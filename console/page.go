@@ -10,10 +10,20 @@ var web embed.FS
 
 // files are what the page is made of.
 var files = []struct{ path, file, media, summary string }{
-	{"/", "web/index.html", "text/html", "The first page, for people."},
-	{"/style.css", "web/style.css", "text/css", "The page's style."},
-	{"/app.js", "web/app.js", "text/javascript", "The page's program: asks the API every second."},
-	{"/view.js", "web/view.js", "text/javascript", "The page's program: shows what the API answered."},
+	{"/", "web/index.html", "text/html", "The console, for people."},
+	{"/style.css", "web/style.css", "text/css", "The console's style."},
+	{"/app.js", "web/app.js", "text/javascript", "The console's frame: views, keys, staleness."},
+	{"/api.js", "web/api.js", "text/javascript", "The console's questions to this API."},
+	{"/dom.js", "web/dom.js", "text/javascript", "The console's elements and figures."},
+	{"/chart.js", "web/chart.js", "text/javascript", "The console's charts."},
+	{"/table.js", "web/table.js", "text/javascript", "The console's lists."},
+	{"/traffic.js", "web/traffic.js", "text/javascript", "The console's charts of traffic."},
+	{"/overview.js", "web/overview.js", "text/javascript", "A view of the console: the overview."},
+	{"/routes.js", "web/routes.js", "text/javascript", "A view of the console: routes."},
+	{"/backends.js", "web/backends.js", "text/javascript", "A view of the console: backends and hosts."},
+	{"/listeners.js", "web/listeners.js", "text/javascript", "A view of the console: listeners."},
+	{"/objects.js", "web/objects.js", "text/javascript", "A view of the console: resources and diagnostics."},
+	{"/explain.js", "web/explain.js", "text/javascript", "A view of the console: explain."},
 }
 
 // pages serves the embedded files.

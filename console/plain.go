@@ -11,22 +11,10 @@ import (
 )
 
 // redacted stands where a secret would.
-const redacted = "(redacted)"
-
-// secretWords are parts of the names of headers and query parameters whose values are
-// never shown.
-var secretWords = []string{"auth", "token", "cookie", "secret", "password", "passwd", "key", "credential", "session", "signature"}
+const redacted = model.Redacted
 
 // hidden returns a value, or redacted if its name says that it may be a secret.
-func hidden(name, value string) string {
-	lower := strings.ToLower(name)
-	for _, word := range secretWords {
-		if strings.Contains(lower, word) {
-			return redacted
-		}
-	}
-	return value
-}
+func hidden(name, value string) string { return model.Hidden(name, value) }
 
 // plain turns model objects into what JSON shows of them: field names in lowerCamelCase,
 // durations as Go writes them, empty strings, lists, maps and pointers left out, and the

@@ -44,7 +44,7 @@ func (s schemas) of(t reflect.Type) schema {
 		return schema{"type": "boolean"}
 	case reflect.Int, reflect.Int64, reflect.Int32, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		return schema{"type": "integer"}
-	case reflect.Float64:
+	case reflect.Float64, reflect.Float32:
 		return schema{"type": "number"}
 	case reflect.Slice:
 		return schema{"type": "array", "items": s.of(t.Elem())}
@@ -88,7 +88,7 @@ func (s schemas) object(t reflect.Type) schema {
 // mandatory says whether a field is always there.
 func mandatory(f reflect.StructField) bool {
 	if tag := f.Tag.Get("json"); tag != "" {
-		return !strings.Contains(tag, ",omitempty")
+		return !strings.Contains(tag, ",omitempty") && !strings.Contains(tag, ",omitzero")
 	}
 	switch f.Type.Kind() {
 	case reflect.Pointer, reflect.String, reflect.Slice, reflect.Map:

@@ -41,14 +41,11 @@ func (c *Console) serveSnapshot(w http.ResponseWriter, r *http.Request) {
 	}
 	s, applied := c.cfg.Live.Snapshot()
 	if s == nil {
-		problem{
-			Status: http.StatusServiceUnavailable, Title: "no snapshot yet", Detail: c.cfg.Live.State().Reason,
-			Remedy: "wait until /readyz answers 200, or look at /api/v1/diagnostics",
-		}.write(w)
+		noSnapshot(c.cfg.Live.State().Reason).write(w)
 		return
 	}
 	ix := c.index.of(s)
-	parts := filter(ix.parts, func(it part) bool { return named(q, it.name()) })
+	parts := filter(ix.parts(), func(it part) bool { return named(q, it.name()) })
 	items, next := cut(p, parts)
 	v := snapshotView{
 		Revision: s.Revision, Version: s.Version, Applied: &applied, Counts: c.counts(ix), Total: len(parts), Continue: next,

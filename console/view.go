@@ -1,12 +1,23 @@
 package console
 
-import "time"
+import (
+	"time"
+
+	"weir.dev/weir/model"
+)
 
 // State is whether the process wants traffic.
 type State struct {
 	Ready    bool   `json:"ready" doc:"whether the first full configuration is live and no drain is under way"`
 	Draining bool   `json:"draining" doc:"whether the process is on its way out"`
 	Reason   string `json:"reason,omitempty" doc:"why it is not ready"`
+	Problem  string `json:"problem,omitempty" doc:"what of the live configuration is not in effect: a taken port for instance"`
+}
+
+// Socket is where a listener listens, or why it does not.
+type Socket struct {
+	Address string
+	Problem string
 }
 
 // Position is a place in a file. Line and Column count from 1; 0 is unknown.
@@ -55,11 +66,14 @@ type Host struct {
 	Address  string
 	Zone     string
 	Weight   uint32
+	Priority uint32
 	Healthy  bool
+	Draining bool    // removed, and finishing what is in flight
+	Warmth   float64 // the part of its weight that slow start lets it have, 0 to 1
 	InFlight int64
 	Open     int // connections; the idle ones are open too
 	Idle     int
-	EWMA     time.Duration // moving average of latency
+	EWMA     time.Duration // average latency as balancing sees it: peaks and failures weigh more
 }
 
 type hostView struct {
@@ -67,11 +81,14 @@ type hostView struct {
 	Address  string  `json:"address"`
 	Zone     string  `json:"zone,omitempty"`
 	Weight   uint32  `json:"weight"`
+	Priority uint32  `json:"priority" doc:"0 first"`
 	Healthy  bool    `json:"healthy"`
+	Draining bool    `json:"draining" doc:"removed, and finishing what is in flight"`
+	Warmth   float64 `json:"warmth" doc:"the part of its weight that slow start lets it have, 0 to 1"`
 	InFlight int64   `json:"inFlight"`
 	Open     int     `json:"openConnections"`
 	Idle     int     `json:"idleConnections"`
-	EWMA     float64 `json:"latencyAverageMs" doc:"moving average, in milliseconds"`
+	EWMA     float64 `json:"latencyAverageMs" doc:"average latency in milliseconds as balancing sees it: peaks and failures weigh more"`
 	Traffic  traffic `json:"traffic"`
 }
 
@@ -87,6 +104,8 @@ type routeView struct {
 	State     string        `json:"state" doc:"serving, partial (a share is refused) or refused"`
 	Reasons   []string      `json:"reasons,omitempty" doc:"why something is refused"`
 	Traffic   traffic       `json:"traffic"`
+
+	Policy []model.PolicyField `json:"policy,omitempty" doc:"the effective policy of the rule; only with policy=true"`
 }
 
 type backendView struct {
@@ -97,26 +116,34 @@ type backendView struct {
 	Refused string  `json:"refused,omitempty" doc:"why this share is refused"`
 }
 
-// traffic is what a series counted: since the process started, and lately.
-type traffic struct {
-	Requests uint64            `json:"requests"`
-	InFlight int64             `json:"inFlight"`
-	Retries  uint64            `json:"retries"`
-	BytesIn  uint64            `json:"bytesIn"`
-	BytesOut uint64            `json:"bytesOut"`
-	Classes  map[string]uint64 `json:"classes,omitempty" doc:"requests by class of status (2xx); none: no answer was sent"`
-	Flags    map[string]uint64 `json:"flags,omitempty" doc:"requests by response flag"`
-	Blame    map[string]uint64 `json:"blame,omitempty" doc:"flagged requests by whose doing it was"`
-	Lately   lately            `json:"lately"`
+type clusterView struct {
+	Name      string  `json:"name" doc:"backend/namespace/name or service/namespace/name/port"`
+	Algorithm string  `json:"algorithm" doc:"how its hosts are chosen"`
+	DNS       string  `json:"dns,omitempty" doc:"host name and port, where its hosts come from DNS"`
+	Hosts     int     `json:"hosts" doc:"known now, without those that drain"`
+	Healthy   int     `json:"healthy" doc:"of hosts"`
+	Open      int     `json:"openConnections"`
+	Routes    int     `json:"routes" doc:"routes that send to it, mirrors left out"`
+	Traffic   traffic `json:"traffic" doc:"of tries"`
+
+	Policy []model.PolicyField `json:"policy" doc:"the effective policy of the backend"`
 }
 
-type lately struct {
-	Seconds float64            `json:"seconds" doc:"the length of the window that these figures are of"`
-	Rate    float64            `json:"requestsPerSecond"`
-	Blame   map[string]float64 `json:"blamePerSecond,omitempty" doc:"flagged requests per second by whose doing it was"`
-	P50     float64            `json:"p50Ms" doc:"estimated within a bucket of a histogram; up to half above the truth"`
-	P95     float64            `json:"p95Ms" doc:"estimated like p50Ms"`
-	P99     float64            `json:"p99Ms" doc:"estimated like p50Ms"`
+type listenerView struct {
+	Name        string        `json:"name" doc:"the address that was asked for"`
+	Address     string        `json:"address,omitempty" doc:"where it listens; absent while it does not"`
+	Problem     string        `json:"problem,omitempty" doc:"why it does not listen"`
+	Bindings    []bindingView `json:"bindings" doc:"from the most specific host name to the least"`
+	Connections int64         `json:"openConnections"`
+	Refused     uint64        `json:"refusedConnections" doc:"since the process started"`
+
+	Policy []model.PolicyField `json:"policy" doc:"the effective policy of its clients"`
+}
+
+type bindingView struct {
+	Hostname string `json:"hostname,omitempty" doc:"absent: every host"`
+	Table    string `json:"table" doc:"namespace/gateway/listener"`
+	Routes   int    `json:"routes"`
 }
 
 // statusView is everything the page's head shows.
@@ -130,6 +157,7 @@ type statusView struct {
 	State         State      `json:"state"`
 	Counts        counts     `json:"counts"`
 	Traffic       traffic    `json:"traffic"`
+	Unmatched     traffic    `json:"unmatched" doc:"the part of traffic that no route took: malformed or not found"`
 	MutationsOpen bool       `json:"mutationsOpen" doc:"whether the token sent with this request allows mutations"`
 }
 
@@ -137,9 +165,13 @@ type counts struct {
 	Listeners int `json:"listeners"`
 	Routes    int `json:"routes"`
 	Clusters  int `json:"clusters"`
-	Hosts     int `json:"hosts"`
-	Errors    int `json:"errors" doc:"diagnostics that are errors"`
-	Warnings  int `json:"warnings"`
+	Hosts     int `json:"hosts" doc:"as configured"`
+	Unhealthy int `json:"unhealthyHosts" doc:"hosts known now that are not healthy"`
+	Objects   int `json:"objects"`
+	// Quarantined objects are live in an older version, or not at all.
+	Quarantined int `json:"quarantined" doc:"objects whose newest version is not accepted: an older one is live, or none"`
+	Errors      int `json:"errors" doc:"diagnostics that are errors"`
+	Warnings    int `json:"warnings"`
 }
 
 // list is a page of a longer list.

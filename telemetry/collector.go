@@ -145,6 +145,7 @@ func (e *emitter) listeners(m *Metrics) {
 	defer m.listenersMu.Unlock()
 	for name, c := range m.listeners {
 		e.value(famListenerActive, float64(c.Active()), name)
+		e.value(famListenerParked, float64(c.Parked()), name)
 		e.value(famListenerConnections, float64(c.accepted.Load()), name)
 		for reason := range c.refused {
 			e.value(famListenerRefused, float64(c.refused[reason].Load()), name, refusalNames[reason])

@@ -43,6 +43,7 @@ const (
 	famHostConnectFailures
 	famListenerConnections
 	famListenerActive
+	famListenerParked
 	famListenerRefused
 	famListenerBytesIn
 	famListenerBytesOut
@@ -94,6 +95,7 @@ var Families = [famCount]Family{
 
 	famListenerConnections: {"weir_listener_connections_total", Counter, []string{"listener"}, "", "Connections accepted."},
 	famListenerActive:      {"weir_listener_connections_active", Gauge, []string{"listener"}, "", "Accepted connections that are open."},
+	famListenerParked:      {"weir_listener_connections_parked", Gauge, []string{"listener"}, "", "Open connections that are parked: idle for some seconds, and waiting without a goroutine."},
 	famListenerRefused:     {"weir_listener_connections_refused_total", Counter, []string{"listener", "reason"}, "", "Connections closed before their first request, or not accepted, by reason."},
 	famListenerBytesIn:     {"weir_listener_received_bytes_total", Counter, []string{"listener"}, "bytes", "Bytes read from clients."},
 	famListenerBytesOut:    {"weir_listener_sent_bytes_total", Counter, []string{"listener"}, "bytes", "Bytes written to clients."},

@@ -20,6 +20,7 @@ var refusalNames = [refusals]string{"limit", "descriptors", "draining", "other"}
 type ConnStats struct {
 	accepted atomic.Uint64
 	closed   atomic.Uint64
+	parked   atomic.Int64
 	bytesIn  atomic.Uint64
 	bytesOut atomic.Uint64
 	refused  [refusals]atomic.Uint64
@@ -85,6 +86,29 @@ func (c *ConnStats) Active() int64 {
 	}
 	closed := c.closed.Load() // first, so that the difference is not below zero
 	return int64(c.accepted.Load() - closed)
+}
+
+// Park counts a connection that is parked, and Unpark one that is parked no more.
+func (c *ConnStats) Park() {
+	if c != nil {
+		c.parked.Add(1)
+	}
+}
+
+// Unpark counts the end of parking, whether the connection goes on or not.
+func (c *ConnStats) Unpark() {
+	if c != nil {
+		c.parked.Add(-1)
+	}
+}
+
+// Parked returns how many of the open connections are parked: idle for some time, and
+// without a goroutine.
+func (c *ConnStats) Parked() int64 {
+	if c == nil {
+		return 0
+	}
+	return c.parked.Load()
 }
 
 // Refused returns how many connections were refused for a reason.

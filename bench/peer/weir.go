@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"weir.dev/weir/bench/load"
 )
 
 const weirMain = `apiVersion: gateway.networking.k8s.io/v1
@@ -42,6 +44,10 @@ spec:
   - backendRefs: [{group: weir.dev, kind: Backend, name: ports}]
 `
 
+// weirMark is what a marked route has besides.
+const weirMark = `    filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-mark, value: %q}]}}]
+`
+
 // weirFiles is how many files many routes are spread over.
 const weirFiles = 100
 
@@ -52,12 +58,9 @@ func weir(s Setup, extra, logArgs []string) (Start, error) {
 	if s.Routes == 0 {
 		files["routes.yaml"] = fmt.Sprintf(weirRoute, "all", "")
 	}
-	for i, host := range s.hosts() {
-		name := fmt.Sprintf("routes-%02d.yaml", i%weirFiles)
-		if files[name] != "" {
-			files[name] += "---\n"
-		}
-		files[name] += fmt.Sprintf(weirRoute, fmt.Sprintf("r%05d", i), "  hostnames: ["+host+"]\n")
+	for file := range min(s.Routes, weirFiles) {
+		name, text := WeirFile(s.Routes, file, "")
+		files[filepath.Base(name)] = text
 	}
 	args := []string{
 		"run", "-f", filepath.Join(s.Dir, "policy"), "--admin", fmt.Sprintf("127.0.0.1:%d", s.AdminPort),
@@ -80,4 +83,21 @@ func weir(s Setup, extra, logArgs []string) (Start, error) {
 		}
 	}
 	return Start{Args: args, Env: []string{"GOMAXPROCS=" + strconv.Itoa(max(s.Workers, 1))}}, nil
+}
+
+// WeirFile is one of the files in which Weir has many routes: its name, relative to the
+// folder of the setup, and its text. The answers of the file's first route, whose host is
+// load.Host(file), have a header field x-mark with the mark, unless that is empty.
+func WeirFile(routes, file int, mark string) (name, text string) {
+	var b strings.Builder
+	for i := file; i < routes; i += weirFiles {
+		if i > file {
+			b.WriteString("---\n")
+		}
+		fmt.Fprintf(&b, weirRoute, fmt.Sprintf("r%05d", i), "  hostnames: ["+load.Host(i)+"]\n")
+		if i == file && mark != "" {
+			fmt.Fprintf(&b, weirMark, mark)
+		}
+	}
+	return filepath.Join("policy", fmt.Sprintf("routes-%02d.yaml", file)), b.String()
 }

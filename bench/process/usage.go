@@ -88,6 +88,26 @@ func Resident(pid int) (int64, error) {
 	return sum, nil
 }
 
+// Peak returns the most memory that pid ever had resident, in bytes.
+func Peak(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	return parsePeak(string(text))
+}
+
+// parsePeak reads VmHWM from /proc/PID/status: kilobytes, of 1,024 bytes.
+func parsePeak(text string) (int64, error) {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kilobytes, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+			return kilobytes << 10, err
+		}
+	}
+	return 0, fmt.Errorf("status without VmHWM")
+}
+
 // tree returns pid and its descendants.
 func tree(pid int) []int {
 	all := []int{pid}

@@ -140,3 +140,15 @@ func TestVersionTakesEitherStream(t *testing.T) {
 		t.Error("Version of a silent program has no error")
 	}
 }
+
+func TestParsePeak(t *testing.T) {
+	got, err := parsePeak("Name:\tweir\nVmPeak:\t  999 kB\nVmHWM:\t  151272 kB\nVmRSS:\t 1 kB\n")
+	if err != nil || got != 151272<<10 {
+		t.Errorf("parsePeak = %d, %v; want %d", got, err, 151272<<10)
+	}
+	for _, bad := range []string{"", "VmRSS: 1 kB\n", "VmHWM: x kB\n"} {
+		if got, err := parsePeak(bad); err == nil {
+			t.Errorf("parsePeak(%q) = %d, want an error", bad, got)
+		}
+	}
+}

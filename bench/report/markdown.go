@@ -33,6 +33,7 @@ const (
 	Cost    Kind = iota // CPU, Rate, quantiles and shares
 	Latency             // the same at a fixed rate; quantiles are what the proxy adds
 	Memory              // resident bytes
+	Scale               // many routes: absolute figures against goals, no ratios
 )
 
 // Growth compares the CPU time of each proxy in one measure with its own in
@@ -48,6 +49,7 @@ type Target struct {
 	Over, Under Key
 	Figure      string
 	Limit       float64
+	Unit        float64 // figures are divided by it; 0 is 1
 }
 
 // tie is how far above a target noise alone may carry a ratio.
@@ -71,7 +73,11 @@ func (t Target) Judge(s Spread) string {
 // Spread returns what t is about.
 func (t Target) Spread(all Samples) Spread {
 	if t.Under == (Key{}) {
-		return all.Figure(t.Over, t.Figure)
+		s := all.Figure(t.Over, t.Figure)
+		if t.Unit > 0 {
+			s.Median, s.Min, s.Max = s.Median/t.Unit, s.Min/t.Unit, s.Max/t.Unit
+		}
+		return s
 	}
 	return all.Ratio(t.Over, t.Under, t.Figure)
 }
@@ -119,6 +125,9 @@ func (r Report) ratios(b *strings.Builder) {
 	}
 	b.WriteString("\n|---|" + strings.Repeat("--:|", len(others)) + "\n")
 	for _, m := range r.Measures {
+		if m.Kind == Scale {
+			continue
+		}
 		fmt.Fprintf(b, "| %s |", m.Title)
 		figure := map[Kind]string{Cost: CPU, Latency: P99, Memory: PerConnection}[m.Kind]
 		for _, other := range others {
@@ -237,6 +246,19 @@ var columns = map[Kind][]column{
 		{"bytes/idle connection after 1 s", PerConnection, 1, 0},
 		{"later (parked)", PerParked, 1, 0},
 	},
+	Scale: {
+		{"start to ready ms", Start, 1000, 0},
+		{"one change live ms, median", Change50, 1000, 1},
+		{"p99", Change99, 1000, 1},
+		{"resident after 5 s MiB", MemoryStart, mebi, 1},
+		{"peak MiB", MemoryPeak, mebi, 1},
+		{"p50 ms at rest", P50, 1000, 2},
+		{"p99 ms", P99, 1000, 2},
+		{"p50 ms in the storm", StormP50, 1000, 2},
+		{"p99 ms in the storm", StormP99, 1000, 2},
+		{"changes/s", StormEdits, 1, 1},
+		{"failed requests", StormFailed, 1, 0},
+	},
 }
 
 // table writes the figures of one measure. Columns nobody has are left out.
@@ -319,6 +341,10 @@ func (r Report) floor(k Key) bool {
 // Brief is a sample in a few words, for progress.
 func Brief(s Sample) string {
 	f := s.Figures
+	if _, ok := f[StormEdits]; ok {
+		return fmt.Sprintf("ready after %s ms, a change live after %.1f ms, %.1f MiB, peak %.1f, %s requests failed in the storm",
+			number(f[Start]/1000, 0), f[Change50]/1000, f[MemoryStart]/mebi, f[MemoryPeak]/mebi, number(f[StormFailed], 0))
+	}
 	if _, ok := f[MemoryIdle]; ok {
 		return fmt.Sprintf("%.1f MiB at rest, %s bytes per idle connection", f[MemoryStart]/mebi, number(f[PerConnection], 0))
 	}

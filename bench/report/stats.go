@@ -38,6 +38,15 @@ const (
 	PerConnection = "perconn"   // resident per idle connection, after a second
 	PerParked     = "perparked" // the same some seconds later
 	Logged        = "logged"    // access log lines over requests
+
+	Start       = "ready"       // from the start of a program to its first answer
+	Change50    = "change50"    // from a changed file to the first answer that shows it, median
+	Change99    = "change99"    // the same, p99
+	MemoryPeak  = "peak"        // the most that was ever resident
+	StormP50    = "stormp50"    // latency in a storm of changes
+	StormP99    = "stormp99"    //
+	StormFailed = "stormfailed" // requests that failed in it
+	StormEdits  = "stormedits"  // changes per second that it had
 )
 
 // Spread is a median with its range over n rounds.

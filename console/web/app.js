@@ -1,144 +1,162 @@
-// Asks the API every second and shows the answers. A page that gets none says how old what
-// it shows is, instead of looking alive.
-import * as view from "./view.js";
+// The frame: which view is shown, what every view has around it, and the keys.
+import { ask, contact } from "./api.js";
+import { backend, backends, hosts } from "./backends.js";
+import * as dom from "./dom.js";
+import { explain } from "./explain.js";
+import { listeners } from "./listeners.js";
+import { diagnostics, resources } from "./objects.js";
+import { findings, overview } from "./overview.js";
+import { route, routes } from "./routes.js";
 
-const every = 1000;
-const patience = 4000;
-const rows = 50;
-const places = 120; // points of the sparkline
-const recent = 30; // seconds; figures of a longer window are not of now
-
+const views = { overview, routes, route, backends, backend, hosts, resources, diagnostics, explain, listeners };
+const jumps = { o: "overview", r: "routes", b: "backends", h: "hosts", s: "resources", d: "diagnostics", e: "explain", l: "listeners" };
+const every = 2000; // milliseconds between two questions
 const find = (id) => document.getElementById(id);
-const lists = { routes: { columns: 10, token: "" }, hosts: { columns: 9, token: "" } };
-const points = [];
-let filter = "";
+
+let view = null; // what is shown
+let address = ""; // and under which
 let asked = 0;
-let updated = null; // when the last answer came
-let failure = "";
+let wrong = ""; // what the view's last question came to
+let status = null;
+let jumping = 0;
 
-// A link with the token opens the console; the token leaves the address bar at once.
-const link = new URLSearchParams(location.hash.slice(1));
-if (link.has("token")) {
-  sessionStorage.setItem("token", link.get("token"));
-  history.replaceState(null, "", location.pathname);
+// here reads the address: #/routes?sort=rate.
+function here() {
+  const [name, query] = location.hash.replace(/^#\/?/, "").split("?");
+  return { name: Object.hasOwn(views, name) ? name : "overview", parameters: Object.fromEntries(new URLSearchParams(query)) };
 }
 
-function headers() {
-  const token = sessionStorage.getItem("token");
-  return token ? { Authorization: "Bearer " + token } : {};
-}
-
-async function ask(path, method = "GET") {
-  const answer = await fetch(path, { method, headers: headers(), cache: "no-store", signal: AbortSignal.timeout(patience) });
-  const body = await answer.json();
-  if (!answer.ok) throw new Error([body.title, body.detail, body.remedy].filter(Boolean).join(": "));
-  return body;
-}
-
-function query(name) {
-  const q = new URLSearchParams({ limit: rows });
-  if (lists[name].token) q.set("continue", lists[name].token);
-  if (name === "routes" && filter) q.set("q", filter);
-  return `/api/v1/${name}?${q}`;
-}
-
-function showStatus(s) {
-  find("config").textContent = view.config(s);
-  find("state").replaceChildren(...view.state(s.state).filter(Boolean));
-  find("traffic").replaceChildren(...view.tiles(s));
-  find("window").textContent = `over the last ${view.span(s.traffic.lately.seconds)}`;
-  find("reload").hidden = !s.mutationsOpen;
-  document.title = `${s.state.ready ? "" : "⚠ "}Weir · revision ${s.revision}`;
-  if (s.traffic.lately.seconds > recent) return; // an average since the start says nothing of now
-  points.push(s.traffic.lately.requestsPerSecond);
-  if (points.length > places) points.shift();
-  find("spark-note").textContent = `Requests/s as above; highest here ${view.rate(view.sparkline(find("spark"), points, places))}`;
-}
-
-function showList(name, answer, row, empty) {
-  const { columns, token } = lists[name];
-  find(name + "-count").textContent = answer.total > answer.items.length ? `${answer.items.length} of ${answer.total}` : String(answer.total);
-  find(name + "-rows").replaceChildren(...(answer.items.length ? answer.items.map(row) : [view.nothing(columns, empty)]));
-  find(name + "-next").hidden = !answer.continue;
-  find(name + "-first").hidden = !token;
-  lists[name].next = answer.continue || "";
-}
-
-function showDiagnostics(answer) {
-  find("diagnostics-count").textContent = String(answer.total);
-  const items = answer.items.map(view.diagnostic);
-  find("diagnostics-list").replaceChildren(...(items.length ? items : [view.element("li", { class: "quiet" }, "Nothing to say: every object is accepted.")]));
-  const more = answer.total - answer.items.length;
-  find("diagnostics-more").textContent = more > 0 ? `and ${more} more: /api/v1/diagnostics` : "";
+async function navigate(focus) {
+  const { name, parameters } = here();
+  const before = view?.name;
+  address = location.hash;
+  view = Object.assign(views[name](parameters), { name });
+  for (const a of document.querySelectorAll("nav a")) {
+    const at = a.dataset.view;
+    if (at === name || at === view.parent) a.setAttribute("aria-current", "page");
+    else a.removeAttribute("aria-current");
+  }
+  await refresh();
+  if (focus && before !== name) {
+    scrollTo(0, 0);
+    find("title").focus();
+  }
 }
 
 async function refresh() {
   const mine = ++asked;
-  const [status, diagnostics, routes, hosts] = await Promise.all([
-    ask("/api/v1/status"), ask(`/api/v1/diagnostics?limit=${rows}`), ask(query("routes")), ask(query("hosts")),
-  ]);
-  if (mine !== asked) return; // a newer question is on its way
-  updated = performance.now();
-  failure = "";
-  showStatus(status);
-  showAge();
-  if (!getSelection().isCollapsed) { // new rows would take the selection away
-    find("fresh").textContent = "tables wait while text is selected";
-    return;
+  const current = view;
+  const said = await Promise.allSettled([ask("/api/v1/status"), current.once && current.loaded ? null : current.load()]);
+  if (mine !== asked || current !== view) return; // a newer question is on its way
+  if (said[0].value) status = said[0].value;
+  wrong = said[1].reason?.message || "";
+  if (!wrong) {
+    current.loaded = true;
+    find("title").textContent = current.title;
+    dom.morph(find("view"), current.show());
+    current.drawn?.();
+  } else if (!current.loaded) {
+    find("title").textContent = current.title;
+    dom.morph(find("view"), [dom.note(contact.failed ? "Nothing to show yet: the admin server does not answer." : wrong)]);
   }
-  showDiagnostics(diagnostics);
-  const troubled = new Set(diagnostics.items.map((d) => d.object));
-  showList("routes", routes, (r) => view.route(r, troubled), filter ? "No route fits the filter." : "No routes.");
-  showList("hosts", hosts, view.host, "No hosts.");
+  frame();
 }
 
-function showAge() {
-  const age = updated === null ? Infinity : (performance.now() - updated) / 1000;
-  const stale = age > 3 && failure !== "";
+// frame shows what stands around every view.
+function frame() {
+  const age = contact.heard === null ? Infinity : (performance.now() - contact.heard) / 1000;
+  const stale = contact.failed !== "" && age > 3;
   document.body.classList.toggle("stale", stale);
-  const when = updated === null ? "no update yet" : `last update ${view.span(age)} ago`;
-  find("fresh").textContent = when;
   find("stale").hidden = !stale;
-  if (!stale) return;
-  // The age is hidden from screen readers: the alert is read once, not every second.
-  const since = view.element("span", { "aria-hidden": "true" }, when + ".");
-  find("stale").replaceChildren("The admin server does not answer. ", since);
-  find("stale").title = failure;
-  find("state").replaceChildren(view.element("span", { class: "badge unknown" }, "unknown"));
+  find("stale-age").textContent = contact.heard === null ? "There was no answer yet." : `No answer since ${dom.span(age)}: the figures below are old.`;
+  find("stale").title = contact.failed;
+  find("fresh").textContent = contact.heard === null ? "" : stale ? "" : "live";
+  if (!status) return;
+  const s = status;
+  const level = stale ? "unknown" : findings(s)[0]?.level || "good";
+  const word = stale ? "unknown" : s.state.draining ? "draining" : s.state.ready ? "ready" : "not ready";
+  dom.morph(find("state"), [dom.badge(stale ? "unknown" : s.state.ready && !s.state.draining ? "good" : "bad", word)]);
+  find("config").textContent = s.version ? `revision ${s.revision}, live for ${dom.span(s.ageSeconds + (stale ? age : 0))}` : "no configuration is live yet";
+  document.title = `${{ good: "", warn: "! ", bad: "✕ ", unknown: "? " }[level]}${view.title} · Weir`;
+  find("reload").hidden = !s.mutationsOpen;
+  const apart = [];
+  if (s.state.problem) apart.push(`A part of revision ${s.revision} is not in effect: ${s.state.problem}`);
+  if (s.counts.quarantined) apart.push(dom.plural(s.counts.quarantined, "object runs an older version, or none", "objects run an older version, or none"));
+  find("apart").hidden = !apart.length || view.name === "overview";
+  dom.morph(find("apart"), [dom.element("a", { href: s.state.problem ? dom.link("listeners") : dom.link("resources", { accepted: "false" }) }, apart.join(". "))]);
 }
 
 async function loop() {
   for (;;) {
-    if (!document.hidden) {
-      await refresh().catch((err) => { failure = err.message; });
-      showAge();
-    }
-    await new Promise((done) => setTimeout(done, every));
+    await new Promise((done) => { setTimeout(done, every); });
+    if (!document.hidden) await refresh();
   }
 }
 
-const again = () => refresh().catch((err) => { failure = err.message; showAge(); });
-
-for (const name of Object.keys(lists)) {
-  find(name + "-next").addEventListener("click", () => { lists[name].token = lists[name].next; again(); });
-  find(name + "-first").addEventListener("click", () => { lists[name].token = ""; again(); });
-}
-find("filter").addEventListener("input", (event) => {
-  filter = event.target.value.trim();
-  lists.routes.token = "";
-  again();
+// narrow changes the parameters in the address without a step in the browser's history, but
+// for a form that was sent.
+addEventListener("narrow", (event) => {
+  const { name, parameters } = here();
+  const next = dom.link(name, { ...parameters, ...event.detail });
+  if (next === location.hash || "q" in event.detail) history.replaceState(null, "", next);
+  else history.pushState(null, "", next);
+  navigate(false);
 });
+addEventListener("hashchange", () => { if (location.hash !== address) navigate(true); });
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+setInterval(frame, 1000);
+
+// The colours: as the system has them, or as chosen.
+const themes = ["auto", "light", "dark"];
+
+function theme(next) {
+  const name = themes.includes(next) ? next : "auto";
+  localStorage.setItem("theme", name);
+  document.documentElement.dataset.theme = name;
+  find("theme").textContent = `Colours: ${name}`;
+}
+
+const nextTheme = () => theme(themes[(themes.indexOf(document.documentElement.dataset.theme) + 1) % themes.length]);
+theme(localStorage.getItem("theme"));
+find("theme").addEventListener("click", nextTheme);
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address names a view
+  find("title").focus();
+});
+find("help").addEventListener("click", () => find("keys").showModal());
+find("keys-close").addEventListener("click", () => find("keys").close());
 find("reload").addEventListener("click", async () => {
   find("reload").disabled = true;
-  await ask("/api/v1/reload", "POST").catch((err) => { find("fresh").textContent = err.message; });
+  await ask("/api/v1/reload", "POST").then(refresh, (err) => { find("fresh").textContent = err.message; });
   find("reload").disabled = false;
 });
-document.addEventListener("visibilitychange", () => { if (!document.hidden) again(); });
+
 document.addEventListener("keydown", (event) => {
-  if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey && event.target.tagName !== "INPUT") {
-    event.preventDefault();
-    find("filter").focus();
+  if (event.ctrlKey || event.metaKey || event.altKey || find("keys").open) return;
+  if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) {
+    if (event.key === "Escape") event.target.blur();
+    return;
   }
+  if (performance.now() - jumping < 1500 && jumps[event.key]) {
+    jumping = 0;
+    location.hash = dom.link(jumps[event.key]);
+    return;
+  }
+  jumping = event.key === "g" ? performance.now() : 0;
+  if (event.key === "?") find("keys").showModal();
+  if (event.key === "t") nextTheme();
+  if (event.key === "/") search(event);
 });
 
+// search puts the cursor into the view's search box; where there is none, into that of the routes.
+async function search(event) {
+  event.preventDefault();
+  if (!find("search")) {
+    history.pushState(null, "", dom.link("routes"));
+    await navigate(false);
+  }
+  find("search")?.focus();
+}
+
+await navigate(false);
 loop();

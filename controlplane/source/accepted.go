@@ -93,7 +93,7 @@ func (a *Accepted) Update(c Change) *resource.Set {
 	}
 	retained := a.deleteOrphans(c.Consent, changed)
 	a.resort(changed)
-	set := resource.NewSet(a.sorted, a.diagnostics(retained))
+	set := resource.SortedSet(a.sorted, a.diagnostics(retained))
 	for _, o := range retained {
 		if a.files[o.At.File] == nil {
 			set.AddDeleted(o.At.File)
@@ -118,9 +118,11 @@ func (a *Accepted) sameOrder(rank map[string]int) bool {
 
 // replace puts the objects of a file in the place of those that it had.
 func (a *Accepted) replace(name string, f *File, affected map[resource.Key]struct{}) {
-	if old := a.files[name]; old != nil {
-		for _, o := range old.Objects {
-			a.declared[o.Key] = slices.DeleteFunc(a.declared[o.Key], func(x *resource.Object) bool { return x.At.File == name })
+	old := a.files[name]
+	before, after := differing(old, f)
+	if old != nil {
+		for _, o := range before {
+			a.declared[o.Key] = slices.DeleteFunc(a.declared[o.Key], func(x *resource.Object) bool { return x == o })
 			affected[o.Key] = struct{}{}
 		}
 	}
@@ -129,16 +131,36 @@ func (a *Accepted) replace(name string, f *File, affected map[resource.Key]struc
 		return
 	}
 	a.files[name] = f
-	for _, o := range f.Objects {
+	for _, o := range after {
 		a.declared[o.Key] = append(a.declared[o.Key], o)
 		affected[o.Key] = struct{}{}
 	}
 }
 
+// differing returns the objects of two versions of a file, of which either may be nil,
+// without those that both have the same at their beginning and at their end.
+func differing(old, current *File) (before, after []*resource.Object) {
+	if old != nil {
+		before = old.Objects
+	}
+	if current != nil {
+		after = current.Objects
+	}
+	for len(before) > 0 && len(after) > 0 && before[0] == after[0] {
+		before, after = before[1:], after[1:]
+	}
+	for len(before) > 0 && len(after) > 0 && before[len(before)-1] == after[len(after)-1] {
+		before, after = before[:len(before)-1], after[:len(after)-1]
+	}
+	return before, after
+}
+
 // settle decides which version of an object is live.
 func (a *Accepted) settle(key resource.Key, changed map[resource.Key]struct{}) {
 	versions := a.declared[key]
-	slices.SortStableFunc(versions, func(x, y *resource.Object) int { return cmp.Compare(a.rank[x.At.File], a.rank[y.At.File]) })
+	slices.SortStableFunc(versions, func(x, y *resource.Object) int {
+		return cmp.Or(cmp.Compare(a.rank[x.At.File], a.rank[y.At.File]), cmp.Compare(x.At.Line, y.At.Line), cmp.Compare(x.At.Column, y.At.Column))
+	})
 	delete(a.twice, key)
 	if len(versions) > 1 {
 		a.twice[key] = struct{}{}
@@ -179,7 +201,7 @@ func (a *Accepted) deleteOrphans(consent bool, changed map[resource.Key]struct{}
 		}
 	}
 	a.held = 0
-	if 2*removed > a.routes() && !consent {
+	if removed > 0 && 2*removed > a.routes() && !consent {
 		a.held = removed
 		return append(retained, gone...)
 	}

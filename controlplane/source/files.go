@@ -72,13 +72,15 @@ func (f *Files) Run(ctx context.Context, deliver func(*resource.Set)) error {
 	if err != nil {
 		f.options.Log.LogAttrs(ctx, slog.LevelWarn, "files are scanned, not watched", slog.Duration("every", poll), slog.Any("error", err))
 	}
-	r := &reader{Files: f, watch: w, deliver: deliver, known: map[string]*known{}}
+	r := &reader{Files: f, watch: w, deliver: deliver, known: map[string]*known{}, saver: newSaver(f.options)}
 	defer func() {
 		if err := w.close(); err != nil {
 			f.options.Log.LogAttrs(ctx, slog.LevelWarn, "file watcher did not close", slog.Any("error", err))
 		}
 	}()
 	r.readStreams(ctx)
+	r.saver.start(ctx)
+	defer r.saver.wait()
 	r.update(ctx, true, f.options.MassDelete)
 	return r.loop(ctx)
 }
@@ -88,6 +90,7 @@ type reader struct {
 	*Files
 	watch    *watch
 	deliver  func(*resource.Set)
+	saver    *saver
 	decoder  resource.Decoder
 	accepted *Accepted
 	known    map[string]*known
@@ -181,7 +184,7 @@ func (r *reader) update(ctx context.Context, all, consent bool) {
 	set.Revision = r.revision
 	set.Diagnostics = append(set.Diagnostics, troubles...)
 	r.deliver(set)
-	r.save(ctx, set, changed, gone)
+	r.save(set, changed, gone)
 }
 
 // troubles returns what there is to say of a scan. A folder whose only file is missing for a
@@ -341,29 +344,4 @@ func (r *reader) cached(ctx context.Context, files []*File) (objects []*resource
 		objects = append(objects, restored...)
 	}
 	return objects
-}
-
-// save keeps the live objects of changed files for the next start.
-func (r *reader) save(ctx context.Context, set *resource.Set, changed []*File, gone []string) {
-	if r.options.Cache.Dir == "" {
-		return
-	}
-	live := map[string][]*resource.Object{}
-	for o := range set.Objects() {
-		live[o.At.File] = append(live[o.At.File], o)
-	}
-	var err error
-	for _, f := range changed {
-		if k := r.known[f.Name]; k != nil && !k.unread {
-			err = errors.Join(err, r.options.Cache.Save(f.Name, k.content, live[f.Name]))
-		}
-	}
-	for _, name := range gone {
-		if len(live[name]) == 0 {
-			err = errors.Join(err, r.options.Cache.Remove(name))
-		}
-	}
-	if err != nil {
-		r.options.Log.LogAttrs(ctx, slog.LevelWarn, "accepted objects are not cached", slog.Any("error", err))
-	}
 }

@@ -35,6 +35,11 @@ func streamName(path string) string {
 	return path
 }
 
+// ReadsStreams tells whether a path can be read only once: standard input or a pipe.
+func (f *Files) ReadsStreams() bool {
+	return slices.ContainsFunc(f.paths, func(p string) bool { return streamName(p) != "" })
+}
+
 // streamed tells whether a path was read once, at the start.
 func (r *reader) streamed(path string) bool {
 	if path == "-" {

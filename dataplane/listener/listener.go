@@ -19,9 +19,12 @@ import (
 	"weir.dev/weir/telemetry"
 )
 
-// Handler serves one connection and returns when it is done with it. The connection is
-// closed by the caller.
-type Handler func(c *Conn)
+// Handler serves one connection. It returns 0 when it is done with it, and the caller closes
+// the connection. When the connection rests (nothing that was read is left, and the next bytes
+// may be long in coming), it returns until when it may: the caller parks it, calls the handler
+// again when bytes have come or the stream has ended, and closes it when the time is up. Only
+// a connection that MayPark rests.
+type Handler func(c *Conn) (until transport.Instant)
 
 // Config is what a Set needs from outside.
 type Config struct {
@@ -43,6 +46,7 @@ type Config struct {
 type Set struct {
 	cfg   Config
 	total *budget
+	lot   *lot
 
 	mu       sync.Mutex
 	failed   map[string]error
@@ -57,7 +61,7 @@ func New(cfg Config) *Set {
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = connectionsForFiles()
 	}
-	return &Set{cfg: cfg, total: newBudget(cfg.MaxConnections), sockets: map[string]*Socket{}, retired: map[*Socket]struct{}{}}
+	return &Set{cfg: cfg, total: newBudget(cfg.MaxConnections), lot: newLot(), sockets: map[string]*Socket{}, retired: map[*Socket]struct{}{}}
 }
 
 // Apply drains the sockets that are gone, whose addresses are free from then on, keeps those
@@ -155,11 +159,13 @@ func (s *Set) Drain(ctx context.Context) {
 	}()
 	select {
 	case <-done:
-		return
 	case <-ctx.Done():
+		s.cut()
+		<-done
 	}
-	s.cut()
-	<-done
+	if err := s.lot.close(); err != nil {
+		s.cfg.Log.Warn("close the set of parked connections", slog.Any("error", err))
+	}
 }
 
 // cut closes every connection that is left, those of sockets removed long ago included.
@@ -171,14 +177,20 @@ func (s *Set) cut() {
 	}
 }
 
-// Conn is one client's connection with what its handler needs to know of it.
+// Conn is one client's connection with what its handler needs to know of it. The handler
+// keeps Since, which outlasts parking.
 type Conn struct {
 	*transport.Conn
 	Socket *Socket
 	Shard  int
 	Remote netip.AddrPort
-	Local  netip.AddrPort
 
 	// BytesIn and BytesOut are kept by the handler: what it read from and wrote to the client.
 	BytesIn, BytesOut int64
+
+	place int32 // in the lot, plus one; 0: not parked; guarded by the lot
+	stays bool  // it could not be parked once
 }
+
+// MayPark reports whether the handler may leave the connection to rest.
+func (c *Conn) MayPark() bool { return !c.stays && c.Pollable() }

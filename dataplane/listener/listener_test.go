@@ -50,10 +50,11 @@ func (l *fakeListener) Close() error   { l.once.Do(func() { close(l.gone) }); re
 func (l *fakeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
 // waiting is a handler that waits for a request that never comes.
-func waiting(c *Conn) {
+func waiting(c *Conn) transport.Instant {
 	var b transport.Buffer
 	defer b.Release()
 	_, _ = c.ReadInto(&b, transport.Wait{Stop: c.Socket.StopIdle()})
+	return 0
 }
 
 func newSet(l *fakeListener, handle Handler, grace time.Duration) *Set {

@@ -3,8 +3,10 @@ package listener
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -31,10 +33,10 @@ type Socket struct {
 	stopping atomic.Bool // no new connections; answers close
 	stopIdle atomic.Bool // idle connections end now
 	stop     chan struct{}
-	work     sync.WaitGroup
+	work     sync.WaitGroup // goroutines, and connections: parked ones have none
 
 	mu        sync.Mutex
-	conns     map[*transport.Conn]struct{}
+	conns     map[*Conn]struct{}
 	accepting bool          // the accept loop is running: there may be more
 	empty     chan struct{} // closed when a draining socket's last connection has gone
 }
@@ -45,7 +47,7 @@ func newSocket(l *model.Listener, nl net.Listener, set *Set) *Socket {
 		stats: set.cfg.Metrics.Listener(l.Name),
 		stop:  make(chan struct{}),
 		empty: make(chan struct{}),
-		conns: map[*transport.Conn]struct{}{}, accepting: true,
+		conns: map[*Conn]struct{}{}, accepting: true,
 	}
 	s.limit.Store(int64(l.Client.MaxConnections))
 	return s
@@ -72,7 +74,11 @@ func (s *Socket) Drain() {
 			return
 		}
 		s.stopIdle.Store(true)
-		s.each(func(c *transport.Conn) { c.Wake() })
+		for _, c := range s.all() {
+			if !s.unpark(c) {
+				c.Wake()
+			}
+		}
 	})
 }
 
@@ -91,14 +97,28 @@ func (s *Socket) signalEmpty() {
 }
 
 // cut closes every connection that is left.
-func (s *Socket) cut() { s.each(func(c *transport.Conn) { _ = c.Close() }) }
+func (s *Socket) cut() {
+	s.stopIdle.Store(true) // one that is about to be parked must not rest closed
+	for _, c := range s.all() {
+		if !s.unpark(c) {
+			_ = c.Close()
+		}
+	}
+}
 
-func (s *Socket) each(do func(*transport.Conn)) {
+// unpark ends c if it is parked, and reports whether it was.
+func (s *Socket) unpark(c *Conn) bool {
+	parked := s.set.lot.take(c)
+	if parked {
+		s.evict(c)
+	}
+	return parked
+}
+
+func (s *Socket) all() []*Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c := range s.conns {
-		do(c)
-	}
+	return slices.Collect(maps.Keys(s.conns))
 }
 
 // accept takes connections until the socket is closed.
@@ -156,16 +176,62 @@ func (s *Socket) admit(nc net.Conn, shard int) {
 	}
 	c := &Conn{
 		Conn: transport.New(nc), Socket: s, Shard: shard,
-		Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()),
+		Remote: addrPort(nc.RemoteAddr()),
 	}
 	s.mu.Lock()
-	s.conns[c.Conn] = struct{}{}
+	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	s.stats.Open()
+	s.work.Add(1)
+	s.work.Go(func() { s.serve(c) })
+}
+
+// serve calls the handler until c is done or parked.
+func (s *Socket) serve(c *Conn) {
+	ours := true
+	defer func() {
+		if ours {
+			s.release(c)
+		}
+	}()
+	for {
+		until := s.set.cfg.Handle(c)
+		if until == 0 {
+			return
+		}
+		if ours = !s.park(c, until); !ours {
+			return
+		}
+	}
+}
+
+// park parks c and reports whether it has another owner now, if any.
+func (s *Socket) park(c *Conn, until transport.Instant) bool {
+	s.stats.Park()
+	if err := s.set.lot.park(c, until); err != nil {
+		s.stats.Unpark()
+		c.stays = true // it goes on in its goroutine, as before there was parking
+		return false
+	}
+	if s.stopIdle.Load() { // Drain may have looked before it was there
+		s.unpark(c)
+	}
+	return true
+}
+
+// resume serves a connection that has been taken out of the lot.
+func (s *Socket) resume(c *Conn) {
+	s.stats.Unpark()
 	s.work.Go(func() {
-		defer s.release(c)
-		s.set.cfg.Handle(c)
+		c.Resume()
+		s.serve(c)
 	})
+}
+
+// evict ends a connection that has been taken out of the lot.
+func (s *Socket) evict(c *Conn) {
+	s.stats.Unpark()
+	s.release(c)
 }
 
 // take takes a place for one connection within the process's limit and the socket's.
@@ -183,11 +249,12 @@ func (s *Socket) take() bool {
 func (s *Socket) release(c *Conn) {
 	_ = c.Close() // may have been closed by its handler
 	s.mu.Lock()
-	delete(s.conns, c.Conn)
+	delete(s.conns, c)
 	s.mu.Unlock()
 	s.signalEmpty()
 	s.stats.Close(c.BytesIn, c.BytesOut)
 	s.set.total.give()
+	s.work.Done()
 }
 
 // addrPort reads an address of any kind; the zero AddrPort for those without one (pipes).

@@ -39,14 +39,19 @@ type Conn struct {
 	nc  net.Conn
 	raw syscall.RawConn // nil: use nc
 
-	in, out direction
-	closed  atomic.Bool
+	*work  // what reads and writes need; nil while the connection is put by
+	closed atomic.Bool
 
-	// Since is when the connection was last put into a pool, Rested whether that was long
-	// ago for the exchange to come, so that it must be looked at first. The pool owns both.
-	Since  Instant
+	// Rested is whether the connection has been idle long before the exchange to come, so that
+	// it must be looked at first. Since is when it last became idle. Both belong to whoever
+	// keeps idle connections.
 	Rested bool
+	Since  Instant
 }
+
+// work is the state of both directions: most of a Conn's memory, and of no use to one that
+// only waits.
+type work struct{ in, out direction }
 
 // direction is the state of reading or of writing: the pending call's arguments, which the
 // raw callbacks see, and the deadline that the runtime's timer is armed with.
@@ -69,11 +74,23 @@ func New(nc net.Conn) *Conn {
 	if tcp, ok := nc.(*net.TCPConn); ok && rawIO {
 		if raw, err := tcp.SyscallConn(); err == nil {
 			c.raw = raw
-			c.in.call = c.readReady
-			c.out.call = c.writeReady
 		}
 	}
+	c.Resume()
 	return c
+}
+
+// PutBy gives back the memory that only reads and writes need. None may be under way, and
+// none may begin before Resume.
+func (c *Conn) PutBy() { c.work = nil }
+
+// Resume makes a connection that was put by ready for reads and writes.
+func (c *Conn) Resume() {
+	c.work = new(work)
+	if c.raw != nil {
+		c.in.call = c.readReady
+		c.out.call = c.writeReady
+	}
 }
 
 // Close closes the connection. Pending reads and writes end with an error.
@@ -110,7 +127,10 @@ func (c *Conn) Wake() {
 	_ = c.nc.SetReadDeadline(past) // a closed connection needs no waking
 }
 
-var past = time.Unix(1, 0)
+var (
+	past       = time.Unix(1, 0)
+	noDeadline time.Time
+)
 
 // Peer is what the other side of a connection is doing, as far as its socket shows.
 type Peer uint8
@@ -276,7 +296,7 @@ func (c *Conn) woken(d *direction, set func(time.Time) error) error {
 		}
 	}
 	d.armed = 0
-	_ = set(time.Time{}) // fails on a closed connection, as the next call will
+	_ = set(noDeadline) // fails on a closed connection, as the next call will
 	return nil
 }
 

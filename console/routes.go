@@ -1,0 +1,100 @@
+package console
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"weir.dev/weir/model"
+)
+
+func (c *Console) serveRoutes(w http.ResponseWriter, r *http.Request) {
+	s, _ := c.cfg.Live.Snapshot()
+	q := r.URL.Query()
+	text := strings.ToLower(q.Get("q"))
+	fits := func(it *servedRoute) bool {
+		if q.Has("name") && q.Get("name") != it.route.Name || !strings.Contains(it.text, text) ||
+			q.Has("cluster") && !slices.Contains(it.clusters(), q.Get("cluster")) {
+			return false
+		}
+		state, _ := stateOf(it.route)
+		return !q.Has("state") || q.Get("state") == state
+	}
+	ordered[*servedRoute, routeView]{
+		items:  filter(c.index.of(s).routes, fits),
+		series: func(it *servedRoute) seriesKey { return seriesKey{ofRoute, it.route.Name, ""} },
+		lately: func(v *routeView) *lately { return &v.Traffic.Lately },
+		show: func(it *servedRoute) routeView {
+			v := c.showRoute(it)
+			if q.Get("policy") == "true" {
+				v.Policy = model.EffectivePolicy(nil, it.route, nil)
+			}
+			return v
+		},
+	}.serve(c, w, q)
+}
+
+func (c *Console) showRoute(it *servedRoute) routeView {
+	r := it.route
+	v := routeView{
+		Name: r.Name, Object: r.Kind + " " + r.Namespace + "/" + r.Object, Rule: r.Rule,
+		At:     Position{r.Origin.File, r.Origin.Line, r.Origin.Column},
+		Tables: it.tables, Hostnames: it.hostnames, Matches: []string{}, Backends: []backendView{},
+	}
+	if v.Hostnames == nil {
+		v.Hostnames = []string{}
+	}
+	for i := range r.Matches {
+		v.Matches = append(v.Matches, inWords(&r.Matches[i]))
+	}
+	whole := wholeWeight(r.Split.Arms)
+	for _, a := range r.Split.Arms {
+		b := backendView{Name: a.Name, Cluster: a.Cluster, Weight: a.Weight}
+		if whole > 0 {
+			b.Percent = 100 * float64(a.Weight) / float64(whole)
+		}
+		if a.Refusal != nil {
+			b.Refused = a.Refusal.Reason
+		}
+		v.Backends = append(v.Backends, b)
+	}
+	v.State, v.Reasons = stateOf(r)
+	stats, _ := c.cfg.Metrics.RouteStats(r.Name)
+	v.Traffic = c.trafficOf(seriesKey{ofRoute, r.Name, ""}, stats)
+	return v
+}
+
+// stateOf says whether a route serves all its requests, a part of them or none, and why.
+func stateOf(r *model.Route) (state string, reasons []string) {
+	state = "serving"
+	for i := range r.Split.Arms {
+		if a := &r.Split.Arms[i]; a.Refusal != nil {
+			state, reasons = "partial", append(reasons, a.Name+": "+a.Refusal.Reason)
+		}
+	}
+	switch {
+	case r.Refusal != nil:
+		return "refused", append(reasons, r.Refusal.Reason)
+	case wholeWeight(r.Split.Arms) == 0 && r.Redirect == nil:
+		return "refused", append(reasons, "no backend has any weight")
+	case state == "partial" && allRefused(r.Split.Arms):
+		return "refused", reasons
+	}
+	return state, reasons
+}
+
+func wholeWeight(arms []model.Arm) (whole uint64) {
+	for i := range arms {
+		whole += uint64(arms[i].Weight)
+	}
+	return whole
+}
+
+func allRefused(arms []model.Arm) bool {
+	for i := range arms {
+		if arms[i].Weight > 0 && arms[i].Refusal == nil {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,51 @@
+package console
+
+import (
+	"net/http"
+
+	"weir.dev/weir/telemetry"
+)
+
+func (c *Console) serveStatus(w http.ResponseWriter, r *http.Request) {
+	s, applied := c.cfg.Live.Snapshot()
+	unmatched, _ := c.cfg.Metrics.RouteStats(telemetry.Unmatched)
+	v := statusView{
+		Program: c.cfg.Version, Started: c.started, State: c.cfg.Live.State(), Counts: c.counts(c.index.of(s)),
+		Traffic:       c.trafficOf(seriesKey{}, c.cfg.Metrics.Totals()),
+		Unmatched:     c.trafficOf(seriesKey{ofRoute, telemetry.Unmatched, ""}, unmatched),
+		MutationsOpen: c.authorised(r),
+	}
+	if s != nil {
+		v.Revision, v.Version, v.Applied = s.Revision, s.Version, &applied
+		v.AgeSeconds = c.cfg.Now().Sub(applied).Seconds()
+	}
+	answer(w, v)
+}
+
+func (c *Console) counts(ix *index) counts {
+	n := counts{Routes: len(ix.routes), Hosts: ix.hosts}
+	if ix.snapshot != nil {
+		n.Listeners, n.Clusters = len(ix.snapshot.Listeners), len(ix.snapshot.Clusters)
+	}
+	for _, d := range c.cfg.Objects.Diagnostics() {
+		switch d.Severity {
+		case "error":
+			n.Errors++
+		case "warning":
+			n.Warnings++
+		}
+	}
+	objects := c.cfg.Objects.Objects()
+	n.Objects = len(objects)
+	for i := range objects {
+		if !objects[i].Accepted {
+			n.Quarantined++
+		}
+	}
+	for _, h := range c.cfg.Hosts.Hosts() {
+		if !h.Healthy && !h.Draining {
+			n.Unhealthy++
+		}
+	}
+	return n
+}

@@ -1,0 +1,65 @@
+// Questions to the admin API, and when it last answered.
+
+const patience = 4000; // milliseconds
+
+// heard is when the last answer came, by performance.now; failed says why the last question
+// has none.
+export const contact = { heard: null, failed: "" };
+
+// A link with the token opens the console; the token leaves the address bar at once.
+const opened = new URLSearchParams(location.hash.slice(1));
+if (opened.has("token")) {
+  sessionStorage.setItem("token", opened.get("token"));
+  history.replaceState(null, "", location.pathname);
+}
+
+// Refusal is an answer that is a problem document.
+export class Refusal extends Error {}
+
+export async function ask(path, method = "GET", body) {
+  const headers = {};
+  const token = sessionStorage.getItem("token");
+  if (token) headers.Authorization = "Bearer " + token;
+  if (body) headers["Content-Type"] = "application/json";
+  let answer, content;
+  try {
+    answer = await fetch(path, { method, headers, body: body && JSON.stringify(body), cache: "no-store", signal: AbortSignal.timeout(patience) });
+    content = await answer.json();
+  } catch (err) {
+    contact.failed = err.message;
+    throw err;
+  }
+  contact.heard = performance.now();
+  contact.failed = "";
+  if (!answer.ok) throw new Refusal([content.title, content.detail, content.remedy].filter(Boolean).join(": "));
+  return content;
+}
+
+// query is a path with parameters; empty ones are left out.
+export function query(path, parameters) {
+  const q = new URLSearchParams();
+  for (const [key, value] of Object.entries(parameters)) if (value) q.set(key, value);
+  return q.size ? `${path}?${q}` : path;
+}
+
+// History follows one history of the server: it asks only for what is new.
+export class History {
+  constructor(of = {}) {
+    this.of = of; // {route: name}, {cluster: name} or nothing
+    this.columns = null;
+  }
+
+  async load() {
+    const last = this.columns?.at.at(-1);
+    const next = await ask(query("/api/v1/history", { ...this.of, after: last }));
+    if (!this.columns) {
+      this.columns = next;
+      return;
+    }
+    const oldest = next.now - 1000 * next.spanSeconds;
+    const drop = this.columns.at.findIndex((t) => t >= oldest);
+    for (const [key, value] of Object.entries(next)) {
+      this.columns[key] = Array.isArray(value) ? [...this.columns[key].slice(drop < 0 ? this.columns.at.length : drop), ...value] : value;
+    }
+  }
+}
