@@ -13,7 +13,6 @@ import (
 
 	"weir.dev/weir/controlplane/explain"
 	"weir.dev/weir/controlplane/resource"
-	"weir.dev/weir/controlplane/translate"
 	"weir.dev/weir/model"
 )
 
@@ -60,7 +59,7 @@ func runDiff(ctx context.Context, std Streams, paths []string, admin string, out
 		if n := countErrors(set); n > 0 {
 			return fmt.Errorf("%s has %s, so that it is unknown what it means; `weir lint -f %s` says more", path, count(n, "error"), path)
 		}
-		sides[i] = side(set, out)
+		sides[i] = explain.Side{Snapshot: out.Snapshot, Set: set}
 	}
 	rates, err := ratesOf(ctx, admin)
 	if err != nil {
@@ -74,10 +73,6 @@ func runDiff(ctx context.Context, std Streams, paths []string, admin string, out
 		return errFindings
 	}
 	return nil
-}
-
-func side(set *resource.Set, out translate.Output) explain.Side {
-	return explain.Side{Snapshot: out.Snapshot, Where: explain.Written(set)}
 }
 
 func countErrors(set *resource.Set) (n int) {

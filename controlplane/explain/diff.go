@@ -7,15 +7,16 @@ import (
 	"slices"
 	"strings"
 
+	"weir.dev/weir/controlplane/resource"
 	"weir.dev/weir/model"
 )
 
 // Side is one of two configurations that are compared.
 type Side struct {
 	Snapshot *model.Snapshot
-	// Where says where a cluster's backend or service was written, by the name of an arm
-	// (Backend/shop/v1). Nil: unknown.
-	Where func(arm string) model.Origin
+	// Set is what the snapshot was translated from. It tells where things were written that
+	// the snapshot does not know of, and which objects differ; nil: unknown.
+	Set *resource.Set
 }
 
 // Difference is what two configurations do differently, for somebody who sends requests.
@@ -110,13 +111,6 @@ func newAnswers(s Side) *answers {
 	return a
 }
 
-func (a *answers) where(arm string) model.Origin {
-	if a.Where == nil {
-		return model.Origin{}
-	}
-	return a.Where(arm)
-}
-
 // differ is one comparison.
 type differ struct {
 	before, after *answers
@@ -131,13 +125,13 @@ type differ struct {
 func (d *differ) listeners() {
 	for _, l := range d.before.Snapshot.Listeners {
 		if d.after.listeners[l.Name] == nil {
-			d.changes = append(d.changes, &Change{Kind: ChangeListener, Name: l.Name, Before: "listens", After: "is gone", routes: routesOf(d.before, l)})
+			d.changes = append(d.changes, &Change{Kind: ChangeListener, Name: l.Name, Before: "listens", After: "is gone", Causes: d.before.owners(l), routes: routesOf(d.before, l)})
 		}
 	}
 	for _, l := range d.after.Snapshot.Listeners {
 		old := d.before.listeners[l.Name]
 		if old == nil {
-			d.changes = append(d.changes, &Change{Kind: ChangeListener, Name: l.Name, Before: "is not there", After: "listens"})
+			d.changes = append(d.changes, &Change{Kind: ChangeListener, Name: l.Name, Before: "is not there", After: "listens", Causes: d.after.owners(l)})
 			continue
 		}
 		fields, causes := compareFields(fieldsOf(model.EffectivePolicy(&old.Client, nil, nil)), fieldsOf(model.EffectivePolicy(&l.Client, nil, nil)))
@@ -208,28 +202,6 @@ func (d *differ) class(c Class) {
 	d.group(change, c, was.series())
 }
 
-// causes says what made requests go elsewhere: a route that came or went, a rule that was
-// changed, and the backends that went with it.
-func (d *differ) causes(was, is outcome) []model.Origin {
-	var list []model.Origin
-	come := is.route != nil && !d.before.routes[is.name()]
-	gone := was.route != nil && !d.after.routes[was.name()]
-	if is.route != nil && (come || !gone) {
-		list = append(list, is.route.Origin)
-	}
-	if was.route != nil && was.name() != is.name() && (gone || !come) {
-		list = append(list, was.route.Origin)
-	}
-	if is.route != nil {
-		for i := range is.route.Split.Arms {
-			if arm := &is.route.Split.Arms[i]; arm.Refusal != nil {
-				list = append(list, d.before.where(arm.Name))
-			}
-		}
-	}
-	return list
-}
-
 // group adds a class to the change that is the same but for its classes.
 func (d *differ) group(change Change, c Class, route string) {
 	key, err := json.Marshal(change)
@@ -276,7 +248,7 @@ func (d *differ) compareClusters(arm, was, is string) *Change {
 	c.Fields, c.Causes = compareFields(fieldsOf(model.EffectivePolicy(nil, nil, old)), fieldsOf(model.EffectivePolicy(nil, nil, current)))
 	if hosts := compareHosts(d.before.endpointTexts(old), d.after.endpointTexts(current)); hosts != nil {
 		c.Fields = append(c.Fields, *hosts)
-		c.Causes = addCauses(c.Causes, d.after.where(arm), d.before.where(arm))
+		c.Causes = addCauses(c.Causes, d.after.origin(armKey(arm)), d.before.origin(armKey(arm)))
 	}
 	if len(c.Fields) == 0 {
 		return nil

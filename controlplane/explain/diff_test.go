@@ -24,7 +24,7 @@ func TestDiff(t *testing.T) {
 			}
 		}
 		side := func(folder string) Side {
-			return Side{Snapshot: snapshotOf(t, archive, folder), Where: Written(setOf(t, archive, folder))}
+			return Side{Snapshot: snapshotOf(t, archive, folder), Set: setOf(t, archive, folder)}
 		}
 		b, err := yaml.Marshal(Diff(side("before/"), side("after/"), rates))
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 // outcome is what a side does with a request, as far as two sides are compared.
 type outcome struct {
 	route       *model.Route
+	table       string // that the requests come to; empty: none
 	destination string
 	fields      []field
 	arms        map[string]armOutcome
@@ -53,19 +54,23 @@ func (o outcome) series() string {
 // outcome asks a side for an example of a class; without one, for the rule as written.
 func (a *answers) outcome(c Class, example *parsed) outcome {
 	if example == nil {
-		return a.describe(a.written(c))
+		return a.describe(a.asWritten(c))
 	}
 	p := *example
 	f := a.find(&p)
-	if f.route == nil {
-		return outcome{destination: refusalText(f.status, f.reason)}
+	o := outcome{destination: refusalText(f.status, f.reason)}
+	if f.route != nil {
+		o = a.describe(f.route)
 	}
-	return a.describe(f.route)
+	if f.table != nil {
+		o.table = f.table.model.Name
+	}
+	return o
 }
 
-// written returns the first route of the class's listener that has its match under its
+// asWritten returns the first route of the class's listener that has its match under its
 // hostname.
-func (a *answers) written(c Class) *model.Route {
+func (a *answers) asWritten(c Class) *model.Route {
 	var found *model.Route
 	wanted := classKey{c.Listener, c.Hostname, c.match.String()}
 	for _, b := range a.listeners[c.Listener].Tables {
