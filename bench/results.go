@@ -157,10 +157,11 @@ func (b *bench) method() []string {
 			"virtual hosts, Caddy one route per host.",
 		"Memory is the resident set of the process tree without the kernel's socket memory; every idle connection had one request answered before. nginx and HAProxy " +
 			"reserve their connection tables at the start, so their idle figures flatter them. Weir gives free memory back once it has parked many connections, what its own " +
-			"start left over included, so its later figure is some 300 B too low.",
+			"start left over included, which makes its later figure some 100 B too low; and it includes what the Go runtime keeps for reuse of as many goroutines as were there at " +
+			"once, about 1 KiB a connection here, where all come within a second or two.",
 		fmt.Sprintf("With 10,000 routes Weir has two workers. The start is from the program's start to its first answer. A change is from the renaming of a file of 100 routes, of which "+
-			"one is different, to the first answer that shows it, after a pause of %v; the requests that ask for it take a fraction of a millisecond each. In the storm %d files a second are "+
-			"replaced for %v, every tenth by one that is not YAML, while requests for all hosts are sent at the fixed rate of the latency measure; failed requests are counted, and "+
+			"one is different and the others are where they were, to the first answer that shows it, after a pause of %v; the requests that ask for it take a fraction of a millisecond each. In the storm %d files a second are "+
+			"replaced for %v, every eleventh by one that is not YAML until its next turn, while requests for all hosts are sent at the fixed rate of the latency measure; failed requests are counted, and "+
 			"the last edit must be live at the end. Memory is read before that; its peak is that of the start.", changePause, stormRate, b.storm),
 		"Not measured here: TLS, HTTP/2, more cores, allocations (a test counts those).",
 		"All proxies keep connections alive on both sides and add X-Forwarded-For, X-Forwarded-Proto and X-Request-Id; none compresses; access logs are off except " +

@@ -188,9 +188,12 @@ type Conn struct {
 	// BytesIn and BytesOut are kept by the handler: what it read from and wrote to the client.
 	BytesIn, BytesOut int64
 
-	place int32 // in the lot, plus one; 0: not parked; guarded by the lot
-	stays bool  // it could not be parked once
+	at    int32 // in the socket's connections; guarded by its mu
+	place int32 // in the lot, plus one; 0: not parked; stays: never again; guarded by the lot
 }
 
-// MayPark reports whether the handler may leave the connection to rest.
-func (c *Conn) MayPark() bool { return !c.stays && c.Pollable() }
+// stays is the place of a connection that could not be parked once.
+const stays = -1
+
+// MayPark reports whether the handler may leave the connection to rest. Only the handler asks.
+func (c *Conn) MayPark() bool { return c.place != stays && c.Pollable() }

@@ -14,8 +14,8 @@ import (
 // too long, and so the most by which one outlives its time.
 const sweepGap = time.Second
 
-// lot is where the idle connections of all sockets are parked: they have no goroutine, and
-// no memory but what finds them again. One goroutine of the lot serves all of them. It
+// lot is where the idle connections of all sockets are parked: they have no goroutine, no part
+// in the runtime's poller, and no memory but what finds them again. One goroutine of the lot serves all of them. It
 // exists from the first connection that is parked until the lot is closed.
 //
 //	serve ──park──► parked ──bytes, end──► resume ──► serve
@@ -66,12 +66,17 @@ func newLot() *lot {
 }
 
 // park takes c over until something comes, or until then. It may be taken up by another
-// goroutine before park returns. On an error nothing has changed.
+// goroutine before park returns. On an error it has not, and it may not be parked again.
 func (l *lot) park(c *Conn, until transport.Instant) error {
+	unfit := c.PutBy() // most of the work, so not under the lock
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	c.place = stays // unless all goes well
+	if unfit != nil {
+		return unfit
+	}
 	if err := l.ready(); err != nil {
-		return err
+		return errors.Join(err, c.Resume())
 	}
 	if l.free == 0 {
 		l.places = append(l.places, place{})
@@ -80,9 +85,8 @@ func (l *lot) park(c *Conn, until transport.Instant) error {
 	at := l.free - 1
 	p := &l.places[at]
 	if err := l.poll.Watch(c.Conn, transport.Token(p.uses)<<32|transport.Token(at)); err != nil {
-		return err
+		return errors.Join(err, c.Resume())
 	}
-	c.PutBy()
 	l.free = p.next
 	p.conn, p.until = c, until
 	c.place = at + 1
@@ -119,7 +123,7 @@ func (l *lot) ready() error {
 func (l *lot) take(c *Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.place == 0 {
+	if c.place <= 0 {
 		return false
 	}
 	l.remove(c)

@@ -109,7 +109,7 @@ type bubble struct {
 func newBubble(t *testing.T, rest func() time.Duration) *bubble {
 	b := &bubble{l: newFake(), poll: newFakePoll()}
 	b.Set = newSet(b.l, func(c *Conn) transport.Instant {
-		if d := rest(); d > 0 && !c.stays {
+		if d := rest(); d > 0 && c.place != stays {
 			return transport.Now().Add(d)
 		}
 		return waiting(c)

@@ -354,7 +354,9 @@ func BenchmarkPark(b *testing.B) {
 			if !l.take(c) {
 				b.Error("taken by nobody")
 			}
-			c.Resume()
+			if err := c.Resume(); err != nil {
+				b.Error(err)
+			}
 		}
 	})
 }

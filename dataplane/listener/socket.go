@@ -3,7 +3,6 @@ package listener
 import (
 	"errors"
 	"log/slog"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -36,7 +35,7 @@ type Socket struct {
 	work     sync.WaitGroup // goroutines, and connections: parked ones have none
 
 	mu        sync.Mutex
-	conns     map[*Conn]struct{}
+	conns     []*Conn       // in no order; each knows its place, which costs less than a map
 	accepting bool          // the accept loop is running: there may be more
 	empty     chan struct{} // closed when a draining socket's last connection has gone
 }
@@ -44,10 +43,10 @@ type Socket struct {
 func newSocket(l *model.Listener, nl net.Listener, set *Set) *Socket {
 	s := &Socket{
 		Name: l.Name, nl: nl, set: set,
-		stats: set.cfg.Metrics.Listener(l.Name),
-		stop:  make(chan struct{}),
-		empty: make(chan struct{}),
-		conns: map[*Conn]struct{}{}, accepting: true,
+		stats:     set.cfg.Metrics.Listener(l.Name),
+		stop:      make(chan struct{}),
+		empty:     make(chan struct{}),
+		accepting: true,
 	}
 	s.limit.Store(int64(l.Client.MaxConnections))
 	return s
@@ -118,7 +117,7 @@ func (s *Socket) unpark(c *Conn) bool {
 func (s *Socket) all() []*Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Collect(maps.Keys(s.conns))
+	return slices.Clone(s.conns)
 }
 
 // accept takes connections until the socket is closed.
@@ -179,7 +178,8 @@ func (s *Socket) admit(nc net.Conn, shard int) {
 		Remote: addrPort(nc.RemoteAddr()),
 	}
 	s.mu.Lock()
-	s.conns[c] = struct{}{}
+	c.at = int32(len(s.conns))
+	s.conns = append(s.conns, c)
 	s.mu.Unlock()
 	s.stats.Open()
 	s.work.Add(1)
@@ -210,8 +210,7 @@ func (s *Socket) park(c *Conn, until transport.Instant) bool {
 	s.stats.Park()
 	if err := s.set.lot.park(c, until); err != nil {
 		s.stats.Unpark()
-		c.stays = true // it goes on in its goroutine, as before there was parking
-		return false
+		return false // it goes on in its goroutine
 	}
 	if s.stopIdle.Load() { // Drain may have looked before it was there
 		s.unpark(c)
@@ -223,8 +222,10 @@ func (s *Socket) park(c *Conn, until transport.Instant) bool {
 func (s *Socket) resume(c *Conn) {
 	s.stats.Unpark()
 	s.work.Go(func() {
-		c.Resume()
-		s.serve(c)
+		if err := c.Resume(); err != nil && !errors.Is(err, net.ErrClosed) {
+			s.set.cfg.Log.Warn("take up a parked connection", slog.String("listener", s.Name), slog.Any("error", err))
+		}
+		s.serve(c) // after an error it ends at once
 	})
 }
 
@@ -249,7 +250,11 @@ func (s *Socket) take() bool {
 func (s *Socket) release(c *Conn) {
 	_ = c.Close() // may have been closed by its handler
 	s.mu.Lock()
-	delete(s.conns, c)
+	last := len(s.conns) - 1
+	s.conns[c.at], s.conns[last] = s.conns[last], nil
+	if s.conns = s.conns[:last]; int(c.at) < last {
+		s.conns[c.at].at = c.at
+	}
 	s.mu.Unlock()
 	s.signalEmpty()
 	s.stats.Close(c.BytesIn, c.BytesOut)

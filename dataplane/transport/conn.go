@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -36,22 +37,27 @@ func (w *Wait) stopped() bool { return w.Stop != nil && w.Stop.Load() }
 
 // Conn is one connection. One goroutine may read while another writes.
 type Conn struct {
-	nc  net.Conn
-	raw syscall.RawConn // nil: use nc
+	mu  sync.Mutex // of Close and Wake against PutBy and Resume, which change nc
+	nc  net.Conn   // nil: put by
+	put int32      // the descriptor of a connection that is put by; -1: none
 
-	*work  // what reads and writes need; nil while the connection is put by
 	closed atomic.Bool
+	*work  // what reads and writes need; nil: put by
 
-	// Rested is whether the connection has been idle long before the exchange to come, so that
-	// it must be looked at first. Since is when it last became idle. Both belong to whoever
-	// keeps idle connections.
-	Rested bool
-	Since  Instant
+	// Since is when the connection last became idle. It belongs to whoever keeps idle connections.
+	Since Instant
 }
 
-// work is the state of both directions: most of a Conn's memory, and of no use to one that
-// only waits.
-type work struct{ in, out direction }
+// work is what reads and writes need: most of a Conn's memory, and of no use to one that only
+// waits.
+type work struct {
+	raw     syscall.RawConn // nil: use nc
+	in, out direction
+
+	// Rested is whether the connection has been idle long before the exchange to come, so that
+	// it must be looked at first. It belongs to whoever keeps idle connections.
+	Rested bool
+}
 
 // direction is the state of reading or of writing: the pending call's arguments, which the
 // raw callbacks see, and the deadline that the runtime's timer is armed with.
@@ -70,33 +76,67 @@ type direction struct {
 
 // New returns a connection over nc, which it owns from now on.
 func New(nc net.Conn) *Conn {
-	c := &Conn{nc: nc}
-	if tcp, ok := nc.(*net.TCPConn); ok && rawIO {
-		if raw, err := tcp.SyscallConn(); err == nil {
-			c.raw = raw
-		}
-	}
-	c.Resume()
+	c := &Conn{nc: nc, put: -1}
+	c.equip()
 	return c
 }
 
-// PutBy gives back the memory that only reads and writes need. None may be under way, and
-// none may begin before Resume.
-func (c *Conn) PutBy() { c.work = nil }
-
-// Resume makes a connection that was put by ready for reads and writes.
-func (c *Conn) Resume() {
+func (c *Conn) equip() {
 	c.work = new(work)
-	if c.raw != nil {
-		c.in.call = c.readReady
-		c.out.call = c.writeReady
+	if tcp, ok := c.nc.(*net.TCPConn); ok && rawIO {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			c.raw = raw
+			c.in.call = c.readReady
+			c.out.call = c.writeReady
+		}
 	}
+}
+
+// PutBy gives back what only reads and writes need: memory, and the runtime's part of a
+// connection, so that nothing but its descriptor is left. No reads and writes may be under
+// way, and none may begin before Resume. On an error nothing has changed.
+func (c *Conn) PutBy() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if tcp, ok := c.nc.(*net.TCPConn); ok {
+		fd, err := detach(tcp)
+		if err != nil {
+			return err
+		}
+		c.nc, c.put = nil, fd
+	}
+	c.work = nil
+	return nil
+}
+
+// Resume makes a connection that was put by ready for reads and writes. After an error,
+// which is one of too few descriptors if not of the connection, these fail.
+func (c *Conn) Resume() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var err error
+	if c.nc == nil {
+		if c.nc, err = attach(c.put); err != nil {
+			c.nc, _ = net.Pipe()
+			_ = c.nc.Close() // of a pipe: never an error
+		}
+		c.put = -1
+	}
+	c.equip()
+	return err
 }
 
 // Close closes the connection. Pending reads and writes end with an error.
 func (c *Conn) Close() error {
 	c.closed.Store(true)
-	return c.nc.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.nc != nil {
+		return c.nc.Close()
+	}
+	fd := c.put
+	c.put = -1
+	return closeDescriptor(fd)
 }
 
 // CloseWrite ends the writing side and leaves the reading side open.
@@ -124,7 +164,11 @@ func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
 // Wake makes a waiting read look at its Stop. It may be called from any goroutine, after
 // Stop has been set; a read that has another Stop, or none, goes on waiting.
 func (c *Conn) Wake() {
-	_ = c.nc.SetReadDeadline(past) // a closed connection needs no waking
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.nc != nil { // else nothing waits
+		_ = c.nc.SetReadDeadline(past) // a closed connection needs no waking
+	}
 }
 
 var (

@@ -13,5 +13,5 @@ const pollBatch = 256
 // uses one again: a descriptor's number says nothing, as the next connection may get it.
 type Token uint64
 
-// Pollable reports whether a Poll can watch the connection.
+// Pollable reports whether a Poll can watch the connection once it is put by.
 func (c *Conn) Pollable() bool { return c.raw != nil }

@@ -39,8 +39,8 @@ func NewPoll() (*Poll, error) {
 	return p, nil
 }
 
-// Watch makes Wait report t for as long as c can be read without waiting. The caller
-// calls Forget before c is closed. A connection is watched once at a time.
+// Watch makes Wait report t for as long as c, which is put by, can be read without waiting. The
+// caller calls Forget before Resume. A connection is watched once at a time.
 func (p *Poll) Watch(c *Conn, t Token) error {
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(t), Pad: int32(t >> 32)}
 	return p.control(c, unix.EPOLL_CTL_ADD, &event)
@@ -50,14 +50,12 @@ func (p *Poll) Watch(c *Conn, t Token) error {
 func (p *Poll) Forget(c *Conn) error { return p.control(c, unix.EPOLL_CTL_DEL, nil) }
 
 func (p *Poll) control(c *Conn, op int, event *unix.EpollEvent) error {
-	if c.raw == nil {
+	c.mu.Lock() // against Close, after which another connection may have the descriptor
+	defer c.mu.Unlock()
+	if c.put < 0 {
 		return ErrUnsupported
 	}
-	var err error
-	if closed := c.raw.Control(func(fd uintptr) { err = unix.EpollCtl(p.set, op, int(fd), event) }); closed != nil {
-		return closed
-	}
-	return os.NewSyscallError("epoll_ctl", err)
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.set, op, int(c.put), event))
 }
 
 // Wait waits until something can be read, and appends the tokens to tokens. It returns

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func newPoll(t *testing.T) *Poll {
@@ -42,7 +44,7 @@ func TestPollReportsWhateverCanBeRead(t *testing.T) {
 			c, peer := pair(t)
 			quiet, _ := pair(t)
 			const token = Token(7<<32 | 1<<31 | 5) // both halves, and a sign bit
-			if err := errors.Join(p.Watch(c, token), p.Watch(quiet, 1)); err != nil {
+			if err := errors.Join(c.PutBy(), quiet.PutBy(), p.Watch(c, token), p.Watch(quiet, 1)); err != nil {
 				t.Fatal(err)
 			}
 			if err := do(peer); err != nil {
@@ -73,7 +75,7 @@ func TestPollReportsWhatCameBefore(t *testing.T) {
 	}
 	for c.Peer() != PeerSending { // until it has come
 	}
-	if err := p.Watch(c, 3); err != nil {
+	if err := errors.Join(c.PutBy(), p.Watch(c, 3)); err != nil {
 		t.Fatal(err)
 	}
 	if got := wait(t, p); !slices.Equal(got, []Token{3}) {
@@ -89,7 +91,7 @@ func TestPollOfMoreThanOneBatch(t *testing.T) {
 	for i := range conns {
 		c, peer := pair(t)
 		conns[i] = c
-		if err := p.Watch(c, Token(i)); err != nil {
+		if err := errors.Join(c.PutBy(), p.Watch(c, Token(i))); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := peer.Write([]byte("x")); err != nil {
@@ -137,14 +139,33 @@ func TestPollTakesOnlyOpenTCP(t *testing.T) {
 	defer far.Close()
 	piped := New(near)
 	defer piped.Close()
-	if err := p.Watch(piped, 1); piped.Pollable() || !errors.Is(err, ErrUnsupported) {
+	if piped.Pollable() {
+		t.Error("a pipe is said to be pollable")
+	}
+	if err := errors.Join(piped.PutBy(), p.Watch(piped, 1)); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("a pipe: %v", err)
 	}
 	c, _ := pair(t)
 	c.Close()
+	if err := c.PutBy(); err == nil {
+		t.Error("a closed connection can be put by")
+	}
+	c, _ = pair(t)
+	if err := c.PutBy(); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
 	if err := p.Watch(c, 1); err == nil {
 		t.Error("a closed connection can be watched")
 	}
+	if err := c.Resume(); err == nil {
+		t.Error("a closed connection can be resumed")
+	}
+	var b Buffer
+	if _, err := c.ReadInto(&b, Wait{}); err == nil { // fails, and does not panic
+		t.Error("a closed connection can be read")
+	}
+	b.Release()
 }
 
 func TestPutByAndResumed(t *testing.T) {
@@ -153,14 +174,56 @@ func TestPutByAndResumed(t *testing.T) {
 	if _, err := c.ReadInto(&b, Wait{By: Now().Add(time.Millisecond)}); !errors.Is(err, ErrTimeout) {
 		t.Fatal(err)
 	}
-	c.PutBy()
+	if err := c.PutBy(); err != nil {
+		t.Fatal(err)
+	}
 	c.Wake() // of no effect on what is to come
-	c.Resume()
+	if err := c.Resume(); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := peer.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := c.ReadInto(&b, Wait{By: Now().Add(10 * time.Second)}); n != 1 || err != nil {
 		t.Errorf("got %d, %v", n, err)
 	}
+	if err := c.Write([]byte("y"), Wait{}); err != nil {
+		t.Error(err)
+	}
+	if n, err := peer.Read(make([]byte, 1)); n != 1 || err != nil {
+		t.Errorf("the peer got %d, %v", n, err)
+	}
+	b.Release()
+}
+
+// TestResumeOfWhatIsNoConnection stands for whatever keeps a descriptor from becoming a connection.
+func TestResumeOfWhatIsNoConnection(t *testing.T) {
+	c, _ := pair(t)
+	if err := c.PutBy(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Dup3(p, int(c.put), unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	_ = unix.Close(p)
+	fd := int(c.put)
+	if err := c.Resume(); err == nil {
+		t.Error("no error")
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); !errors.Is(err, unix.EBADF) {
+		t.Errorf("the descriptor is left open: %v", err)
+	}
+	var b Buffer
+	if _, err := c.ReadInto(&b, Wait{}); err == nil {
+		t.Error("it can be read")
+	}
+	if err := c.Write([]byte("x"), Wait{}); err == nil {
+		t.Error("it can be written to")
+	}
+	c.Wake()
 	b.Release()
 }

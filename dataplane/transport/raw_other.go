@@ -2,6 +2,8 @@
 
 package transport
 
+import "net"
+
 const rawIO = false
 
 func (c *Conn) readReady(uintptr) bool  { return true }
@@ -18,3 +20,7 @@ func (c *Conn) Peer() Peer {
 	}
 	return PeerQuiet
 }
+
+func detach(*net.TCPConn) (int32, error) { return -1, ErrUnsupported }
+func attach(int32) (net.Conn, error)     { return nil, net.ErrClosed }
+func closeDescriptor(int32) error        { return net.ErrClosed }
