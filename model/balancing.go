@@ -61,8 +61,6 @@ type Session struct {
 	Path string `json:",omitempty"`
 	// AbsoluteTimeout ends a session that long after it began; 0: never.
 	AbsoluteTimeout time.Duration
-	// IdleTimeout ends a session that long after its last request; 0: never.
-	IdleTimeout time.Duration
 	// Permanent gives the cookie a Max-Age, AbsoluteTimeout; else it ends with the browser.
 	Permanent bool
 }

@@ -94,7 +94,6 @@ func (l *fieldList) route(r *Route) {
 			l.rule(r, "sessionPersistence.path", cmp.Or(s.Path, "/"))
 		}
 		l.rule(r, "sessionPersistence.absoluteTimeout", durationText(s.AbsoluteTimeout))
-		l.rule(r, "sessionPersistence.idleTimeout", durationText(s.IdleTimeout))
 		l.rule(r, "sessionPersistence.permanent", strconv.FormatBool(s.Permanent))
 	}
 	l.filters(r)

@@ -43,7 +43,6 @@ func TestEffectivePolicySaysWhoSetWhat(t *testing.T) {
 		"loadBalancing.algorithm":        {Value: "Maglev", Origin: backend},
 		"loadBalancing.panicThreshold":   {Value: "50%", Default: true},
 		"sessionPersistence.sessionName": {Value: "s", Origin: rule},
-		"sessionPersistence.idleTimeout": {Value: "0s", Origin: rule},
 		"client.underscoreHeaders":       {Value: "Drop", Default: true},
 		"sessionPersistence.permanent":   {Value: "false", Origin: rule},
 		"loadBalancing.zoneAware":        {Value: "false", Default: true},
@@ -72,5 +71,12 @@ func TestMatchText(t *testing.T) {
 	}
 	if got, want := m.String(), "GET prefix /cart header x-a=1 query q~a+"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+	m.Headers[0].Name, m.Query[0].Name = "x-api-key", "access_token"
+	if got, want := m.Shown(), "GET prefix /cart header x-api-key=(redacted) query access_token~(redacted)"; got != want {
+		t.Errorf("shown %q, want %q", got, want)
+	}
+	if m.Headers[0].Value != "1" {
+		t.Error("the match itself has changed")
 	}
 }

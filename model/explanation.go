@@ -1,6 +1,9 @@
 package model
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Explanation says what happens to one request and why: which listener, route and policies
 // it meets, and which hosts can answer it. A proxy gives one for a live request
@@ -13,7 +16,7 @@ type Explanation struct {
 	Table    string `json:"table,omitempty"` // RouteTable.Name
 	Route    string `json:"route,omitempty"` // Route.Name
 	Rule     string `json:"rule,omitempty"`  // Route.Rule
-	// Match is the alternative of the rule that held, as people read it: `GET prefix /cart`.
+	// Match is the alternative of the rule that held, as Match.Shown has it: `GET prefix /cart`.
 	Match  string `json:"match,omitempty"`
 	Origin Origin `json:"origin,omitzero"` // of the rule
 	// Reason says why no route was found, or why the rule or arm does not forward.
@@ -73,8 +76,8 @@ type ArmShare struct {
 
 // ExplainedAttempt is one try of a live request.
 type ExplainedAttempt struct {
-	Host    string `json:"host,omitempty"` // empty: none could be chosen
-	Outcome string `json:"outcome"`        // the status of the answer, or the response flag of what failed
+	Host    string `json:"host"`
+	Outcome string `json:"outcome"` // the status of the answer, or the response flag of what failed
 	Error   string `json:"error,omitempty"`
 }
 
@@ -85,7 +88,22 @@ type LostRoute struct {
 	Why    string `json:"why"`
 }
 
-// String returns the match as people read it: "GET prefix /cart header x-a=1 query q=2".
+// Shown returns the match as people may read it: String without values that may be secrets.
+func (m *Match) Shown() string {
+	shown := *m
+	shown.Headers, shown.Query = hideValues(m.Headers), hideValues(m.Query)
+	return shown.String()
+}
+
+func hideValues(list []ValueMatch) []ValueMatch {
+	hidden := slices.Clone(list)
+	for i := range hidden {
+		hidden[i].Value = Hidden(hidden[i].Name, hidden[i].Value)
+	}
+	return hidden
+}
+
+// String returns the whole match: "GET prefix /cart header x-a=1 query q=2".
 func (m *Match) String() string {
 	var b strings.Builder
 	if m.Method != "" {

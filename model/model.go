@@ -44,6 +44,7 @@ type Listener struct {
 	// served by the first whose Hostname matches, and by no other (listener isolation).
 	Tables []TableBinding
 	Client Client
+	TLS    *TLS `json:",omitempty"` // nil: clear text
 }
 
 // TableBinding gives the requests for one hostname of a listener to a route table.
@@ -113,6 +114,8 @@ type Cluster struct {
 	ConnectTimeout time.Duration
 	KeepAlive      time.Duration // idle time before a pooled connection is closed; 0: no reuse
 	Balancing      Balancing
+	Protocol       Protocol     `json:",omitempty"`
+	TLS            *UpstreamTLS `json:",omitempty"` // nil: clear text
 	// DNS is set for a backend that is resolved by name instead of having endpoints.
 	DNS     *DNSName
 	Origins Origins

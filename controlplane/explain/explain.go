@@ -183,7 +183,7 @@ func (e *Explainer) explain(p *parsed, f *finding) model.Explanation {
 		x.Policy = model.EffectivePolicy(&f.listener.Client, nil, nil)
 		return x
 	}
-	x.Route, x.Rule, x.Origin, x.Match = f.route.Name, f.route.Rule, f.route.Origin, matchText(f.match)
+	x.Route, x.Rule, x.Origin, x.Match = f.route.Name, f.route.Rule, f.route.Origin, f.match.Shown()
 	e.destination(&x, f, p)
 	return x
 }
@@ -333,20 +333,4 @@ func (e *Explainer) hosts(cluster string) []string {
 		hosts[maxHosts-1] = fmt.Sprintf("and %d more", more+1)
 	}
 	return hosts
-}
-
-// matchText is the match as people read it, without what may be a secret.
-func matchText(m *model.Match) string {
-	shown := *m
-	shown.Headers, shown.Query = hiddenValues(m.Headers), hiddenValues(m.Query)
-	return shown.String()
-}
-
-func hiddenValues(list []model.ValueMatch) []model.ValueMatch {
-	out := make([]model.ValueMatch, len(list))
-	for i, v := range list {
-		v.Value = model.Hidden(v.Name, v.Value)
-		out[i] = v
-	}
-	return out
 }

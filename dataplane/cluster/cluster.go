@@ -24,6 +24,7 @@ type Cluster struct {
 
 	// Guarded by set.mu.
 	endpoints *model.EndpointSet
+	placed    []model.Endpoint         // what the hosts are of, see current
 	hosts     map[netip.AddrPort]*Host // current and draining ones
 	names     resolution
 	step      transport.Instant // when warming hosts get more; 0: none is warming
@@ -59,15 +60,16 @@ func (c *Cluster) Pick(r Request) (*Host, error) {
 
 // apply takes over a new specification and new endpoints.
 func (c *Cluster) apply(spec *model.Cluster, endpoints *model.EndpointSet) error {
-	old := c.spec.Load()
-	if !c.retired && old != nil && same(old, spec) && sameEndpoints(c.endpoints, endpoints) {
+	old, revived := c.spec.Load(), c.retired
+	c.retired = false
+	if !revived && old != nil && same(old, spec) && sameEndpoints(c.endpoints, endpoints) {
 		return nil
 	}
 	if _, err := balance.New(balance.Options{Algorithm: spec.Balancing.Algorithm}, nil); err != nil {
 		return err
 	}
-	rebuild := old != nil && old.Balancing != spec.Balancing
-	c.retired = false
+	// Who held a retired cluster kept its picker: of that nothing may stay.
+	rebuild := revived || old != nil && old.Balancing != spec.Balancing
 	c.spec.Store(spec)
 	c.endpoints = endpoints
 	c.follow(spec.DNS)
@@ -80,9 +82,13 @@ func sameEndpoints(a, b *model.EndpointSet) bool {
 	return a == b || (a != nil && b != nil && a.Hash != "" && a.Hash == b.Hash)
 }
 
-// current returns the endpoints as configured or as last resolved.
+// current returns the endpoints as configured or as last resolved. While a new name has been
+// neither resolved nor failed to, the cluster keeps what it had: make before break.
 func (c *Cluster) current() []model.Endpoint {
 	if c.spec.Load().DNS != nil {
+		if c.names.awaited() {
+			return c.placed
+		}
 		return c.names.endpoints()
 	}
 	if c.endpoints == nil {
@@ -114,6 +120,7 @@ func (c *Cluster) reconcile(rebuild bool) error {
 			h.warm(served)
 		}
 	}
+	c.placed = endpoints
 	for address, h := range c.hosts {
 		rebuild = rebuild || !keep[address] && !h.draining.Load()
 	}
@@ -145,11 +152,10 @@ func (c *Cluster) serves() bool {
 	return false
 }
 
-// rebuild swaps the picker for a new one over the current endpoints' hosts.
+// rebuild swaps the picker for a new one over the hosts of what is placed.
 func (c *Cluster) rebuild() error {
-	endpoints := c.current()
-	hosts := make([]*Host, len(endpoints))
-	for i, e := range endpoints {
+	hosts := make([]*Host, len(c.placed))
+	for i, e := range c.placed {
 		hosts[i] = c.hosts[e.Address]
 	}
 	p, err := c.build(hosts, transport.Now())
@@ -166,7 +172,7 @@ func (c *Cluster) retire() {
 	if c.retired {
 		return
 	}
-	c.retired = true
+	c.retired, c.placed = true, nil
 	c.follow(nil)
 	c.cool()
 	for _, h := range c.hosts {

@@ -385,3 +385,18 @@ func TestConnectionsAreBounded(t *testing.T) {
 		})
 	}
 }
+
+// TestARevivedClusterForgetsItsHosts: a name that comes back while hosts of its first life
+// drain has the hosts that it comes back with, and no others.
+func TestARevivedClusterForgetsItsHosts(t *testing.T) {
+	for what, spec := range map[string]*model.Cluster{"without endpoints": testCluster(), "by a DNS name": named("a.test")} {
+		s := New(Config{})
+		apply(t, s, testCluster(), endpoints(1))
+		pick(t, s.Cluster("c")).Begin()
+		apply(t, s, nil, nil)
+		apply(t, s, spec, nil)
+		if h, err := s.Cluster("c").Pick(Request{}); !errors.Is(err, ErrNoHost) {
+			t.Errorf("%s: picked %v, %v", what, h.Address(), err)
+		}
+	}
+}

@@ -83,6 +83,17 @@ func (g *group) indices(hosts []*Host) []int {
 	return list
 }
 
+// Eligible returns the hosts that Pick may choose now, at most limit of them. It takes no lock.
+func (c *Cluster) Eligible(limit int) []*Host {
+	var list []*Host
+	if p := c.picker.Load(); p != nil {
+		for _, g := range p.groups {
+			list = append(list, g.hosts[:min(len(g.hosts), limit-len(list))]...)
+		}
+	}
+	return list
+}
+
 // level is the hosts of one priority that have a weight.
 type level struct {
 	priority       uint32

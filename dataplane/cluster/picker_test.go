@@ -118,6 +118,43 @@ func TestPanicUsesAllHosts(t *testing.T) {
 	}
 }
 
+// TestEligibleIsWhatIsPicked: the levels and zones in use, and in panic whoever has a weight.
+func TestEligibleIsWhatIsPicked(t *testing.T) {
+	if list := (&Cluster{}).Eligible(9); list != nil {
+		t.Errorf("never applied: %v", list)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		set, failing := genEndpoints(t)
+		s := New(Config{Zone: "a"})
+		apply(t, s, balanced(model.Balancing{Algorithm: model.RoundRobin, ZoneAware: true, PanicThreshold: 0.5}), set)
+		ok := make([]bool, len(failing))
+		for i, e := range set.Endpoints {
+			s.SetHealthy("c", e.Address, !failing[i])
+			ok[i] = !failing[i] && !e.Unready
+		}
+		c := s.Cluster("c")
+		seen := map[*Host]bool{}
+		for range 2000 {
+			if h, err := c.Pick(Request{}); err == nil {
+				seen[h] = true
+			}
+		}
+		list := c.Eligible(100)
+		for _, h := range list {
+			delete(seen, h)
+			if e := h.endpoint; e.Weight == 0 || !h.healthy() && !panics(set.Endpoints, ok, e.Priority, 0.5) {
+				t.Fatalf("eligible: %+v", e)
+			}
+		}
+		if len(seen) > 0 {
+			t.Fatalf("%d hosts are picked and not among the %d eligible", len(seen), len(list))
+		}
+		if short := c.Eligible(3); len(short) != min(3, len(list)) {
+			t.Fatalf("%d of at most 3", len(short))
+		}
+	})
+}
+
 func TestZonesSpill(t *testing.T) {
 	// Two, four and six hosts: the worked example of balance.Spill.
 	zones := "aabbbbcccccc"

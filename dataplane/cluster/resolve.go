@@ -45,8 +45,8 @@ type NameStatus struct {
 	Error     string    // of the last attempt, empty if it succeeded
 }
 
-// follow takes over a changed name, nil for none. The addresses of another name are never
-// used.
+// follow takes over a changed name, nil for none. The addresses of the name before are used
+// only until the new one has been asked for, see current.
 func (c *Cluster) follow(name *model.DNSName) {
 	r := &c.names
 	if name == nil {
@@ -60,6 +60,9 @@ func (c *Cluster) follow(name *model.DNSName) {
 	}
 	r.name = *name
 }
+
+// awaited reports whether the name has been neither resolved nor failed to.
+func (r *resolution) awaited() bool { return r.resolved.IsZero() && r.err == nil }
 
 func (r *resolution) endpoints() []model.Endpoint {
 	list := make([]model.Endpoint, len(r.addresses))
@@ -130,7 +133,7 @@ func (s *Set) Warm(limit time.Duration) {
 		s.mu.Lock()
 		cold := false
 		for c := range s.named {
-			cold = cold || c.names.resolved.IsZero() && c.names.err == nil
+			cold = cold || c.names.awaited()
 		}
 		answered := s.answered
 		s.mu.Unlock()
@@ -176,6 +179,7 @@ func (c *Cluster) answer(hostname string, addresses []netip.Addr, err error) {
 		return
 	}
 	r.running = false
+	awaited := r.awaited()
 	r.err = err
 	every := resolveEvery
 	if err == nil {
@@ -186,6 +190,9 @@ func (c *Cluster) answer(hostname string, addresses []netip.Addr, err error) {
 		}
 	} else if r.resolved.IsZero() {
 		every = retryEvery
+		if awaited {
+			_ = c.reconcile(false) // without hosts of before; r.err says more than it could
+		}
 	}
 	jitter := time.Duration(c.set.config.Random() % uint64(every/5))
 	r.due = transport.Now().Add(every - every/10 + jitter)

@@ -170,13 +170,32 @@ func TestChangedNamesUseNoOldAddress(t *testing.T) {
 		}
 		z.set(errors.New("no such host"), "b.test")
 		apply(t, s, named("b.test"), nil)
+		if got := addresses(s); got != "192.0.2.1:9090" {
+			t.Errorf("another name, not answered for yet: %s", got)
+		}
+		synctest.Wait()
 		if got := addresses(s); got != "" {
-			t.Errorf("another name: %s", got)
+			t.Errorf("another name, which has no address: %s", got)
 		}
 		apply(t, s, testCluster(), endpoints(1))
 		synctest.Wait()
 		if got := addresses(s); got != "10.0.0.1:80" || len(s.Names()) != 0 {
 			t.Errorf("endpoints instead: %s, %v", got, s.Names())
+		}
+
+		// Nothing is dropped while a name is asked for, whatever else happens meanwhile.
+		z.set(nil, "a.test", "192.0.2.1")
+		apply(t, s, named("a.test"), nil)
+		pick(t, s.Cluster("c"))
+		s.SetHealthy("c", address("10.0.0.1:80"), false)
+		s.SetHealthy("c", address("10.0.0.1:80"), true)
+		random := named("a.test")
+		random.Balancing.Algorithm, random.Hash = model.Random, "random"
+		apply(t, s, random, nil)
+		pick(t, s.Cluster("c"))
+		synctest.Wait()
+		if got := addresses(s); got != "192.0.2.1:8080" {
+			t.Errorf("a name instead: %s", got)
 		}
 	})
 }

@@ -26,7 +26,7 @@ var survivals = map[string]survival{
 	"Cluster.KeepAlive":      {change: func(c *model.Cluster, _ *model.Endpoint) { c.KeepAlive++ }, host: true},
 	"Cluster.DNS": {change: func(c *model.Cluster, _ *model.Endpoint) {
 		c.DNS = &model.DNSName{Hostname: "example.com", Port: 80}
-	}, rebuilt: true},
+	}, host: true}, // until the name has been asked for
 	"Cluster.Origins": {change: func(c *model.Cluster, _ *model.Endpoint) { c.Origins = model.Origins{"x": {}} }, host: true},
 
 	"Balancing.Algorithm": {change: func(c *model.Cluster, _ *model.Endpoint) { c.Balancing.Algorithm = model.Maglev }, host: true, rebuilt: true},

@@ -6,8 +6,9 @@ import (
 	"net/netip"
 )
 
-// tokenOf names a host by eight bytes that every proxy computes alike and that tell
-// strangers nothing: of the SHA-256 of the cluster's name, a NUL and the address.
+// tokenOf names a host by eight bytes that every proxy computes alike: of the SHA-256 of the
+// cluster's name, a NUL and the address. They do not show these, but whoever guesses both
+// can check the guess.
 func tokenOf(cluster string, address netip.AddrPort) uint64 {
 	name := append([]byte(cluster), 0)
 	sum := sha256.Sum256(address.AppendTo(name))

@@ -47,7 +47,11 @@ type Caller struct {
 	Peer    netip.Addr // without zone, IPv4 in its own form; invalid when it has no address
 	Client  netip.Addr // the effective client
 	Trusted bool       // the peer's forwarded and x-weir-* fields count
-	kept    Generated  // incoming fields that stand, or are continued
+	// Inside says that the effective client is trusted itself: no stranger sent the request
+	// through a trusted proxy, which may pass on x-weir-* fields of anybody. Where trust is by
+	// hops alone only the peer can be inside, because an address in a chain proves nothing.
+	Inside bool
+	kept   Generated // incoming fields that stand, or are continued
 }
 
 // CompileForwarding prepares c's trust for a listener that serves scheme ("http" or "https")
@@ -116,23 +120,26 @@ func (f *Forwarding) believe(c *Caller, h *http1.Head) {
 	}
 	switch {
 	case c.kept&GeneratedFor != 0:
-		c.Client = f.client(c.Peer, &legacy)
+		c.Client, c.Inside = f.client(c.Peer, &legacy)
 	case c.kept&GeneratedForwarded != 0:
-		c.Client = f.client(c.Peer, &standard)
+		c.Client, c.Inside = f.client(c.Peer, &standard)
+	default:
+		c.Inside = !malformed
 	}
 }
 
-// client walks the chain from the right, as the comment of Forwarding says.
-func (f *Forwarding) client(peer netip.Addr, c *chain) netip.Addr {
-	client := peer
+// client walks the chain from the right, as the comment of Forwarding says. inside is as in
+// Caller, of a request that has a chain.
+func (f *Forwarding) client(peer netip.Addr, c *chain) (client netip.Addr, inside bool) {
+	client = peer
 	for position := 0; f.trusts(client, position); position++ {
 		next, ok := c.fromRight(position)
 		if !ok || !next.IsValid() {
-			break
+			return client, position == c.n && len(f.addresses) > 0
 		}
 		client = next
 	}
-	return client
+	return client, false
 }
 
 // HTTPS reports whether the client spoke https, to us or to a proxy in front that is believed

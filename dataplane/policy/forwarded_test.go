@@ -82,6 +82,36 @@ func TestClient(t *testing.T) {
 	}
 }
 
+func TestInside(t *testing.T) {
+	long := "X-Forwarded-For: 203.0.113.7" + strings.Repeat(", 10.0.0.5", maxChain)
+	for _, tt := range []struct {
+		name       string
+		forwarding *Forwarding
+		peer       string
+		fields     []string
+		want       bool
+	}{
+		{"nobody trusted", trusting(0), "10.0.0.9", nil, false},
+		{"the peer", trusting(0, "10.0.0.0/8"), "10.0.0.9", nil, true},
+		{"the peer by hops", trusting(1), "10.0.0.9", nil, true},
+		{"another peer", trusting(0, "10.0.0.0/8"), "192.0.2.1", nil, false},
+		{"another peer that claims", trusting(0, "10.0.0.0/8"), "192.0.2.1", []string{"X-Forwarded-For: 10.0.0.5"}, false},
+		{"behind a proxy", trusting(0, "10.0.0.0/8"), "10.0.0.9", []string{"X-Forwarded-For: 10.0.0.5"}, true},
+		{"behind two", trusting(0, "10.0.0.0/8"), "10.0.0.9", []string{"Forwarded: for=10.0.0.4, for=10.0.0.5"}, true},
+		{"a stranger", trusting(0, "10.0.0.0/8"), "10.0.0.9", []string{"X-Forwarded-For: 203.0.113.7"}, false},
+		{"a stranger that claims", trusting(0, "10.0.0.0/8"), "10.0.0.9", []string{"X-Forwarded-For: 10.0.0.5, 203.0.113.7"}, false},
+		{"a stranger by hops", trusting(1), "10.0.0.9", []string{"X-Forwarded-For: 203.0.113.7"}, false},
+		{"more hops than there are", trusting(9), "10.0.0.9", []string{"X-Forwarded-For: 203.0.113.7"}, false},
+		{"no address", trusting(0, "10.0.0.0/8"), "10.0.0.9", []string{"X-Forwarded-For: _hidden, 10.0.0.5"}, false},
+		{"malformed", trusting(0, "10.0.0.0/8"), "10.0.0.9", []string{`Forwarded: for="10.0.0.4, for=203.0.113.7`}, false},
+		{"too many to look behind", trusting(0, "10.0.0.0/8"), "10.0.0.9", []string{long}, false},
+	} {
+		if c := tt.forwarding.Judge(netip.MustParseAddr(tt.peer), &get(t, tt.fields...).Head); c.Inside != tt.want {
+			t.Errorf("%s: inside is %v", tt.name, c.Inside)
+		}
+	}
+}
+
 func TestForwardedFields(t *testing.T) {
 	forged := []string{
 		"X-Forwarded-For: 203.0.113.7", "X-Forwarded-For: 10.0.0.5", "X-Forwarded-Proto: https", "X-Forwarded-Host: front.example.com",

@@ -11,23 +11,22 @@ import (
 	"weir.dev/weir/traffic/fields"
 )
 
-// Token is what a client of a session holds: where its requests go, and since when.
+// token is what a client of a session holds: where its requests go, and since when.
 //
-// On the wire it is the URL-safe base64 of 21 bytes, 28 characters without padding:
+// On the wire it is the URL-safe base64 of 15 bytes, 20 characters:
 //
-//	version (1) | host (8) | began (6) | seen (6)      version 1, big-endian, times in Unix milliseconds
+//	version (1) | host (8) | began (6)      version 1, big-endian, the time in Unix milliseconds
 //
 // It names a host only to those who know the cluster, and grants nothing: it is not signed.
 // Whoever makes one up can choose among the hosts that the route leads to anyway.
-type Token struct {
-	Host  uint64    // cluster.Host.Token
-	Began time.Time // when the session began
-	Seen  time.Time // its last request, to a tenth of the idle timeout
+type token struct {
+	host  uint64    // cluster.Host.Token
+	began time.Time // when the session began
 }
 
 const (
 	tokenVersion = 1
-	tokenBytes   = 1 + 8 + 6 + 6
+	tokenBytes   = 1 + 8 + 6
 	tokenText    = tokenBytes / 3 * 4
 )
 
@@ -45,11 +44,10 @@ const clockSkew = 5 * time.Minute
 // goes by. So do mirrors, whose answers reach no client and set nothing. An upstream that sets a
 // cookie of the same name takes the token's place or loses its own: the name must be ours alone.
 type Session struct {
-	carrier        model.SessionType
-	name           string
-	absolute, idle time.Duration
-	permanent      bool
-	front, back    []byte // of the field line, around the token
+	carrier     model.SessionType
+	name        string
+	absolute    time.Duration
+	front, back []byte // of the field line, around the token
 }
 
 // CompileSession prepares m; nil for nil, and for a name that no cookie can have or that is
@@ -61,14 +59,17 @@ func CompileSession(m *model.Session) *Session {
 	if m.Type == model.SessionHeader && len(fields.Effects(&model.HeaderEdit{Remove: []string{m.Name}})) == 0 {
 		return nil
 	}
-	s := &Session{carrier: m.Type, name: m.Name, absolute: m.AbsoluteTimeout, idle: m.IdleTimeout}
+	s := &Session{carrier: m.Type, name: m.Name, absolute: m.AbsoluteTimeout}
 	if m.Type == model.SessionHeader {
 		s.front = append([]byte(m.Name), ": "...)
 		return s
 	}
-	s.permanent = m.Permanent && m.AbsoluteTimeout > 0
 	s.front = append([]byte("Set-Cookie: "+m.Name), '=')
 	s.back = append([]byte("; Path="+cookiePath(m.Path)), "; HttpOnly; SameSite=Lax"...)
+	if m.Permanent && m.AbsoluteTimeout > 0 {
+		s.back = append(s.back, "; Max-Age="...)
+		s.back = strconv.AppendInt(s.back, int64((m.AbsoluteTimeout+time.Second-1)/time.Second), 10)
+	}
 	return s
 }
 
@@ -86,55 +87,37 @@ func cookiePath(path string) string {
 	return path
 }
 
-// Read returns the token that a request brings. Without one, or with one that is malformed,
-// forged as far as that shows, or too old, ok is false: the request begins a new session.
+// Read returns the token of the host that a request's session lives at. Without a session, or
+// with one that is malformed, forged as far as that shows, or too old, ok is false: the request
+// begins a new one.
 // Of several cookies with the session's name the first counts that holds a token.
-func (s *Session) Read(h *http1.Head, now time.Time) (t Token, ok bool) {
+func (s *Session) Read(h *http1.Head, now time.Time) (host uint64, ok bool) {
 	if s.carrier == model.SessionHeader {
 		text, _ := h.Lookup(s.name)
-		t, ok = parseToken(text)
-		return t, ok && s.lives(t, now)
+		t, ok := parseToken(text)
+		return t.host, ok && s.lives(t, now)
 	}
 	for text := range cookies(h, s.name) {
-		if t, ok = parseToken(text); ok {
-			return t, s.lives(t, now)
+		if t, ok := parseToken(text); ok {
+			return t.host, s.lives(t, now)
 		}
 	}
-	return Token{}, false
+	return 0, false
 }
 
-// lives reports whether a session has not timed out. A token tells the last request to a
-// tenth of the idle timeout only, so a session may live that much longer, never shorter.
-func (s *Session) lives(t Token, now time.Time) bool {
-	switch {
-	case t.Seen.Before(t.Began), t.Seen.Sub(now) > clockSkew:
-		return false
-	case s.absolute > 0 && now.Sub(t.Began) >= s.absolute:
-		return false
-	case s.idle > 0 && now.Sub(t.Seen) >= s.idle+s.idle/10:
-		return false
-	}
-	return true
+// lives reports whether a session has begun and not timed out.
+func (s *Session) lives(t token, now time.Time) bool {
+	age := now.Sub(t.began)
+	return age >= -clockSkew && (s.absolute == 0 || age < s.absolute)
 }
 
-// Renews reports whether the client of a living session is to get its token anew, so that
-// it does not become idle.
-func (s *Session) Renews(t Token, now time.Time) bool {
-	return s.idle > 0 && now.Sub(t.Seen) >= s.idle/10
-}
-
-// AppendTo appends the field of an answer that gives the client a token.
-func (s *Session) AppendTo(dst []byte, t Token, now time.Time, https bool) []byte {
+// AppendTo appends the field of an answer that begins a session at a host, by its token.
+func (s *Session) AppendTo(dst []byte, host uint64, now time.Time, https bool) []byte {
 	dst = append(dst, s.front...)
-	dst = appendToken(dst, t)
+	dst = appendToken(dst, token{host, now})
 	dst = append(dst, s.back...)
 	if https && s.carrier == model.SessionCookie {
 		dst = append(dst, "; Secure"...)
-	}
-	if s.permanent {
-		left := t.Began.Add(s.absolute).Sub(now)
-		dst = append(dst, "; Max-Age="...)
-		dst = strconv.AppendInt(dst, int64((left+time.Second-1)/time.Second), 10)
 	}
 	return append(dst, "\r\n"...)
 }
@@ -152,35 +135,26 @@ func (s *Session) Claim(h *http1.Head) {
 	}
 }
 
-func appendToken(dst []byte, t Token) []byte {
+func appendToken(dst []byte, t token) []byte {
 	var raw [tokenBytes]byte
 	raw[0] = tokenVersion
-	binary.BigEndian.PutUint64(raw[1:], t.Host)
-	putMillis(raw[9:], t.Began)
-	putMillis(raw[15:], t.Seen)
+	binary.BigEndian.PutUint64(raw[1:], t.host)
+	ms := uint64(t.began.UnixMilli()) // its lower six bytes last until the year 10889
+	binary.BigEndian.PutUint16(raw[9:], uint16(ms>>32))
+	binary.BigEndian.PutUint32(raw[11:], uint32(ms))
 	return base64.RawURLEncoding.AppendEncode(dst, raw[:])
 }
 
 // parseToken reads what appendToken writes.
-func parseToken(text []byte) (Token, bool) {
+func parseToken(text []byte) (token, bool) {
 	var raw [tokenBytes]byte
 	if len(text) != tokenText {
-		return Token{}, false
+		return token{}, false
 	}
 	n, err := base64.RawURLEncoding.Decode(raw[:], text) // which passes over line ends
 	if err != nil || n != tokenBytes || raw[0] != tokenVersion {
-		return Token{}, false
+		return token{}, false
 	}
-	return Token{Host: binary.BigEndian.Uint64(raw[1:]), Began: millis(raw[9:]), Seen: millis(raw[15:])}, true
-}
-
-// putMillis writes the lower six bytes of t in milliseconds: they last until the year 10889.
-func putMillis(b []byte, t time.Time) {
-	ms := uint64(t.UnixMilli())
-	binary.BigEndian.PutUint16(b, uint16(ms>>32))
-	binary.BigEndian.PutUint32(b[2:], uint32(ms))
-}
-
-func millis(b []byte) time.Time {
-	return time.UnixMilli(int64(binary.BigEndian.Uint16(b))<<32 | int64(binary.BigEndian.Uint32(b[2:])))
+	began := int64(binary.BigEndian.Uint16(raw[9:]))<<32 | int64(binary.BigEndian.Uint32(raw[11:]))
+	return token{binary.BigEndian.Uint64(raw[1:]), time.UnixMilli(began)}, true
 }

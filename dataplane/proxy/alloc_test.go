@@ -36,7 +36,7 @@ func TestRequestsAllocateNothing(t *testing.T) {
 	plain, hashed, session := to("up"), to("up"), to("up")
 	hashed.HashOn = []model.Key{{Source: model.KeyHeader, Name: "x-user"}, {Source: model.KeyCookie, Name: "a"}}
 	session.HashOn = hashed.HashOn
-	session.Session = &model.Session{Type: model.SessionCookie, Name: "weir", AbsoluteTimeout: time.Hour, IdleTimeout: time.Hour}
+	session.Session = &model.Session{Type: model.SessionCookie, Name: "weir", AbsoluteTimeout: time.Hour}
 	for name, route := range map[string]*model.Route{"plain": plain, "hashed": hashed, "session": session} {
 		t.Run(name, func(t *testing.T) {
 			answer := "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"

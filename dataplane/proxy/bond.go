@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"weir.dev/weir/dataplane/cluster"
-	"weir.dev/weir/dataplane/policy"
 )
 
 // bond is what ties a request to a host, beyond the choice that its cluster would make: the
@@ -13,7 +12,6 @@ type bond struct {
 	hash   uint64
 	hashed bool
 	now    time.Time
-	token  policy.Token  // of the session; only where held is set
 	held   *cluster.Host // where the session lives; nil: there is none, or its host is gone
 }
 
@@ -37,7 +35,7 @@ func (x *exchange) chooseArm() *arm {
 // arms have it, one that still has a weight comes before others.
 func (x *exchange) resume() *arm {
 	b := &x.bond
-	token, ok := x.route.session.Read(&x.req.Head, b.now)
+	host, ok := x.route.session.Read(&x.req.Head, b.now)
 	if !ok {
 		return nil
 	}
@@ -47,8 +45,8 @@ func (x *exchange) resume() *arm {
 		if a.cluster == nil || found != nil && a.model.Weight == 0 {
 			continue
 		}
-		if h := a.cluster.ByToken(token.Host); h != nil {
-			found, b.held, b.token = a, h, token
+		if h := a.cluster.ByToken(host); h != nil {
+			found, b.held = a, h
 			if a.model.Weight > 0 {
 				break
 			}
@@ -66,20 +64,11 @@ func (x *exchange) pick(tried []*cluster.Host) (*cluster.Host, error) {
 }
 
 // appendSession appends the field that gives the client its token, if it needs one: because
-// it has none, because another host answered than the one it came with, or because what it
-// has grows old. It is the token of the host that answered.
+// it has none, or because another host answered than the one it came with.
 func (x *exchange) appendSession(dst []byte) []byte {
 	s, b := x.route.session, &x.bond
-	if s == nil {
+	if s == nil || b.held == x.up.host {
 		return dst
 	}
-	token := b.token
-	switch {
-	case b.held != x.up.host:
-		token = policy.Token{Host: x.up.host.Token(), Began: b.now}
-	case !s.Renews(token, b.now):
-		return dst
-	}
-	token.Seen = b.now
-	return s.AppendTo(dst, token, b.now, x.view.forwarding.HTTPS(&x.caller, &x.req.Head))
+	return s.AppendTo(dst, x.up.host.Token(), b.now, x.view.forwarding.HTTPS(&x.caller, &x.req.Head))
 }

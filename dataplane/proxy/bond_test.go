@@ -277,9 +277,9 @@ func TestSessionLeavesAHostThatFails(t *testing.T) {
 
 func TestTokensThatAreNone(t *testing.T) {
 	for name, value := range map[string]string{
-		"malformed": "Cookie: weir=" + strings.Repeat("%", 28) + "\n",
+		"malformed": "Cookie: weir=" + strings.Repeat("%", 20) + "\n",
 		"address":   "Cookie: weir=10.0.0.1:80\n",
-		"forged":    "Cookie: weir=AQAAAAAAAAAAAAAAAAAAAAAAAAAA\n",
+		"forged":    "Cookie: weir=AQAAAAAAAAAAAAAAAAAA\n",
 		"long":      "Cookie: weir=" + strings.Repeat("A", 3000) + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -298,7 +298,7 @@ func TestSessionsEnd(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *network) {
 		n.whoami(t, upA)
 		r := n.rig(t, snapshotOf(map[string]string{"up": upA}, sticky("up", model.Session{
-			Type: model.SessionCookie, Name: "weir", Path: "/shop", Permanent: true, AbsoluteTimeout: time.Hour, IdleTimeout: 10 * time.Minute,
+			Type: model.SessionCookie, Name: "weir", Path: "/shop", Permanent: true, AbsoluteTimeout: time.Hour,
 		})), Config{})
 		var b *browser
 		ask := func(tokens, maxAge int) {
@@ -314,17 +314,11 @@ func TestSessionsEnd(t *testing.T) {
 			}
 		}
 		ask(1, 3600)
+		time.Sleep(time.Hour - time.Millisecond)
 		ask(0, 0)
-		time.Sleep(50 * time.Second)
-		ask(0, 0) // less than a tenth of the idle time old
-		for left := 3600 - 50 - 550; left > 0; left -= 550 {
-			time.Sleep(550 * time.Second)
-			ask(1, left)
-		}
-		time.Sleep(550 * time.Second)
+		time.Sleep(time.Millisecond)
 		ask(1, 3600) // an hour has passed: a new session
-		time.Sleep(12 * time.Minute)
-		ask(1, 3600) // idle for too long
+		ask(0, 0)
 	})
 }
 

@@ -15,11 +15,11 @@ import (
 // common clients take for a whole head.
 const maxExplanation = 8 << 10
 
-// asksToExplain reports whether the request has x-weir-explain: 1 from a caller that is trusted. From
-// anybody else the field counts for nothing and is not forwarded; a trusted caller's is
-// forwarded like all its x-weir- fields, so that a Weir behind us explains as well.
+// asksToExplain reports whether the request has x-weir-explain: 1 from a caller that is
+// trusted, and not only came through one. To anybody else the field brings nothing. It is
+// forwarded like all x-weir- fields of a trusted peer, so that a Weir behind us explains as well.
 func (x *exchange) asksToExplain() bool {
-	if !x.id.Marked || !x.caller.Trusted {
+	if !x.id.Marked || !x.caller.Inside {
 		return false
 	}
 	value, _ := x.req.Lookup("x-weir-explain")
@@ -47,7 +47,7 @@ func (x *exchange) explanation() *model.Explanation {
 	var spec *model.Cluster
 	if x.route != nil {
 		m := x.route.model
-		e.Route, e.Rule, e.Origin, e.Match = m.Name, m.Rule, m.Origin, x.match.String()
+		e.Route, e.Rule, e.Origin, e.Match = m.Name, m.Rule, m.Origin, x.match.Shown()
 		for i := range m.Split.Arms {
 			a := &m.Split.Arms[i]
 			share := model.ArmShare{Name: a.Name, Cluster: a.Cluster, Weight: a.Weight}
@@ -61,7 +61,9 @@ func (x *exchange) explanation() *model.Explanation {
 		e.Arm, e.Cluster = x.arm.model.Name, x.arm.model.Cluster
 		if x.arm.cluster != nil {
 			spec = x.view.cluster(e.Cluster)
-			e.Hosts = x.p.explainHosts(e.Cluster)
+			for _, h := range x.arm.cluster.Eligible(maxHosts) {
+				e.Hosts = append(e.Hosts, h.Address().String())
+			}
 		}
 	}
 	var route *model.Route
@@ -109,17 +111,6 @@ func (v *view) cluster(name string) *model.Cluster {
 // maxHosts bounds the hosts in an explanation.
 const maxHosts = 20
 
-// explainHosts returns the addresses of a cluster's hosts that may be chosen.
-func (p *Proxy) explainHosts(cluster string) []string {
-	var list []string
-	for _, h := range p.clusters.Hosts() {
-		if h.Cluster == cluster && h.Healthy && !h.Draining && h.Weight > 0 && len(list) < maxHosts {
-			list = append(list, h.Address.String())
-		}
-	}
-	return list
-}
-
 func explainAttempt(a *telemetry.Attempt) model.ExplainedAttempt {
 	e := model.ExplainedAttempt{Host: a.Host.String(), Outcome: a.Flag.String(), Error: a.Err}
 	if a.Status != 0 {
@@ -136,7 +127,7 @@ const (
 // cuts are what makes an explanation shorter, the least missed first. The last leaves a few
 // texts of maxText bytes at most.
 var cuts = []func(e *model.Explanation){
-	func(e *model.Explanation) { e.Hosts, e.Lost = first(e.Hosts, 3), nil },
+	func(e *model.Explanation) { e.Hosts = first(e.Hosts, 3) },
 	func(e *model.Explanation) {
 		for _, text := range []*string{
 			&e.Listener, &e.Hostname, &e.Table, &e.Route, &e.Rule, &e.Match, &e.Reason, &e.Arm, &e.Cluster, &e.Version,

@@ -121,6 +121,7 @@ func TestExplainIsForTrustedCallers(t *testing.T) {
 		{"nobody is trusted", func(*model.Client) {}, "1", false, ""},
 		{"others are", func(c *model.Client) { c.TrustAddresses = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")} }, "1", false, ""},
 		{"by hops", func(c *model.Client) { c.TrustHops = 1 }, "1", true, "1"},
+		{"a stranger behind a trusted proxy", func(c *model.Client) { c.TrustHops = 1 }, "1\nX-Forwarded-For: 203.0.113.7", false, "1"},
 		{"another value", func(c *model.Client) { c.TrustHops = 1 }, "0", false, "0"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -210,6 +211,23 @@ func TestASCIIKeepsWhatJSONSays(t *testing.T) {
 	if err := json.Unmarshal(asciiJSON(&want), &got); err != nil || got.Reason != want.Reason {
 		t.Errorf("got %q, %v", got.Reason, err)
 	}
+}
+
+// TestExplanationHidesSecrets that a match or an edit holds.
+func TestExplanationHidesSecrets(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network) {
+		n.script(t, []string{"HTTP/1.1 200 OK\nContent-Length: 0\n\n"}, upA)
+		route := to("up")
+		route.Matches = prefix("/")
+		route.Matches[0].Headers = []model.ValueMatch{{Name: "authorization", Type: model.MatchExact, Value: "hush"}}
+		route.RequestHeaders = &model.HeaderEdit{Set: []model.Header{{Name: "x-upstream", Value: "hush"}}}
+		s := snapshotOf(map[string]string{"up": upA}, route)
+		s.Listeners[0].Client.TrustHops = 1
+		resp, got := n.rig(t, s, Config{}).patient().send("GET / HTTP/1.1\nAuthorization: hush\n" + explainMe).explained()
+		if got.Route != route.Name || strings.Contains(resp.Header.Get("X-Weir-Explain"), "hush") {
+			t.Errorf("got %+v", got)
+		}
+	})
 }
 
 // TestExplainedTryThatTimesOut has no status but a flag.

@@ -183,7 +183,7 @@ func (s scene) welcome() string {
 Weir serves %[3]s/*.yaml, before two versions of go-httpbin:
 
   the front door   http://%[1]s/
-  what goes on     http://%[2]s/
+  the console      http://%[2]s/
 
 Try, in another terminal:
 

@@ -2,12 +2,14 @@ package balance
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+	"weir.dev/weir/model"
 )
 
 func TestRoundRobinWorkedExample(t *testing.T) {
@@ -292,5 +294,65 @@ func TestLoadUnderConcurrency(t *testing.T) {
 	wg.Wait()
 	if got := l.Latency(999 << tickShift); l.InFlight() != 0 || got < time.Millisecond || got > 8*time.Millisecond {
 		t.Errorf("in flight %d, latency %v", l.InFlight(), got)
+	}
+}
+
+// TestWeightsHoldUnderLoad keeps some requests in flight at equally fast hosts. The one in a
+// hundred that a small host is meant to have is neither one at every moment nor none.
+func TestWeightsHoldUnderLoad(t *testing.T) {
+	for _, a := range []model.Algorithm{model.LeastRequest, model.PeakEWMA} {
+		for _, weights := range [][]uint32{{99, 1}, {1_000_000, 1, 500_000}, {20, 20, 2}, {3, 2, 1}, {9, 9, 9, 9, 9, 1}} {
+			for _, together := range []int{1, 2, 10, 100} {
+				total := 0.0
+				for _, w := range weights {
+					total += float64(w)
+				}
+				for i, got := range sharesUnderLoad(t, a, weights, together) {
+					want := float64(weights[i]) / total
+					if got < want/2-0.001 || got > want*1.5+0.001 {
+						t.Errorf("%s: %d in flight, weights %v: host %d has a share of %.4f, want about %.4f", a, together, weights, i, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// sharesUnderLoad returns the part of 20,000 requests that each host receives while so many
+// are in flight together, which end in the order they came after 7 to 13 ms.
+func sharesUnderLoad(t *testing.T, a model.Algorithm, weights []uint32, together int) []float64 {
+	const requests, latency = 20000, 10 * time.Millisecond
+	hosts := hostsOf(weights...)
+	p := mustNew(t, a, hosts, 0)
+	r := rand.New(rand.NewPCG(9, 10))
+	shares := make([]float64, len(hosts))
+	var flying []*Load
+	for n := range int64(requests) {
+		now := n * int64(latency) / int64(together)
+		if len(flying) == together {
+			flying[0].End()
+			flying[0].Observe(now, time.Duration(float64(latency)*(0.7+0.6*r.Float64())))
+			flying = flying[1:]
+		}
+		at := p.Pick(Request{Random: r.Uint64(), Now: now})
+		hosts[at].Load.Begin()
+		flying = append(flying, hosts[at].Load)
+		shares[at] += 1.0 / requests
+	}
+	return shares
+}
+
+// TestPeakEWMAPrefersTheFaster whatever the weights, where little is in flight.
+func TestPeakEWMAPrefersTheFaster(t *testing.T) {
+	for _, weights := range [][]uint32{{1, 1}, {1, 5}} {
+		hosts := hostsOf(weights...)
+		hosts[0].Load.Observe(0, 40*time.Millisecond)
+		hosts[1].Load.Observe(0, 4*time.Millisecond)
+		p := NewPeakEWMA(hosts)
+		for i := range uint64(100) {
+			if at := p.Pick(Request{Random: mix(i)}); at != 1 {
+				t.Fatalf("weights %v: got the slow host", weights)
+			}
+		}
 	}
 }

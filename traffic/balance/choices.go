@@ -34,12 +34,14 @@ func (a *alias) twoUntried(r Request) (first, second int) {
 }
 
 // LeastRequest takes the less busy of two hosts: busy is requests in flight per weight.
-// The two are drawn by weight, and of equally busy ones the first is taken, so that
-// shares follow the weights when nothing is in flight and when everything is busy alike.
+// The two are drawn by weight, and the second is taken only if it is no busier with the
+// request than the first is without: so shares follow the weights when nothing is in
+// flight, when everything is busy alike, and beside a host of small weight, which is idle
+// most of the time for its weight's sake and not because it could take more.
 //
 // Worked example: A has weight 1 and 3 requests in flight, B weight 4 and 8. A's 3/1 is
-// more than B's 8/4 = 2: B, whichever was drawn first. With nothing in flight anywhere,
-// the first drawn: B in four of five requests.
+// more than B's (8+1)/4 and A's (3+1)/1 more than B's 8/4: B, whichever was drawn first.
+// With nothing in flight anywhere, the first drawn: B in four of five requests.
 type LeastRequest struct {
 	table alias
 	all   []Host
@@ -60,7 +62,7 @@ func (p *LeastRequest) Pick(r Request) int {
 		return first
 	}
 	a, b := &p.all[first], &p.all[second]
-	if b.Load.InFlight()*int64(a.Weight) < a.Load.InFlight()*int64(b.Weight) {
+	if (b.Load.InFlight()+1)*int64(a.Weight) <= a.Load.InFlight()*int64(b.Weight) {
 		return second
 	}
 	return first
@@ -78,9 +80,11 @@ func (p *LeastRequest) Pick(r Request) int {
 // host beside fast ones would learn nothing until they are busy.
 //
 // The two are drawn by weight: drawn evenly, as Finagle does, no host of n could receive
-// more than 2/n of the requests, whatever its weight. With little in flight the host of
-// the greater weight has the shorter wait and wins where both are drawn; as more is in
-// flight, shares approach weight divided by latency.
+// more than 2/n of the requests, whatever its weight. Because the draw has counted the
+// weights already, this request itself weighs at the first drawn no more than it would at
+// the greater of the two: else a host of small weight, at which one request is much, would
+// receive none while the others have little in flight. As more is in flight, shares approach
+// weight divided by latency.
 type PeakEWMA struct {
 	table alias
 	all   []Host
@@ -100,17 +104,19 @@ func (p *PeakEWMA) Pick(r Request) int {
 	if first == second {
 		return first
 	}
-	if wait(&p.all[second], r.Now) < wait(&p.all[first], r.Now) {
+	a, b := &p.all[first], &p.all[second]
+	if wait(b, b.Weight, r.Now) < wait(a, max(a.Weight, b.Weight), r.Now) {
 		return second
 	}
 	return first
 }
 
-// wait returns the expected wait at a host in weighted nanoseconds.
-func wait(h *Host, now int64) float64 {
+// wait returns the expected wait at a host in nanoseconds per weight, if the request itself
+// counts as one at a host of this weight.
+func wait(h *Host, weight uint32, now int64) float64 {
 	inFlight := h.Load.InFlight()
 	if inFlight == 0 && !h.Load.Tried() {
 		return 0
 	}
-	return h.Load.latency(now) * float64(inFlight+1) / float64(h.Weight)
+	return h.Load.latency(now) * (float64(inFlight)/float64(h.Weight) + 1/float64(weight))
 }

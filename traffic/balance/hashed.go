@@ -8,8 +8,8 @@ import (
 // hashed is what RingHash and Maglev share: hosts stand in an order, much longer than the
 // list of hosts, into which a request's hash points. Where the host that it points to may
 // not be taken, those that stand behind it follow, as often as they stand there.
-type hashed struct {
-	order []uint32 // indices into all
+type hashed[index uint16 | uint32] struct {
+	order []index // into all
 	all   []Host
 	hosts []int // with a weight
 	bound Bound
@@ -36,8 +36,8 @@ type Bound struct {
 	Total  *Total  // in which the hosts' loads count; set if Factor is
 }
 
-func newHashed(hosts []Host, bound Bound) hashed {
-	p := hashed{all: slices.Clone(hosts), hosts: eligible(hosts), bound: bound}
+func newHashed[index uint16 | uint32](hosts []Host, bound Bound) hashed[index] {
+	p := hashed[index]{all: slices.Clone(hosts), hosts: eligible(hosts), bound: bound}
 	if bound.Factor == 0 {
 		return p
 	}
@@ -56,7 +56,7 @@ func newHashed(hosts []Host, bound Bound) hashed {
 }
 
 // pick returns the host at a place of the order, or the first behind it that may be taken.
-func (p *hashed) pick(start int, tried []int) int {
+func (p *hashed[index]) pick(start int, tried []int) int {
 	first := int(p.order[start])
 	if len(tried) == 0 && p.parts == nil {
 		return first
@@ -98,7 +98,7 @@ func (p *hashed) pick(start int, tried []int) int {
 }
 
 // free reports whether the host may take one more request while total are in flight.
-func (p *hashed) free(h int, total int64) bool {
+func (p *hashed[index]) free(h int, total int64) bool {
 	if p.parts == nil {
 		return true
 	}

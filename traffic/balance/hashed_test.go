@@ -194,7 +194,7 @@ func TestRingIsSortedAndBounded(t *testing.T) {
 }
 
 func TestMaglevHasEveryHost(t *testing.T) {
-	for _, n := range []int{1, 2, 1000, 5000} {
+	for _, n := range []int{1, 2, 1000, 5000, maglevSize - 1} {
 		weights := slices.Repeat([]uint32{1}, n)
 		weights[0] = 1 << 30
 		p := NewMaglev(hostsOf(weights...), Bound{})

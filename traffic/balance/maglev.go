@@ -3,8 +3,7 @@ package balance
 import "math/bits"
 
 // maglevSize is the number of entries of a Maglev table, a prime. The paper wants a hundred
-// entries a host for shares within 1 %: up to 655 hosts. With more hosts than entries some
-// have none. The size never follows the number of
+// entries a host for shares within 1 %: up to 655 hosts. The size never follows the number of
 // hosts, because a table of another size moves nearly every request.
 const maglevSize = 65537
 
@@ -16,21 +15,22 @@ const maglevSize = 65537
 //
 // Shares are as exact as the table is large, and a lookup is one memory access. When a host
 // comes or goes, about one request in a hundred moves besides those that it gets or had. The
-// table takes 256 KiB where there is more than one host: for thousands of small clusters
-// RingHash is the better choice.
+// table takes 128 KiB where there is more than one host: for thousands of small clusters
+// RingHash is the better choice. Of more than 65,536 hosts the others are never chosen.
 //
 // Worked example, a table of 5: A's permutation is 3, 0, 2, 4, 1 and B's 0, 3, 1, 4, 2. A takes 3;
 // B 0; A, as 0 is taken, 2; B, as 3 is taken, 1; A 4. The table: B, B, A, A, A.
-type Maglev struct{ hashed }
+type Maglev struct{ hashed[uint16] }
 
 // NewMaglev returns a picker. Hosts need an Identity, and with a bound a Load. Equal hosts
 // in an equal order make equal tables.
 func NewMaglev(hosts []Host, bound Bound) *Maglev {
-	p := &Maglev{newHashed(hosts, bound)}
+	hosts = hosts[:min(len(hosts), maglevSize-1)]
+	p := &Maglev{newHashed[uint16](hosts, bound)}
 	switch len(p.hosts) {
 	case 0:
 	case 1:
-		p.order = []uint32{uint32(p.hosts[0])} // as good as a whole table
+		p.order = []uint16{uint16(p.hosts[0])} // as good as a whole table
 	default:
 		p.fill()
 	}
@@ -56,19 +56,17 @@ func (p *Maglev) fill() {
 		weights[i] = uint64(p.all[h].Weight)
 	}
 	// Fewer turns than entries, so that every host has its own before the table is full.
-	turns := schedule(scale(weights, min(scheduleLimit(len(weights)), max(1, maglevSize-len(weights)))))
-	const none = 1<<32 - 1
-	p.order = make([]uint32, maglevSize)
-	for i := range p.order {
-		p.order[i] = none
-	}
-	for taken := range maglevSize {
-		i := turns[taken%len(turns)]
+	turns := schedule(scale(weights, min(scheduleLimit(len(weights)), maglevSize-len(weights))))
+	p.order = make([]uint16, maglevSize)
+	taken := make([]bool, maglevSize)
+	for n := range maglevSize {
+		i := turns[n%len(turns)]
 		entry := walks[i].step()
-		for p.order[entry] != none {
+		for taken[entry] {
 			entry = walks[i].step()
 		}
-		p.order[entry] = uint32(p.hosts[i])
+		taken[entry] = true
+		p.order[entry] = uint16(p.hosts[i])
 	}
 }
 

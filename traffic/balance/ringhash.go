@@ -26,7 +26,7 @@ const (
 // and up to 0.8 belong to B, the others to A. C comes with a point at 0.5: it takes those above
 // 0.3 and up to 0.5 from B, and nothing else moves.
 type RingHash struct {
-	hashed
+	hashed[uint32]
 	points []uint64 // ascending; the host of points[i] is all[order[i]]
 	// starts[b] is the number of points before bucket b: the buckets divide the ring evenly
 	// by the upper bits of a hash, so that a lookup begins one or two points from its end.
@@ -36,7 +36,7 @@ type RingHash struct {
 
 // NewRingHash returns a picker. Hosts need an Identity, and with a bound a Load.
 func NewRingHash(hosts []Host, bound Bound) *RingHash {
-	p := &RingHash{hashed: newHashed(hosts, bound)}
+	p := &RingHash{hashed: newHashed[uint32](hosts, bound)}
 	p.place(ringPoints(p.all, p.hosts))
 	return p
 }
@@ -70,12 +70,13 @@ func ringPoints(hosts []Host, list []int) []int {
 	k := bits.Len(pointsPerHost) - bits.Len32(least)
 	points := make([]int, len(list))
 	for {
-		sum := 0
+		sum := uint64(0)
 		for i, h := range list {
-			points[i] = int(shifted(uint64(hosts[h].Weight), k))
-			sum += points[i]
+			n := shifted(uint64(hosts[h].Weight), k)
+			points[i] = int(n)
+			sum += n
 		}
-		if sum <= max(maxPoints, len(list)) {
+		if sum <= uint64(max(maxPoints, len(list))) {
 			return points
 		}
 		k--
