@@ -1,5 +1,5 @@
 // Package console is the admin server: health, metrics, a JSON API that an OpenAPI document
-// describes, and the embedded first page. It shows what the other rooms know through the
+// describes, and the embedded web console. It shows what the other rooms know through the
 // small interfaces below and decides nothing; changing anything needs a token. It runs on
 // net/http, apart from the request path.
 package console

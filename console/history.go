@@ -11,14 +11,20 @@ import (
 
 // track is the history of one series: a ring of samples.
 type track struct {
-	last    tally
-	at      time.Time // of last
+	past    []mark    // of the last steps, oldest first; at most sampleSteps
 	samples []sample  // at most maxSamples
 	next    int       // where the next one goes once the ring is full
 	wanted  time.Time // when it was last asked for, or among the busiest
 }
 
-// sample is what happened in the step that ended at one time.
+// mark is what the series had counted at one time.
+type mark struct {
+	at time.Time
+	tally
+}
+
+// sample is what happened in the ten seconds that ended at one time, less at the start of a
+// history: in a step alone, a quiet route has too few requests for quantiles.
 type sample struct {
 	at            int64   // Unix milliseconds
 	rate          float32 // requests per second
@@ -27,25 +33,37 @@ type sample struct {
 	inFlight      float32
 }
 
-const maxSamples = int(historySpan / sampleStep)
+const (
+	maxSamples  = int(historySpan / sampleStep)
+	sampleSteps = int(windowStep / sampleStep)
+)
+
+// newTrack begins a history now.
+func newTrack(stats *telemetry.Stats, now time.Time) *track {
+	return &track{past: []mark{{now, tallyOf(stats)}}, wanted: now}
+}
 
 // add ends a step of the history now, with what its series has counted.
 func (t *track) add(stats *telemetry.Stats, now time.Time) {
-	seconds := now.Sub(t.at).Seconds()
+	oldest := &t.past[0]
+	seconds := now.Sub(oldest.at).Seconds()
 	if seconds <= 0 {
 		return
 	}
 	current := tallyOf(stats)
-	step := current
-	step.since(&t.last)
-	t.last, t.at = current, now
+	span := current
+	span.since(&oldest.tally)
+	if len(t.past) == sampleSteps {
+		t.past = append(t.past[:0], t.past[1:]...)
+	}
+	t.past = append(t.past, mark{now, current})
 
-	p50, p95, p99 := step.quantiles()
+	p50, p95, p99 := span.quantiles()
 	s := sample{
-		at: now.UnixMilli(), rate: float32(float64(step.requests) / seconds),
+		at: now.UnixMilli(), rate: float32(float64(span.requests) / seconds),
 		p50: float32(p50), p95: float32(p95), p99: float32(p99), inFlight: float32(stats.InFlight),
 	}
-	for i, n := range step.blame {
+	for i, n := range span.blame {
 		s.blame[i] = float32(float64(n) / seconds)
 	}
 	if len(t.samples) < maxSamples {
@@ -61,6 +79,7 @@ func (t *track) add(stats *telemetry.Stats, now time.Time) {
 type historyView struct {
 	Now      int64     `json:"now" doc:"the server's time, in Unix milliseconds"`
 	Step     float64   `json:"stepSeconds" doc:"between two samples, as a rule"`
+	Window   float64   `json:"windowSeconds" doc:"how long the time is that each sample is of; the first few are shorter"`
 	Span     float64   `json:"spanSeconds" doc:"how far a full history goes back"`
 	At       []int64   `json:"at" doc:"when each sample ended, in Unix milliseconds"`
 	Rate     []float32 `json:"requestsPerSecond"`
@@ -76,7 +95,7 @@ type historyView struct {
 
 // view shows the samples after a moment in Unix milliseconds.
 func (t *track) view(after int64, now time.Time) historyView {
-	v := historyView{Now: now.UnixMilli(), Step: sampleStep.Seconds(), Span: historySpan.Seconds(), At: []int64{}}
+	v := historyView{Now: now.UnixMilli(), Step: sampleStep.Seconds(), Window: windowStep.Seconds(), Span: historySpan.Seconds(), At: []int64{}}
 	columns := []*[]float32{&v.Rate, &v.Upstream, &v.Policy, &v.Client, &v.Proxy, &v.P50, &v.P95, &v.P99, &v.InFlight}
 	for _, c := range columns {
 		*c = []float32{}

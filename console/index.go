@@ -16,6 +16,7 @@ type index struct {
 	routes   []keyed[*servedRoute] // by name
 	users    map[string]int        // routes that send to a cluster, by its name
 	parts    func() []keyed[part]  // made when first asked for
+	write    func()                // writes the text of every route, once
 	hosts    int
 }
 
@@ -24,7 +25,7 @@ type servedRoute struct {
 	route     *model.Route
 	tables    []string
 	hostnames []string
-	text      string // what ?q looks in, in lower case
+	text      string // what ?q looks in, in lower case; see index.write
 }
 
 // part is one piece of the snapshot's API form; exactly one member is set.
@@ -53,7 +54,7 @@ func (c *indexCache) of(s *model.Snapshot) *index {
 func newIndex(s *model.Snapshot) *index {
 	ix := &index{snapshot: s, users: map[string]int{}}
 	if s == nil {
-		ix.parts = func() []keyed[part] { return nil }
+		ix.parts, ix.write = func() []keyed[part] { return nil }, func() {}
 		return ix
 	}
 	byName := make(map[string]*servedRoute)
@@ -73,13 +74,17 @@ func newIndex(s *model.Snapshot) *index {
 	for _, it := range ix.routes {
 		it.item.tables = unique(it.item.tables)
 		it.item.hostnames = unique(it.item.hostnames)
-		it.item.text = it.item.searchText()
 		for _, cluster := range it.item.clusters() {
 			ix.users[cluster]++
 		}
 	}
 	ix.routes = sorted(ix.routes)
 	ix.parts = sync.OnceValue(func() []keyed[part] { return parts(s) })
+	ix.write = sync.OnceFunc(func() {
+		for _, it := range ix.routes {
+			it.item.text = it.item.searchText()
+		}
+	})
 	for _, e := range s.Endpoints {
 		ix.hosts += len(e.Endpoints)
 	}
@@ -110,8 +115,9 @@ func (ix *index) clusterNamed(name string) *model.Cluster {
 
 // clusters are those that a route's arms send to.
 func (r *servedRoute) clusters() []string {
-	var names []string
-	for _, a := range r.route.Split.Arms {
+	names := make([]string, 0, len(r.route.Split.Arms))
+	for i := range r.route.Split.Arms {
+		a := &r.route.Split.Arms[i]
 		if a.Cluster != "" {
 			names = append(names, a.Cluster)
 		}

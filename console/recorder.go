@@ -84,7 +84,7 @@ type standing struct{ rate, errors, p99 float32 }
 func newRecorder(m *telemetry.Metrics) *recorder {
 	r := &recorder{metrics: m, newer: &moment{at: m.Started()}, spare: &moment{}, tracks: map[seriesKey]*track{}}
 	r.older = r.newer
-	r.tracks[seriesKey{}] = &track{at: m.Started()}
+	r.tracks[seriesKey{}] = newTrack(&telemetry.Stats{}, m.Started())
 	return r
 }
 
@@ -207,7 +207,7 @@ func (r *recorder) track(key seriesKey, now time.Time) *track {
 		delete(r.tracks, *oldest)
 	}
 	stats := r.stats(key)
-	t := &track{last: tallyOf(&stats), at: now, wanted: now}
+	t := newTrack(&stats, now)
 	r.tracks[key] = t
 	return t
 }

@@ -71,12 +71,16 @@ func TestHistory(t *testing.T) {
 	}
 	h.pass(sampleStep)
 	got := get[historyView](t, h, "/api/v1/history")
-	if !slices.Equal(got.Rate, []float32{5, 10, 15, 0}) || !slices.Equal(got.Upstream, got.Rate) || !slices.Equal(got.Client, []float32{0, 0, 0, 0}) ||
-		got.P99[0] <= 0 || got.P99[0] > 1.2 || got.P99[3] != 0 || got.At[3] != h.now.UnixMilli() || got.Now != h.now.UnixMilli() {
+	if !slices.Equal(got.Rate, []float32{5, 7.5, 10, 7.5}) || !slices.Equal(got.Upstream, got.Rate) || !slices.Equal(got.Client, []float32{0, 0, 0, 0}) ||
+		got.P99[0] <= 0 || got.P99[0] > 1.2 || got.At[3] != h.now.UnixMilli() || got.Now != h.now.UnixMilli() {
 		t.Errorf("%+v", got)
 	}
 	if later := get[historyView](t, h, fmt.Sprint("/api/v1/history?after=", got.At[2])); !slices.Equal(later.At, got.At[3:]) || len(later.P50) != 1 {
 		t.Errorf("after the third: %+v", later)
+	}
+	h.pass(windowStep)
+	if got := get[historyView](t, h, "/api/v1/history"); got.Rate[len(got.Rate)-1] != 0 || got.P99[len(got.P99)-1] != 0 || got.Window != 10 {
+		t.Errorf("after a window of quiet: %+v", got)
 	}
 	h.pass(2 * historySpan)
 	got = get[historyView](t, h, "/api/v1/history")
@@ -107,14 +111,14 @@ func TestHistoriesOfTheBusiest(t *testing.T) {
 	}
 	serve()
 	serve()
-	if got := ask(routes - 1); len(got.At) < 5 || !slices.Contains(got.Rate, float32((routes-1)/sampleStep.Seconds())) {
+	if got := ask(routes - 1); len(got.At) < 5 || !slices.Contains(got.Rate, float32((routes-1)/windowStep.Seconds())) {
 		t.Errorf("the busiest: %+v", got)
 	}
 	if got := ask(1); len(got.At) != 0 {
 		t.Errorf("an idle one: %+v", got)
 	}
 	serve()
-	if got := ask(1); !slices.Contains(got.Rate, float32(1/sampleStep.Seconds())) {
+	if got := ask(1); !slices.Contains(got.Rate, float32(1/windowStep.Seconds())) {
 		t.Errorf("an idle one that was asked for: %+v", got)
 	}
 	for i := range routes {
@@ -222,4 +226,13 @@ func BenchmarkRecorder(b *testing.B) {
 			h.do("GET", "/api/v1/routes?sort=p99&limit=50&q=example", "")
 		}
 	})
+}
+
+// BenchmarkIndex is what the first question after a change costs with 10,000 routes.
+func BenchmarkIndex(b *testing.B) {
+	h := newHarness(10_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		newIndex(h.snapshot)
+	}
 }

@@ -11,7 +11,11 @@ import (
 func (c *Console) serveRoutes(w http.ResponseWriter, r *http.Request) {
 	s, _ := c.cfg.Live.Snapshot()
 	q := r.URL.Query()
+	ix := c.index.of(s)
 	text := strings.ToLower(q.Get("q"))
+	if text != "" {
+		ix.write()
+	}
 	fits := func(it *servedRoute) bool {
 		if q.Has("name") && q.Get("name") != it.route.Name || !strings.Contains(it.text, text) ||
 			q.Has("cluster") && !slices.Contains(it.clusters(), q.Get("cluster")) {
@@ -21,7 +25,7 @@ func (c *Console) serveRoutes(w http.ResponseWriter, r *http.Request) {
 		return !q.Has("state") || q.Get("state") == state
 	}
 	ordered[*servedRoute, routeView]{
-		items:  filter(c.index.of(s).routes, fits),
+		items:  filter(ix.routes, fits),
 		series: func(it *servedRoute) seriesKey { return seriesKey{ofRoute, it.route.Name, ""} },
 		lately: func(v *routeView) *lately { return &v.Traffic.Lately },
 		show: func(it *servedRoute) routeView {

@@ -72,6 +72,55 @@ func TestServeFinishesWhatIsUnderWay(t *testing.T) {
 	}
 }
 
+// announcing says when it has accepted a connection.
+type announcing struct {
+	net.Listener
+	accepted chan struct{}
+}
+
+func (a announcing) Accept() (net.Conn, error) {
+	c, err := a.Listener.Accept()
+	if err == nil {
+		a.accepted <- struct{}{}
+	}
+	return c, err
+}
+
+// TestServeAnswersWhatIsAccepted: a request that arrives on an accepted connection is answered,
+// although the end has come: whoever asked has no way to know.
+func TestServeAnswersWhatIsAccepted(t *testing.T) {
+	h := newHarness(1)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	accepted, done := make(chan struct{}, 1000), make(chan error, 1)
+	go func() { done <- h.console.Serve(ctx, announcing{ln, accepted}, h.console.Probe()) }()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	<-accepted
+	cancel()
+	for { // until the port is closed
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			break
+		}
+		c.Close()
+	}
+	io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200 ") {
+		t.Errorf("got %q, %v", answer, err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestServeSaysWhenItsListenerFails(t *testing.T) {
 	h := newHarness(1)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

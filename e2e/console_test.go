@@ -343,9 +343,13 @@ func TestConsole(t *testing.T) {
 		b.click(`nav a[data-view="explain"]`)
 		b.until(`document.getElementById("url")`)
 		b.click("#url")
-		b.write(f.admin[:7] + "shop.example.com:" + strings.TrimPrefix(b.eval(`fetch("/api/v1/listeners").then(r => r.json()).then(l => ":" + l.items[0].name.split(":").at(-1))`), ":") + "/checkout/pay")
+		b.write("http://shop.example.com/checkout/pay") // there is one listener
 		b.press("Enter")
 		b.sees("shop/checkout/pay", "Routes that lost", "shop/catalog/browse", "Backend/shop/checkout-v1", "90 %", "Effective policy")
+		b.eval(`location.hash = "#/route?name=shop%2Fcatalog%2Fsearch"`)
+		b.click(`a[href^="#/explain"].button`) // a route's own example finds that route
+		b.sees("GET http://shop.example.com/search/", "prefix /search")
+		b.until(`document.querySelector(".answer a").innerText === "shop/catalog/search"`)
 	})
 	step("colours", func(t *testing.T) { inColours(t, b) })
 	step("telephone", func(t *testing.T) {

@@ -70,7 +70,7 @@ function frame() {
   find("stale").hidden = !stale;
   find("stale-age").textContent = contact.heard === null ? "There was no answer yet." : `No answer since ${dom.span(age)}: the figures below are old.`;
   find("stale").title = contact.failed;
-  find("fresh").textContent = contact.heard === null ? "" : stale ? "" : "live";
+  find("fresh").textContent = contact.heard === null ? "" : stale ? "" : "up to date";
   if (!status) return;
   const s = status;
   const level = stale ? "unknown" : findings(s)[0]?.level || "good";
@@ -80,10 +80,11 @@ function frame() {
   document.title = `${{ good: "", warn: "! ", bad: "✕ ", unknown: "? " }[level]}${view.title} · Weir`;
   find("reload").hidden = !s.mutationsOpen;
   const apart = [];
-  if (s.state.problem) apart.push(`A part of revision ${s.revision} is not in effect: ${s.state.problem}`);
-  if (s.counts.quarantined) apart.push(dom.plural(s.counts.quarantined, "object runs an older version, or none", "objects run an older version, or none"));
+  const add = (to, text) => apart.push(dom.element("a", { href: to }, text));
+  if (s.state.problem) add(dom.link("listeners"), `A part of revision ${s.revision} is not in effect: ${s.state.problem}`);
+  if (s.counts.quarantined) add(dom.link("resources", { accepted: "false" }), dom.plural(s.counts.quarantined, "object runs an older version, or none", "objects run an older version, or none"));
   find("apart").hidden = !apart.length || view.name === "overview";
-  dom.morph(find("apart"), [dom.element("a", { href: s.state.problem ? dom.link("listeners") : dom.link("resources", { accepted: "false" }) }, apart.join(". "))]);
+  dom.morph(find("apart"), apart);
 }
 
 async function loop() {

@@ -9,10 +9,11 @@ const methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 
 export function explain(parameters) {
   let shown = [];
+  let listeners = [];
   const answer = async () => {
     const { url, method } = parameters;
     if (!url) return [dom.note("Nobody sends this request: the answer is what the live configuration says. On the command line: ", element("code", {}, "weir explain --admin ADDRESS URL"))];
-    const body = { method: method || "GET", url, headers: {} };
+    const body = { method: method || "GET", url, headers: {}, listener: parameters.listener || only(url, listeners) };
     for (const line of typed.split("\n").filter((l) => l.trim())) {
       const [name, ...value] = line.split(":");
       (body.headers[name.trim()] ||= []).push(value.join(":").trim());
@@ -21,27 +22,36 @@ export function explain(parameters) {
   };
   return {
     title: "Explain a request", once: true,
-    load: async () => { shown = await answer().catch((err) => [element("p", { class: "bad", role: "alert" }, err.message)]); },
-    show: () => [form(parameters), ...shown],
+    load: async () => {
+      listeners = (await ask("/api/v1/listeners?limit=500")).items.map((l) => l.name);
+      shown = await answer().catch((err) => [element("p", { class: "bad", role: "alert" }, err.message)]);
+    },
+    show: () => [form(parameters, listeners), ...shown],
   };
 }
 
-const form = (parameters) => dom.keep(`explain ${parameters.method} ${parameters.url}`, (node) => {
+// only is the listener that gets a request whose URL names no port, where there is but one.
+const only = (url, listeners) => (listeners.length === 1 && !/^https?:\/\/[^/]*:\d+(\/|$)/.test(url) ? listeners[0] : "");
+
+const form = (parameters, listeners) => dom.keep(`explain ${parameters.method} ${parameters.url} ${parameters.listener}`, (node) => {
   const url = element("input", { id: "url", type: "text", name: "url", required: "", placeholder: "http://shop.example.com/cart", autocomplete: "off", spellcheck: "false", inputmode: "url" });
   url.value = parameters.url || "";
   const method = element("input", { id: "method", name: "method", list: "methods", autocomplete: "off", spellcheck: "false" });
   method.value = parameters.method || "GET";
+  const listener = element("select", { id: "listener", name: "listener" }, element("option", { value: "" }, "as the URL's port says"),
+    ...listeners.map((l) => element("option", { value: l, selected: l === parameters.listener ? "" : null }, l)));
   const headers = element("textarea", { id: "headers", name: "headers", rows: "2", placeholder: "x-user: 7", spellcheck: "false" });
   headers.value = typed;
   const f = element("form", { class: "ask card" },
     element("label", { for: "method" }, "Method"), method, element("datalist", { id: "methods" }, ...methods.map((m) => element("option", { value: m }))),
     element("label", { for: "url" }, "URL"), url,
+    listeners.length > 1 ? [element("label", { for: "listener" }, "Listener"), listener] : null,
     element("label", { for: "headers" }, "Headers, one a line"), headers,
     element("button", { type: "submit", class: "main" }, "Explain"));
   f.addEventListener("submit", (event) => {
     event.preventDefault();
     typed = headers.value.trim();
-    dispatchEvent(new CustomEvent("narrow", { detail: { method: method.value.trim(), url: url.value.trim() } }));
+    dispatchEvent(new CustomEvent("narrow", { detail: { method: method.value.trim(), url: url.value.trim(), listener: listener.value } }));
   });
   node.append(f);
 });

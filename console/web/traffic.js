@@ -5,20 +5,13 @@ import { element, keep, kept } from "./dom.js";
 
 const short = (n) => (n >= 1000 ? `${Number((n / 1000).toPrecision(3))} k` : n && n < 0.1 ? String(Number(n.toPrecision(2))) : String(Number(n.toFixed(n < 10 ? 2 : 1))));
 const time = (ms) => (ms >= 1000 ? `${Number((ms / 1000).toPrecision(2))} s` : ms && ms < 1 ? `${Number((ms * 1000).toPrecision(2))} µs` : `${Number(ms.toPrecision(2))} ms`);
-
-// smooth makes each value the mean of the ten seconds that end with it: a sample of two
-// seconds says little where requests are few.
-const smooth = (values) => values.map((_, i) => {
-  const part = values.slice(Math.max(0, i - 4), i + 1);
-  return part.reduce((a, b) => a + b, 0) / part.length;
-});
 const there = (values) => values.map((v) => v || null);
 
 const all = (word) => [
-  { name: "rate", title: `${word}/s`, format: short, lines: [{ name: word.toLowerCase(), kind: "requests", of: (c) => smooth(c.requestsPerSecond) }] },
+  { name: "rate", title: `${word}/s`, format: short, lines: [{ name: word.toLowerCase(), kind: "requests", of: (c) => c.requestsPerSecond }] },
   {
     name: "errors", title: "Errors/s by whose doing", format: short, stacked: true,
-    lines: ["upstream", "policy", "client", "proxy"].map((b) => ({ name: b, kind: b, of: (c) => smooth(c[b + "ErrorsPerSecond"]) })),
+    lines: ["upstream", "policy", "client", "proxy"].map((b) => ({ name: b, kind: b, of: (c) => c[b + "ErrorsPerSecond"] })),
   },
   {
     name: "latency", title: "Latency", format: time,
