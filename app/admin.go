@@ -149,15 +149,19 @@ func (w window) Reload(context.Context) error {
 
 // AllowMassDelete consents to the deletion that waits.
 func (w window) AllowMassDelete(context.Context) error {
-	now := w.pipeline.now.Load()
-	waits := now != nil && slices.ContainsFunc(now.set.Diagnostics, func(d resource.Diagnostic) bool {
-		return d.Rule == resource.RuleMassDelete
-	})
-	if w.files == nil || !waits {
+	if w.files == nil || !w.deletionWaits() {
 		return fmt.Errorf("no deletion waits for consent: %w", console.ErrConflict)
 	}
 	w.files.AllowMassDelete()
 	return nil
+}
+
+// deletionWaits tells whether a change that removes most of the routes waits for consent.
+func (a *App) deletionWaits() bool {
+	now := a.pipeline.now.Load()
+	return now != nil && slices.ContainsFunc(now.set.Diagnostics, func(d resource.Diagnostic) bool {
+		return d.Rule == resource.RuleMassDelete
+	})
 }
 
 // Drain begins to end the process, as SIGTERM does.

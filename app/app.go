@@ -105,6 +105,7 @@ type App struct {
 	admin    atomic.Pointer[[]netip.AddrPort] // addresses that no backend may lead to
 	draining atomic.Bool
 	drain    chan struct{} // closed by Drain
+	serving  chan struct{} // closed when this process serves, and may be asked whether it does
 
 	sockets   *sockets
 	revision  atomic.Uint64 // of the set delivered last
@@ -115,7 +116,7 @@ type App struct {
 // New builds a Weir that does nothing yet.
 func New(cfg Config) (*App, error) {
 	cfg.fill()
-	a := &App{cfg: cfg, log: cfg.Log, drain: make(chan struct{}), upgrade: make(chan struct{}, 1)}
+	a := &App{cfg: cfg, log: cfg.Log, drain: make(chan struct{}), serving: make(chan struct{}), upgrade: make(chan struct{}, 1)}
 	a.sockets = newSockets(cfg.Listen, cfg.Handover)
 	if cfg.Handover != nil {
 		a.revision.Store(cfg.Handover.revision)

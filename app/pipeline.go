@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -175,12 +174,13 @@ func tidyAfter(objects int) time.Duration {
 // tend follows what is live, until ctx ends: it logs what there is to say about it, and
 // tries again, from time to time, what could not be put into effect.
 func (p *pipeline) tend(ctx context.Context) {
+	startPacing()
 	tick := time.NewTicker(retryAfter)
 	defer tick.Stop()
 	rest := time.NewTimer(0)
 	defer rest.Stop()
-	quiet := time.NewTimer(retryAfter)
-	defer quiet.Stop()
+	quiet := time.NewTimer(time.Hour)
+	quiet.Stop() // until there has been a change
 	changed := p.changed
 	for {
 		select {
@@ -191,7 +191,7 @@ func (p *pipeline) tend(ctx context.Context) {
 		case <-rest.C:
 			changed = p.changed
 		case <-quiet.C:
-			debug.FreeOSMemory()
+			memory.tidy()
 		case <-changed:
 			begin := time.Now()
 			told := p.account()

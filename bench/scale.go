@@ -23,7 +23,7 @@ const (
 	restAfterStart = 5 * time.Second        // before memory is read
 	changePause    = 100 * time.Millisecond // between two changes
 	stormRate      = 50                     // changes per second
-	brokenEvery    = 10                     // of them is not YAML
+	brokenEvery    = 11                     // of them is not YAML, and mended when its file has its next turn
 	liveWithin     = 10 * time.Second       // a change, or something is wrong
 )
 
@@ -73,9 +73,11 @@ func (b *bench) scale(ctx context.Context, m measure, s *server, found map[strin
 	if err != nil {
 		return err
 	}
-	found[report.P50], found[report.P99] = float64(calm.Latency.P50.Microseconds()), float64(calm.Latency.P99.Microseconds())
 	if why := calm.Failed(); why != "" {
 		return fmt.Errorf("before the storm: %s", why)
+	}
+	for _, figure := range []string{report.P50, report.P99, report.Foreign} {
+		found[figure] = figures(calm)[figure]
 	}
 	return b.stormOver(ctx, m, s, &e, found)
 }
@@ -103,6 +105,7 @@ func (b *bench) traffic(ctx context.Context, m measure, s *server, window time.D
 	spec := m.load
 	spec.Address, spec.Warmup, spec.Window, spec.Rate = s.address, b.warmup, window, b.rate
 	spec.Request.Hosts = m.setup.routes
+	spec.Watch = map[string]int{"upstream": b.upstream.PID, "proxy": s.PID}
 	_, pin := cores(runtime.NumCPU(), m.setup.workers)
 	return b.generate(ctx, spec, pin)
 }
@@ -215,8 +218,7 @@ func (e *editor) storm(ctx context.Context) (edits int, err error) {
 			return edits, nil
 		case <-tick.C:
 		}
-		// Every third file, so that a broken one is mended soon, and is another each time.
-		if err := e.write(edits*3%e.files(), fmt.Sprintf("storm-%d", edits), edits%brokenEvery == 0); err != nil {
+		if err := e.write(edits%e.files(), fmt.Sprintf("storm-%d", edits), edits%brokenEvery == 0); err != nil {
 			return edits, err
 		}
 		edits++

@@ -44,8 +44,14 @@ spec:
   - backendRefs: [{group: weir.dev, kind: Backend, name: ports}]
 `
 
-// weirMark is what a marked route has besides.
-const weirMark = `    filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-mark, value: %q}]}}]
+// weirMarked is a marked route: no longer, so that the others of its file stay where they are.
+const weirMarked = `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: %s}
+spec:
+  parentRefs: [{name: bench}]
+%s  rules:
+  - {backendRefs: [{group: weir.dev, kind: Backend, name: ports}], filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-mark, value: %q}]}}]}
 `
 
 // weirFiles is how many files many routes are spread over.
@@ -94,9 +100,11 @@ func WeirFile(routes, file int, mark string) (name, text string) {
 		if i > file {
 			b.WriteString("---\n")
 		}
-		fmt.Fprintf(&b, weirRoute, fmt.Sprintf("r%05d", i), "  hostnames: ["+load.Host(i)+"]\n")
+		name, hostnames := fmt.Sprintf("r%05d", i), "  hostnames: ["+load.Host(i)+"]\n"
 		if i == file && mark != "" {
-			fmt.Fprintf(&b, weirMark, mark)
+			fmt.Fprintf(&b, weirMarked, name, hostnames, mark)
+		} else {
+			fmt.Fprintf(&b, weirRoute, name, hostnames)
 		}
 	}
 	return filepath.Join("policy", fmt.Sprintf("routes-%02d.yaml", file)), b.String()

@@ -94,3 +94,31 @@ func (r *rules) left(v any) (n int) {
 	}
 	return n
 }
+
+// Every rule of every kind can be run by CEL itself.
+func TestProgramsCompile(t *testing.T) {
+	for _, k := range kinds {
+		c, err := k.schema.compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := c.rules.uncompiled(); n > 0 {
+			t.Errorf("%s: CEL cannot run %d rules", k.name, n)
+		}
+	}
+}
+
+func (r *rules) uncompiled() (n int) {
+	if r == nil {
+		return 0
+	}
+	for _, p := range r.programs {
+		if p.cel() == nil {
+			n++
+		}
+	}
+	for _, f := range r.fields {
+		n += f.uncompiled()
+	}
+	return n + r.items.uncompiled()
+}

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"sync"
 
 	celgo "github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
@@ -31,7 +32,9 @@ type rules struct {
 // program is one rule.
 type program struct {
 	quick *predicate // asked first; nil: it knows nothing of the rule
-	cel   celgo.Program
+	// cel returns the rule as CEL runs it, made when first asked for, or nil if it does not
+	// compile, which a test rules out.
+	cel func() celgo.Program
 }
 
 // newRules compiles the rules of a schema. Rules about changes (oldSelf) are left out:
@@ -108,11 +111,13 @@ func compilePrograms(base *celgo.Env, s *structuralschema.Structural, typ *apise
 		if usesOldSelf(ast) {
 			continue
 		}
-		compiled, err := env.Program(ast, celgo.EvalOptions(celgo.OptOptimize))
-		if err != nil {
-			return nil, fmt.Errorf("rule %q: %w", rule.Rule, err)
-		}
-		programs = append(programs, program{newPredicate(ast, s), compiled})
+		programs = append(programs, program{newPredicate(ast, s), sync.OnceValue(func() celgo.Program {
+			made, err := env.Program(ast, celgo.EvalOptions(celgo.OptOptimize))
+			if err != nil {
+				return nil
+			}
+			return made
+		})})
 	}
 	return programs, nil
 }
@@ -140,7 +145,11 @@ func (r *rules) hold(v any) bool {
 		if self == nil {
 			self = map[string]any{"self": common.UnstructuredToVal(v, r.schema)}
 		}
-		if result, _, err := p.cel.Eval(self); err != nil || result != ref.Val(types.True) {
+		made := p.cel()
+		if made == nil {
+			return false
+		}
+		if result, _, err := made.Eval(self); err != nil || result != ref.Val(types.True) {
 			return false
 		}
 	}

@@ -230,7 +230,7 @@ func (a *Accepted) resort(changed map[resource.Key]struct{}) {
 	switch {
 	case len(changed) == 0:
 		return
-	case len(changed) > 100:
+	case 8*len(changed) > len(a.live):
 		a.sorted = slices.SortedFunc(maps.Values(a.live), byKey)
 		return
 	}

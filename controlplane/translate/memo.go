@@ -47,6 +47,8 @@ type Memo struct {
 	backendStatus      []Status
 	backendDiagnostics []resource.Diagnostic
 
+	deps []resource.Key // of the route translated last
+
 	last      Output // with its diagnostics as they were found
 	lastLocal []netip.Addr
 }
@@ -214,4 +216,13 @@ func (t *translator) rankedRoutes() []*routeSlot {
 		})
 	}
 	return t.ranked
+}
+
+// shareDeps returns what a route looked at in no more memory than it needs: none of its own,
+// if the route before it looked at the same, as those of one file often do.
+func (m *Memo) shareDeps(deps []resource.Key) []resource.Key {
+	if !slices.Equal(deps, m.deps) {
+		m.deps = append(make([]resource.Key, 0, len(deps)), deps...)
+	}
+	return m.deps
 }

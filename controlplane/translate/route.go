@@ -81,8 +81,13 @@ func (t *translator) translateRoutes() {
 		}
 	}
 	if t.structural {
+		var deps []resource.Key // of the slot before; many share theirs
+		looked := false
 		for _, slot := range t.routeSlots {
-			if t.dirty.has(slot.key) || t.dirty.hasAny(slot.view.deps) {
+			if own := slot.view.deps; len(own) != len(deps) || len(own) > 0 && &own[0] != &deps[0] {
+				deps, looked = own, t.dirty.hasAny(own)
+			}
+			if looked || t.dirty.has(slot.key) {
 				t.replaceRoute(slot)
 			}
 		}
@@ -99,6 +104,7 @@ func (t *translator) replaceRoute(slot *routeSlot) {
 	old := slot.view
 	slot.view = t.translateRoute(slot)
 	slot.view.keep(old)
+	slot.view.deps = t.shareDeps(slot.view.deps)
 	t.replaceUses(old, slot.view)
 	if !slices.Equal(old.gateways, slot.view.gateways) || !slices.Equal(old.uses, slot.view.uses) || len(t.closures.views) > 0 {
 		t.reshaped = true

@@ -1,0 +1,89 @@
+package app
+
+import (
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/telemetry"
+)
+
+// TestAccountHoldsNothingUp: a set is carried while there is still something to find out
+// about the one before, and who asks then is told of the newest.
+func TestAccountHoldsNothingUp(t *testing.T) {
+	engine := &fakeEngine{}
+	p := newPipeline([]Engine{engine}, telemetry.NewMetrics(1), slog.New(slog.DiscardHandler))
+	if p.account() != nil {
+		t.Error("there is an account of nothing")
+	}
+	asked, release := make(chan struct{}), make(chan struct{})
+	var first sync.Once
+	p.closed = func() map[string]error {
+		first.Do(func() { asked <- struct{}{}; <-release })
+		return nil
+	}
+	sets := []*resource.Set{
+		resource.NewSet(nil, []resource.Diagnostic{{Message: "first"}}),
+		resource.NewSet(nil, []resource.Diagnostic{{Message: "second"}}),
+	}
+	p.deliver(sets[0])
+	slow := make(chan *account, 1)
+	go func() { slow <- p.account() }()
+	<-asked
+	p.deliver(sets[1])
+	if len(engine.applied) != 2 {
+		t.Errorf("applied %d sets while the account was made, want 2", len(engine.applied))
+	}
+	close(release)
+	if told := <-slow; told.of.set != sets[0] || told.diagnostics[0].Message != "first" {
+		t.Errorf("the account of the first set says %v", told.diagnostics)
+	}
+	told := p.account()
+	if told.of != p.now.Load() || told.diagnostics[0].Message != "second" {
+		t.Errorf("the account of what is live says %v", told.diagnostics)
+	}
+	if p.account() != told {
+		t.Error("an account is made twice")
+	}
+}
+
+// TestProblemsAreLoggedOnce: what is wrong is logged when it comes and when it goes, whoever
+// has asked for the account.
+func TestProblemsAreLoggedOnce(t *testing.T) {
+	var log strings.Builder
+	p := newPipeline([]Engine{&fakeEngine{}}, telemetry.NewMetrics(1), slog.New(slog.NewTextHandler(&log, nil)))
+	problem := []resource.Diagnostic{{Severity: resource.Error, Message: "not that way"}}
+	for _, diagnostics := range [][]resource.Diagnostic{problem, problem, nil} {
+		p.deliver(resource.NewSet(nil, diagnostics))
+		p.account()
+		p.account()
+	}
+	if n := strings.Count(log.String(), "problem in a resource"); n != 1 {
+		t.Errorf("logged %d times: %s", n, &log)
+	}
+	if n := strings.Count(log.String(), "problem is gone"); n != 1 {
+		t.Errorf("its end is logged %d times: %s", n, &log)
+	}
+}
+
+func TestPercent(t *testing.T) {
+	for _, c := range []struct {
+		live   uint64
+		loaded bool
+		want   int64
+	}{
+		{0, false, maxPercent},
+		{0, true, 100},
+		{garbageRoom / 2, false, 200},
+		{garbageRoom / 2, true, 100},
+		{2 * garbageRoom, false, 50},
+		{2 * garbageRoom, true, 50},
+		{100 * garbageRoom, true, minPercent},
+	} {
+		if got := percentFor(c.live, c.loaded); got != c.want {
+			t.Errorf("%d bytes live, loaded %t: %d %%, want %d", c.live, c.loaded, got, c.want)
+		}
+	}
+}
