@@ -37,8 +37,9 @@ func (a *App) Run(ctx context.Context) error {
 		parts.run("admin", func() error {
 			if a.cfg.Handover != nil { // until then the predecessor answers
 				select {
-				case <-a.Ready():
+				case <-a.serving:
 				case <-adminCtx.Done():
+					return f.listener.Close()
 				}
 			}
 			return a.console.Serve(adminCtx, f.listener, f.handler)
@@ -62,7 +63,8 @@ func (a *App) Run(ctx context.Context) error {
 	succeeded := errors.Is(err, errSucceeded)
 	if succeeded {
 		err = nil
-		stopAdmin() // the new process answers there
+		stopAdmin() // the new process answers there, and nobody is to hear that this one drains
+		parts.await("admin")
 	}
 	a.Drain()
 	a.metrics.SetReady(false)
@@ -138,6 +140,7 @@ func (a *App) wait(ctx context.Context, control *controlSide) error {
 // begun tells everybody that this process serves.
 func (a *App) begun(ctx context.Context) {
 	a.metrics.SetReady(true)
+	close(a.serving)
 	if a.cfg.Handover != nil {
 		if err := a.sockets.closeUnclaimed(); err != nil {
 			a.log.LogAttrs(ctx, slog.LevelWarn, "close sockets that nobody wants any more", slog.Any("error", err))
@@ -166,7 +169,11 @@ func (a *App) tryUpgrade(ctx context.Context, control *controlSide) bool {
 		control.start() // at its end, too: what ends it expects it to run
 	}
 	a.upgrading.Store(false)
-	a.log.LogAttrs(ctx, slog.LevelError, "no upgrade; this process goes on", slog.Any("error", err))
+	if errors.Is(err, errEnding) {
+		a.log.LogAttrs(ctx, slog.LevelWarn, "no upgrade", slog.Any("error", err))
+	} else {
+		a.log.LogAttrs(ctx, slog.LevelError, "no upgrade; this process goes on", slog.Any("error", err))
+	}
 	return false
 }
 

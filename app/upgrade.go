@@ -31,6 +31,10 @@ type Program struct {
 // Upgrade starts the program anew and gives it this process's place, as soon as Run can. It
 // does not wait for it.
 func (a *App) Upgrade() {
+	if a.draining.Load() {
+		a.log.LogAttrs(context.Background(), slog.LevelWarn, "no upgrade: this process drains")
+		return
+	}
 	if a.upgrading.Swap(true) {
 		a.log.LogAttrs(context.Background(), slog.LevelWarn, "an upgrade is under way already")
 		return
@@ -45,11 +49,19 @@ func (a *App) upgradable() error {
 		return errors.New("this process does not know how it was started")
 	case os.Getpid() == 1:
 		return errors.New("this is process 1, with which its container ends: replace the container instead, in Kubernetes with kubectl rollout restart")
+	case a.deletionWaits():
+		return errors.New("a change that removes most of the routes waits for consent, which a new process would not ask for: bring the routes back, or consent (POST /api/v1/mass-delete)")
 	case a.files != nil && a.files.ReadsStreams():
 		return errors.New("resources came from standard input or a pipe, which a new process cannot read again: put them in a file")
 	}
 	return nil
 }
+
+// errEnding ends an upgrade because this process was told to end meanwhile.
+var errEnding = errors.New("this process is to end")
+
+// endGrace is what a process needs beyond its time for draining until it has ended.
+const endGrace = 3 * time.Second
 
 // succeed gives this process's place to a new one and reports whether that serves now. The
 // control side has stopped.
@@ -59,7 +71,12 @@ func (a *App) succeed(ctx context.Context, parts *parts) error {
 		return err
 	}
 	if err := s.wait(ctx, a, parts); err != nil {
-		return errors.Join(err, s.end(a.cfg.DrainTimeout+time.Second))
+		end := func() error { return s.end(a.cfg.DrainDelay + a.cfg.DrainTimeout + endGrace) }
+		if errors.Is(err, errEnding) { // both drain at the same time
+			parts.run("successor", end)
+			return err
+		}
+		return errors.Join(err, end())
 	}
 	a.log.LogAttrs(ctx, slog.LevelInfo, "the new process serves; this one drains", slog.Int("pid", s.process.Pid))
 	a.notify(fmt.Sprintf("MAINPID=%d", s.process.Pid))
@@ -148,9 +165,9 @@ func (s *successor) wait(ctx context.Context, a *App, parts *parts) error {
 		parts.put(err)
 		return err
 	case <-ctx.Done():
-		return errors.New("this process is to end")
+		return errEnding
 	case <-a.drain:
-		return errors.New("this process is to end")
+		return errEnding
 	}
 }
 

@@ -189,6 +189,11 @@ func openAccessLog(value string, out io.Writer) (io.Writer, telemetry.Format, fu
 }
 
 func run(ctx context.Context, std Streams, f runFlags) (err error) {
+	// First, because they end a process that does not expect them; what comes early waits.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR2)
+	defer signal.Stop(signals)
+
 	handover, err := app.TakeHandover()
 	if err != nil {
 		return err
@@ -208,9 +213,6 @@ func run(ctx context.Context, std Streams, f runFlags) (err error) {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR2)
-	defer signal.Stop(signals)
 	go func() {
 		for {
 			select {

@@ -335,3 +335,131 @@ func TestUpgradeRefused(t *testing.T) {
 	}
 	refused(u, pid, "kubectl rollout restart")
 }
+
+// TestUpgradeProbes: whoever asks for readiness, as load balancers do, gets a yes at every
+// moment, whichever process answers.
+func TestUpgradeProbes(t *testing.T) {
+	u := launchUpgradable(t, "http://127.0.0.1:1")
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for range 4 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if status, body := fetch("http://" + u.admin + "/readyz"); status != 200 {
+					t.Errorf("readyz: %d %s", status, body)
+					return
+				}
+			}
+		})
+	}
+	pid := u.cmd.Process.Pid
+	for range 5 {
+		if err := syscall.Kill(pid, syscall.SIGUSR2); err != nil {
+			t.Fatal(err)
+		}
+		pid = u.newPid(t)
+	}
+}
+
+// TestUpgradeKeepsConsent: a new process takes the files for what is wanted, so there is none
+// while a deletion of most routes waits for somebody's consent.
+func TestUpgradeKeepsConsent(t *testing.T) {
+	program, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, front := t.TempDir(), freePort(t)
+	_, port, err := net.SplitHostPort(front)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var routes strings.Builder
+	for i := range 9 {
+		fmt.Fprintf(&routes, "---\n%s", strings.Replace(split(1, 1), "name: split", fmt.Sprintf("name: r%d", i), 1))
+	}
+	base, file := filepath.Join(dir, "base.yaml"), filepath.Join(dir, "routes.yaml")
+	if err := errors.Join(
+		os.WriteFile(base, []byte(strings.Replace(gateway, "port: 80}\n---", "port: "+port+"}\n---", 1)), 0o600),
+		os.WriteFile(file, []byte(routes.String()), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	p := launchProgram(t, []string{program}, "-f", dir, "--state-dir", t.TempDir())
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() (bool, string) { return strings.Contains(p.log.String(), "mass-delete"), p.log.String() })
+	if err := p.cmd.Process.Signal(syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() (bool, string) {
+		return strings.Contains(p.log.String(), "no upgrade; this process goes on") && strings.Contains(p.log.String(), "waits for consent"), p.log.String()
+	})
+}
+
+// TestUpgradeGivenUp: told to end while a new process starts that does not care, the old one
+// drains at once.
+func TestUpgradeGivenUp(t *testing.T) {
+	u := launchUpgradable(t, "http://127.0.0.1:1", "--drain-timeout", "1s")
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	u.replace(t, fmt.Sprintf("#!/bin/sh\ntrap '' TERM\necho $$ > %s\nwhile :; do sleep 1; done\n", pidFile))
+	if err := u.cmd.Process.Signal(syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	eventually(t, func() (bool, string) {
+		text, err := os.ReadFile(pidFile)
+		if err != nil {
+			return false, err.Error()
+		}
+		pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
+		return err == nil, fmt.Sprint(err)
+	})
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	if err := u.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() (bool, string) { return strings.Contains(u.log.String(), "msg=draining"), u.log.String() })
+	if err := syscall.Kill(pid, 0); err != nil {
+		t.Errorf("the new process: %v; the old one has waited for it", err)
+	}
+	if code := u.end(t); code != 0 {
+		t.Errorf("the old process ended with %d", code)
+	}
+	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("the new process is left: %v", err)
+	}
+}
+
+// TestUpgradeHandsOver: the new process has the standard streams, a pipe and the sockets, and
+// no other descriptor.
+func TestUpgradeHandsOver(t *testing.T) {
+	u := launchUpgradable(t, "http://127.0.0.1:1")
+	list := filepath.Join(t.TempDir(), "list")
+	u.replace(t, fmt.Sprintf("#!/bin/sh\nls -l /proc/$$/fd > %s\nenv | grep -c ^WEIR_HANDOVER= >> %[1]s\nexit 1\n", list))
+	if err := u.cmd.Process.Signal(syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() (bool, string) {
+		return strings.Contains(u.log.String(), "no upgrade; this process goes on"), u.log.String()
+	})
+	text, err := os.ReadFile(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]int{}
+	for line := range strings.Lines(string(text)) {
+		_, target, _ := strings.Cut(line, " -> ")
+		kind, _, _ := strings.Cut(strings.TrimSpace(target), ":")
+		found[kind]++
+	}
+	// A shell has some of its own from 10 up, and what starts the tests may have left others.
+	if found["socket"] != 2 || found["anon_inode"] != 0 || !strings.Contains(string(text), " 5 -> socket") || strings.Contains(string(text), " 6 -> ") {
+		t.Errorf("want 3 to 5, a pipe and two sockets:\n%s", text)
+	}
+	if !strings.HasSuffix(string(text), "\n1\n") {
+		t.Errorf("want one message in the environment:\n%s", text)
+	}
+}

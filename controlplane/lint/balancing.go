@@ -10,28 +10,34 @@ import (
 	"weir.dev/weir/model"
 )
 
-// hashes reports whether an algorithm chooses hosts by a request's key.
-func hashes(a model.Algorithm) bool { return a == model.RingHash || a == model.Maglev }
-
 // written gathers, by the place where a value was written, what it fails to do there: a
 // Gateway's policy may fail for many backends, which is one thing to say.
 type written struct {
 	path  string // of the effective field
 	order []model.Origin
 	of    map[model.Origin][]string
+	seen  map[failure]bool
+}
+
+// failure is what a value fails to do, where it was written.
+type failure struct {
+	at      model.Origin
+	subject string
 }
 
 func (w *written) add(origins model.Origins, subject string) {
 	at := origins[w.path]
 	if w.of == nil {
-		w.of = map[model.Origin][]string{}
+		w.of, w.seen = map[model.Origin][]string{}, map[failure]bool{}
 	}
+	if w.seen[failure{at, subject}] {
+		return
+	}
+	w.seen[failure{at, subject}] = true
 	if w.of[at] == nil {
 		w.order = append(w.order, at)
 	}
-	if !slices.Contains(w.of[at], subject) {
-		w.of[at] = append(w.of[at], subject)
-	}
+	w.of[at] = append(w.of[at], subject)
 }
 
 // report reports each place. format has one verb, for the subjects.
@@ -82,46 +88,50 @@ func clusterText(cluster string) string {
 
 func ruleText(r *model.Route) string { return fmt.Sprintf("rule %s of %v", r.Rule, routeKey(r)) }
 
-func boundedLoadWithoutHash(p *pass) {
-	useful := map[model.Origin]bool{}
+// unheeded reports where a setting was written that no cluster heeds of those for which it
+// holds: a Gateway's holds for all backends behind it, and may be meant for some.
+func (p *pass) unheeded(path, format string, set, heeds func(*model.Cluster) bool) {
+	w := written{path: path}
+	heeded := map[model.Origin]bool{}
 	for _, c := range p.out.Snapshot.Clusters {
-		if hashes(c.Balancing.Algorithm) {
-			useful[c.Origins["loadBalancing.boundedLoad"]] = true
-		}
-	}
-	w := written{path: "loadBalancing.boundedLoad"}
-	for _, c := range p.out.Snapshot.Clusters {
-		if c.Balancing.BoundedLoad > 0 && !useful[c.Origins[w.path]] {
+		switch {
+		case !set(c):
+		case heeds(c):
+			heeded[c.Origins[path]] = true
+		default:
 			w.add(c.Origins, clusterText(c.Name))
 		}
 	}
-	w.report(p, "has no effect on %s: only RingHash and Maglev bound the load of a host; choose one of them or leave it out")
+	w.order = slices.DeleteFunc(w.order, func(o model.Origin) bool { return heeded[o] })
+	w.report(p, format)
+}
+
+// hashing reports whether a cluster's hosts are chosen by a request's key.
+func hashing(c *model.Cluster) bool {
+	return c.Balancing.Algorithm == model.RingHash || c.Balancing.Algorithm == model.Maglev
+}
+
+func notHashing(c *model.Cluster) bool { return !hashing(c) }
+
+func boundedLoadWithoutHash(p *pass) {
+	p.unheeded("loadBalancing.boundedLoad", "has no effect on %s: only RingHash and Maglev bound the load of a host; choose one of them or leave it out",
+		func(c *model.Cluster) bool { return c.Balancing.BoundedLoad > 0 }, hashing)
 }
 
 func hashWithZones(p *pass) {
-	w := written{path: "loadBalancing.zoneAware"}
-	for _, c := range p.out.Snapshot.Clusters {
-		if hashes(c.Balancing.Algorithm) && c.Balancing.ZoneAware {
-			w.add(c.Origins, clusterText(c.Name))
-		}
-	}
-	w.report(p, "has no effect on %s: RingHash and Maglev send a key to its host whatever the zone; write zoneAware: false there, or choose another algorithm")
+	p.unheeded("loadBalancing.zoneAware", "has no effect on %s: RingHash and Maglev send a key to its host whatever the zone; write zoneAware: false there, or choose another algorithm",
+		func(c *model.Cluster) bool { return c.Balancing.ZoneAware }, notHashing)
 }
 
 func hashWithSlowStart(p *pass) {
-	w := written{path: "loadBalancing.slowStart"}
-	for _, c := range p.out.Snapshot.Clusters {
-		if hashes(c.Balancing.Algorithm) && c.Balancing.SlowStart > 0 {
-			w.add(c.Origins, clusterText(c.Name))
-		}
-	}
-	w.report(p, "has no effect on %s: with RingHash and Maglev a new host has all of its keys at once; write slowStart: 0s there, or choose another algorithm")
+	p.unheeded("loadBalancing.slowStart", "has no effect on %s: with RingHash and Maglev a new host has all of its keys at once; write slowStart: 0s there, or choose another algorithm",
+		func(c *model.Cluster) bool { return c.Balancing.SlowStart > 0 }, notHashing)
 }
 
 // hashWithPriorities looks at Backends alone: endpoints of Services have no priorities.
 func hashWithPriorities(p *pass) {
 	for _, c := range p.out.Snapshot.Clusters {
-		if !hashes(c.Balancing.Algorithm) {
+		if notHashing(c) {
 			continue
 		}
 		key, _ := clusterOf(c.Name)
@@ -155,7 +165,7 @@ func hashWithPriorities(p *pass) {
 }
 
 func hashWithoutKey(p *pass) {
-	if !slices.ContainsFunc(p.out.Snapshot.Clusters, func(c *model.Cluster) bool { return hashes(c.Balancing.Algorithm) }) {
+	if !slices.ContainsFunc(p.out.Snapshot.Clusters, hashing) {
 		return
 	}
 	w := written{path: "loadBalancing.algorithm"}
@@ -164,7 +174,7 @@ func hashWithoutKey(p *pass) {
 			continue
 		}
 		for _, arm := range r.Split.Arms {
-			if c := p.cluster(arm.Cluster); c != nil && arm.Weight > 0 && hashes(c.Balancing.Algorithm) {
+			if c := p.cluster(arm.Cluster); c != nil && arm.Weight > 0 && hashing(c) {
 				w.add(c.Origins, ruleText(r))
 			}
 		}
@@ -179,20 +189,20 @@ func keyWithoutHash(p *pass) {
 		if len(r.HashOn) == 0 {
 			continue
 		}
-		hashing, others := 0, []string(nil)
+		hash, others := 0, []string(nil)
 		for _, arm := range r.Split.Arms {
 			switch c := p.cluster(arm.Cluster); {
 			case c == nil:
-			case hashes(c.Balancing.Algorithm):
-				hashing++
+			case hashing(c):
+				hash++
 			case arm.Weight > 0:
 				others = append(others, clusterText(c.Name))
 			}
 		}
 		switch {
-		case hashing == 0 && len(others) > 0:
+		case hash == 0 && len(others) > 0:
 			none.add(r.Origins, ruleText(r))
-		case hashing > 0:
+		case hash > 0:
 			useful[r.Origins["hashOn"]] = true
 			for _, other := range others {
 				mixed.add(r.Origins, fmt.Sprintf("%s in %s", other, ruleText(r)))
@@ -222,17 +232,7 @@ func zonesUnknown(p *pass) {
 	for _, e := range p.out.Snapshot.Endpoints {
 		zoned[e.Cluster] = len(e.Endpoints) == 0 || slices.ContainsFunc(e.Endpoints, func(e model.Endpoint) bool { return e.Zone != "" })
 	}
-	w := written{path: "loadBalancing.zoneAware"}
-	useful := map[model.Origin]bool{}
-	for _, c := range p.out.Snapshot.Clusters {
-		switch {
-		case !c.Balancing.ZoneAware || hashes(c.Balancing.Algorithm):
-		case zoned[c.Name]:
-			useful[c.Origins[w.path]] = true
-		default:
-			w.add(c.Origins, clusterText(c.Name))
-		}
-	}
-	w.order = slices.DeleteFunc(w.order, func(o model.Origin) bool { return useful[o] })
-	w.report(p, "has no effect on %s: no endpoint there says its zone, and those that DNS finds have none; set zone on the endpoints, or leave zoneAware out")
+	p.unheeded("loadBalancing.zoneAware", "has no effect on %s: no endpoint there says its zone, and those that DNS finds have none; set zone on the endpoints, or leave zoneAware out",
+		func(c *model.Cluster) bool { return c.Balancing.ZoneAware && notHashing(c) },
+		func(c *model.Cluster) bool { return zoned[c.Name] })
 }

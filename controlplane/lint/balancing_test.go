@@ -57,3 +57,56 @@ spec: {endpoints: [{address: 10.0.0.1, port: 80}]}
 		}
 	}
 }
+
+// A Gateway's policy that serves one backend is right, although another hashes.
+func TestMeantForOthers(t *testing.T) {
+	const text = `apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: front}
+spec: {gatewayClassName: weir, listeners: [{name: http, port: 8080, protocol: HTTP}]}
+---
+apiVersion: weir.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: front}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: front}]
+  loadBalancing: {zoneAware: true, slowStart: 30s}
+---
+apiVersion: weir.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: cache}
+spec:
+  targetRefs: [{group: weir.dev, kind: Backend, name: cache}]
+  loadBalancing: {algorithm: RingHash}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop}
+spec:
+  parentRefs: [{name: front}]
+  rules:
+  - backendRefs: [{group: weir.dev, kind: Backend, name: shop}]
+  - matches: [{path: {value: /images}}]
+    sessionPersistence: {}
+    backendRefs: [{group: weir.dev, kind: Backend, name: cache}]
+---
+apiVersion: weir.dev/v1alpha1
+kind: Backend
+metadata: {name: shop}
+spec: {endpoints: [{address: 10.0.0.1, port: 80, zone: a}]}
+---
+apiVersion: weir.dev/v1alpha1
+kind: Backend
+metadata: {name: cache}
+spec: {endpoints: [{address: 10.0.0.2, port: 80, zone: a}]}
+`
+	var decoder resource.Decoder
+	objects, diagnostics := decoder.Decode("in.yaml", []byte(text))
+	if len(diagnostics) > 0 {
+		t.Fatal(diagnostics)
+	}
+	set := resource.NewSet(objects, nil)
+	if found := Run(set, translate.Translate(translate.Input{Set: set})); len(found) > 0 {
+		t.Errorf("found %v", found)
+	}
+}

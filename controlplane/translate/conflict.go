@@ -47,8 +47,8 @@ func settleWithin(listeners []*listenerView) {
 				continue
 			}
 			if reason, message := conflictOf(a, b); reason != "" {
-				a.lose(reason, fmt.Sprintf("%s listener %s", message, b.spec.Name))
-				b.lose(reason, fmt.Sprintf("%s listener %s", message, a.spec.Name))
+				a.lose(reason, fmt.Sprintf("listener %s %s", b.spec.Name, message))
+				b.lose(reason, fmt.Sprintf("listener %s %s", a.spec.Name, message))
 			}
 		}
 	}
@@ -69,9 +69,9 @@ func conflictOf(a, b *listenerView) (gatewayv1.ListenerConditionReason, string) 
 	case !overHTTP(a) || !overHTTP(b):
 		return "", ""
 	case a.family() != b.family():
-		return gatewayv1.ListenerReasonProtocolConflict, "the same port with another protocol has"
+		return gatewayv1.ListenerReasonProtocolConflict, "has the same port with another protocol"
 	case a.spec.Protocol == b.spec.Protocol && a.hostname == b.hostname:
-		return gatewayv1.ListenerReasonHostnameConflict, "the same port and hostname has"
+		return gatewayv1.ListenerReasonHostnameConflict, "has the same port and hostname"
 	}
 	return "", ""
 }
@@ -176,7 +176,15 @@ func (m mergedListeners) conflict(l *listenerView) (gatewayv1.ListenerConditionR
 	case l.family() == familyTCP || l.family() == familyUDP:
 		return gatewayv1.ListenerConditionReason(gatewayv1.ListenerEntryReasonListenerConflict), fmt.Sprintf("port %d is taken by %s", l.spec.Port, other.title())
 	}
-	return gatewayv1.ListenerReasonHostnameConflict, fmt.Sprintf("port %d and the hostname are taken by %s", l.spec.Port, other.title())
+	return gatewayv1.ListenerReasonHostnameConflict, fmt.Sprintf("%s is taken by %s", l.place(), other.title())
+}
+
+// place words where a listener is that is served over HTTP.
+func (l *listenerView) place() string {
+	if l.hostname == "" {
+		return fmt.Sprintf("port %d without a hostname", l.spec.Port)
+	}
+	return fmt.Sprintf("port %d with hostname %s", l.spec.Port, l.hostname)
 }
 
 // title names a listener that comes first.
@@ -219,7 +227,7 @@ func (c claims) take(l *listenerView) {
 			return
 		}
 		if other := p.hosts[hostClaim{a, l.hostname}]; other != nil {
-			l.loseAcross(gatewayv1.ListenerReasonHostnameConflict, fmt.Sprintf("port %d and the hostname are already served by %s, which is older or comes first by name", port, other.name))
+			l.loseAcross(gatewayv1.ListenerReasonHostnameConflict, fmt.Sprintf("%s is already served by %s, which is older or comes first by name", l.place(), other.name))
 			return
 		}
 	}
