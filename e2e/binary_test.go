@@ -337,3 +337,38 @@ func TestAdminIsNoBackend(t *testing.T) {
 		t.Errorf("got %d %s, want 503", status, body)
 	}
 }
+
+// TestNothingValid: a program that can read nothing, and knows nothing from before, is not
+// ready, so that what replaces instances one by one stops; it becomes ready when it can.
+func TestNothingValid(t *testing.T) {
+	program, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "edge.yaml")
+	put := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	front, admin := freePort(t), freePort(t)
+	_, port, _ := net.SplitHostPort(front)
+	config := strings.ReplaceAll(gateway, "port: 80}\n---", "port: "+port+"}\n---")
+	put(strings.ReplaceAll(config, "kind:", "kinb:"))
+	ctx, cancel := context.WithCancel(t.Context())
+	p := exec.CommandContext(ctx, program, "run", "-f", file, "--admin", admin, "--state-dir", t.TempDir())
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cancel(); _ = p.Wait() }()
+	eventually(t, func() (bool, string) {
+		status, body := fetch("http://" + admin + "/readyz")
+		return status == 503 && strings.Contains(body, "no resource is valid"), fmt.Sprint(status, body)
+	})
+	put(config)
+	eventually(t, func() (bool, string) {
+		status, body := fetch("http://" + admin + "/readyz")
+		return status == 200, fmt.Sprint(status, body)
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -52,6 +53,7 @@ type document struct {
 	at       place
 	fields   places
 	problems []problem
+	discreet bool // nothing that is said quotes a value
 }
 
 // problem is a Diagnostic in lines of its piece.
@@ -82,13 +84,24 @@ func (d *Decoder) Decode(file string, data []byte) ([]*Object, []Diagnostic) {
 		diagnostics []Diagnostic
 		broken      bool
 	)
+	pieces := split(text)
+	if len(pieces) > maxDocuments {
+		return nil, []Diagnostic{(&problem{rule: RuleSyntax, message: fmt.Sprintf(
+			"the file has more than %d documents; split it", maxDocuments)}).diagnostic(file, 0, Key{})}
+	}
 	isJSON := strings.EqualFold(filepath.Ext(file), ".json")
-	for _, p := range split(text) {
-		sum := sha256.Sum256(p.text)
+	unparsed := 0
+	for _, p := range pieces {
+		sum := p.sum()
 		result := memo.pieces[sum]
-		if result == nil || next.pieces[sum] != nil { // a copy in the same file has lines of its own
-			result = decodePiece(p.text, memo.verdicts, d.tests)
+		if same := next.pieces[sum]; same != nil && len(same.documents) == 0 {
+			result = same
+		} else if result == nil || same != nil { // a copy in the same file has lines of its own
+			result = decodePiece(p, memo.verdicts, d.tests, unparsed < maxExact)
 			result.explainJSON(p.text, isJSON)
+		}
+		if result.broken {
+			unparsed++
 		}
 		next.remember(sum, result)
 		broken = broken || result.broken
@@ -103,10 +116,34 @@ func (d *Decoder) Decode(file string, data []byte) ([]*Object, []Diagnostic) {
 	SortDiagnostics(diagnostics)
 	if broken {
 		diagnostics = slices.DeleteFunc(diagnostics, func(x Diagnostic) bool { return x.Object != (Key{}) })
-		return nil, diagnostics // the memo stays that of the last version that parsed
+		return nil, atMost(maxDiagnostics, file, diagnostics) // the memo stays that of the last version that parsed
 	}
 	memo.pieces, memo.verdicts = next.pieces, next.verdicts
-	return objects, diagnostics
+	return objects, atMost(maxDiagnostics, file, diagnostics)
+}
+
+// maxDiagnostics is how many diagnostics there are of one file.
+const maxDiagnostics = 10_000
+
+// atMost leaves the first diagnostics of a file, and says how many there are more.
+func atMost(n int, file string, all []Diagnostic) []Diagnostic {
+	if len(all) <= n {
+		return all
+	}
+	more := Diagnostic{Severity: Info, Rule: RuleSyntax, At: Position{File: file}}
+	for _, d := range all[n:] {
+		more.Severity = min(more.Severity, d.Severity)
+	}
+	more.Message = fmt.Sprintf("%d more problems in this file are not listed", len(all)-n)
+	return append(all[:n:n], more)
+}
+
+// sum tells pieces apart, by all that decoding depends on.
+func (p piece) sum() [sha256.Size]byte {
+	if p.column == 0 {
+		return sha256.Sum256(p.text)
+	}
+	return sha256.Sum256(fmt.Appendf(nil, "%d\x00%s", p.column, p.text))
 }
 
 // Forget drops what is remembered of a file that is gone.
@@ -161,7 +198,18 @@ func (p problem) diagnostic(file string, line int, key Key) Diagnostic {
 	if p.at.line > 0 {
 		at.Line, at.Column = line+int(p.at.line), int(p.at.column)
 	}
-	return Diagnostic{Severity: p.severity, Rule: p.rule, At: at, Object: key, Field: p.field, Message: p.message}
+	return Diagnostic{Severity: p.severity, Rule: p.rule, At: at, Object: key, Field: clip(p.field), Message: clip(p.message)}
+}
+
+// maxText is how long messages and paths are at most, in bytes: values are in them.
+const maxText = 1000
+
+// clip shortens a text in its middle.
+func clip(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText-200], "") + " ... " + strings.ToValidUTF8(text[len(text)-180:], "")
 }
 
 // at returns the objects of a piece that begins behind the given number of lines.
@@ -203,16 +251,31 @@ func (doc *document) hash(file string, line int) model.Hash {
 	return model.Hash(hex.EncodeToString(sum[:16]))
 }
 
-func decodePiece(text []byte, known map[model.Hash]*verdict, tests bool) *decoded {
-	nodes, broken := parse(text)
+// decodePiece decodes a piece. If it is not YAML and exact, the first wrong line is sought.
+func decodePiece(p piece, known map[model.Hash]*verdict, tests, exact bool) *decoded {
+	nodes, broken := parse(p.text, exact)
 	if broken != nil {
 		return &decoded{loose: []problem{*broken}, broken: true}
 	}
 	result := &decoded{tests: tests}
 	for _, node := range nodes {
+		if p.column > 0 {
+			shift(node, p.column)
+		}
 		result.add(node, known, listDepth)
 	}
 	return result
+}
+
+// shift moves what stands in the first line.
+func shift(node *yaml.Node, columns int) {
+	if node.Line > 1 {
+		return
+	}
+	node.Column += columns
+	for _, child := range node.Content {
+		shift(child, columns)
+	}
 }
 
 // listDepth is how deep lists may be in lists.

@@ -55,7 +55,7 @@ func Format(file string, data []byte) ([]byte, *Diagnostic) {
 // formatPiece formats one document. It tries with blank lines kept, then without.
 func formatPiece(text []byte) ([]byte, *problem) {
 	directive := bytes.HasPrefix(text, []byte("%")) || bytes.Contains(text, []byte("\n%"))
-	before, wrong := parse(text)
+	before, wrong := parse(text, true)
 	switch {
 	case directive || len(before) > 1:
 		return nil, &problem{rule: RuleSyntax, at: place{line: 1, column: 1}, message: "YAML directives and document ends are not formatted"}
@@ -226,7 +226,7 @@ func faithful(original, formatted []byte) bool {
 
 // meaning is what a text decodes to, in a form to compare; empty if it does not parse.
 func meaning(text []byte) string {
-	nodes, wrong := parse(text)
+	nodes, wrong := parse(text, false)
 	if wrong != nil {
 		return ""
 	}

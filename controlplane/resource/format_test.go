@@ -130,7 +130,7 @@ func TestFormatCorpus(t *testing.T) {
 		}
 		all++
 		if !checkFormat(t, name, data) {
-			if _, wrong := parse(data); wrong == nil {
+			if _, wrong := parse(data, false); wrong == nil {
 				_, d := Format(name, data)
 				t.Log(d)
 			}

@@ -18,14 +18,14 @@ import (
 // Multilingual Plane written as pairs of escapes.
 
 // jsonPieces cuts a text that is a stream of JSON values, as kubectl and jq write them, into
-// a piece for each, at the position that it has. It returns nil for anything else.
+// a piece for each, but at most one more than a file may have. It returns nil for anything else.
 func jsonPieces(text []byte) []piece {
 	if start := bytes.TrimLeft(text, " \t\r\n"); len(start) == 0 || start[0] != '{' {
 		return nil
 	}
 	var pieces []piece
 	decoder := json.NewDecoder(bytes.NewReader(text))
-	for line, from := 0, 0; ; {
+	for line, column, from := 0, 0, 0; len(pieces) <= maxDocuments; {
 		var value json.RawMessage
 		err := decoder.Decode(&value)
 		if errors.Is(err, io.EOF) {
@@ -36,13 +36,20 @@ func jsonPieces(text []byte) []piece {
 		}
 		end := int(decoder.InputOffset())
 		start := end - len(value)
-		line += bytes.Count(text[from:start], []byte("\n"))
-		before := text[1+bytes.LastIndexByte(text[:start], '\n') : start]
-		padded := append(bytes.Repeat([]byte(" "), utf8.RuneCount(before)), joinSurrogates(value)...)
-		pieces = append(pieces, piece{text: padded, line: line})
-		line += bytes.Count(value, []byte("\n"))
+		line, column = advance(line, column, text[from:start])
+		pieces = append(pieces, piece{text: joinSurrogates(value), line: line, column: column})
+		line, column = advance(line, column, value)
 		from = end
 	}
+	return pieces
+}
+
+// advance returns how many lines, and characters of the last, are before what follows text.
+func advance(line, column int, text []byte) (int, int) {
+	if i := bytes.LastIndexByte(text, '\n'); i >= 0 {
+		return line + bytes.Count(text, []byte("\n")), utf8.RuneCount(text[i+1:])
+	}
+	return line, column + utf8.RuneCount(text)
 }
 
 // explainJSON says where a piece that is meant to be JSON is not. YAML takes much that JSON

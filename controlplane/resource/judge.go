@@ -57,6 +57,12 @@ func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]*verdict) {
 		})
 		return
 	}
+	if long := doc.tooLong(); long != "" {
+		r.loose = append(r.loose, problem{
+			rule: RuleSchema, at: doc.fields.find(doc.at, long), field: long, message: fmt.Sprintf("longer than %d characters", maxName),
+		})
+		return
+	}
 	r.documents = append(r.documents, doc)
 	delete(object, "status") // as a cluster does: it is not the author's to write
 	doc.content = hashOf(object)
@@ -64,7 +70,10 @@ func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]*verdict) {
 		doc.value = v.value
 		return
 	}
-	j := judgement{kind: k, doc: doc, node: node, seen: map[string]bool{}}
+	j := judgement{kind: k, doc: doc, node: node, seen: map[string]bool{}, said: map[problem]bool{}}
+	for _, p := range doc.problems {
+		j.said[p] = true
+	}
 	value := j.judge(object)
 	if len(doc.problems) == 0 {
 		doc.value = value
@@ -74,12 +83,43 @@ func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]*verdict) {
 	slices.SortStableFunc(doc.problems, func(a, b problem) int {
 		return strings.Compare(a.field, b.field)
 	})
+	doc.clip()
+}
+
+// maxProblems is how many problems are told of one object.
+const maxProblems = 100
+
+// clip leaves the first problems, and says how many there are more.
+func (doc *document) clip() {
+	if more := len(doc.problems) - maxProblems; more > 0 {
+		doc.problems = append(doc.problems[:maxProblems:maxProblems], problem{
+			rule: RuleSchema, at: doc.at, message: fmt.Sprintf("%d more problems of this object are not listed", more),
+		})
+	}
+}
+
+// maxName is how long names and namespaces are at most: they are part of everything that is
+// said of an object.
+const maxName = 253
+
+// tooLong returns the field of the key that is too long, empty if none is.
+func (doc *document) tooLong() string {
+	switch {
+	case len(doc.key.Name) > maxName:
+		return "metadata.name"
+	case len(doc.key.Namespace) > maxName:
+		return "metadata.namespace"
+	}
+	return ""
 }
 
 const notBase64 = "expected base64"
 
 // hideValues takes what a Secret holds out of what is said about it.
 func (doc *document) hideValues() {
+	if doc.discreet {
+		return
+	}
 	for i := range doc.problems {
 		p := &doc.problems[i]
 		if (strings.HasPrefix(p.field, "data") || strings.HasPrefix(p.field, "stringData")) && p.message != notBase64 {
@@ -163,6 +203,7 @@ type judgement struct {
 	doc  *document
 	node *yaml.Node
 	seen map[string]bool // paths that have a problem of form
+	said map[problem]bool
 }
 
 // judge validates an object and returns it as its Go type; what that is worth, the
@@ -173,10 +214,7 @@ func (j *judgement) judge(object map[string]any) metav1.Object {
 		j.report("", err.Error())
 		return nil
 	}
-	strictly(object, c.shape, "", func(path, message string) {
-		j.seen[path] = true
-		j.report(path, j.refine(path, message))
-	})
+	j.judgeForm(object, c.shape)
 	for _, e := range c.validate(context.Background(), object) {
 		j.reportField(e)
 	}
@@ -201,9 +239,28 @@ func (j *judgement) judge(object map[string]any) metav1.Object {
 	value.SetManagedFields(nil)
 	j.judgeMeta(value)
 	if j.kind.complete != nil {
+		j.doc.discreet = true // there was nothing to say before, but of metadata
 		j.kind.complete(value, j.report)
 	}
 	return value
+}
+
+// judgeForm reports unknown fields and values of the wrong form: as many as are told, for each
+// is looked up in the text.
+func (j *judgement) judgeForm(object map[string]any, sh *shape) {
+	type wrong struct{ path, message string }
+	var all []wrong
+	strictly(object, sh, "", func(path, message string) {
+		j.seen[path] = true
+		all = append(all, wrong{path, message})
+	})
+	slices.SortStableFunc(all, func(a, b wrong) int { return strings.Compare(a.path, b.path) })
+	for i, w := range all {
+		if i < maxProblems {
+			w.message = j.refine(w.path, w.message)
+		}
+		j.report(w.path, w.message)
+	}
 }
 
 // judgeMeta checks names, namespace, labels and annotations.
@@ -219,7 +276,8 @@ func (j *judgement) judgeMeta(meta metav1.Object) {
 func (j *judgement) report(path, message string) {
 	path = canonicalPath(path)
 	p := problem{rule: RuleSchema, at: j.doc.fields.find(j.doc.at, path), field: path, message: message}
-	if !slices.Contains(j.doc.problems, p) {
+	if !j.said[p] {
+		j.said[p] = true
 		j.doc.problems = append(j.doc.problems, p)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"weir.dev/weir/controlplane/resource"
 )
@@ -22,8 +23,9 @@ type File struct {
 
 // Accepted turns what files hold into what is live. An object whose newest version is wrong
 // keeps its last accepted one; objects of a file that is unclear or newly empty are
-// retained; a change that would remove more than half of the routes waits for consent. Of
-// two objects with one key the first in the order of files wins.
+// retained; a change that would remove more than half of the routes, or all that a given
+// folder held, waits for consent. Of two objects with one key the first in the order of
+// files wins.
 //
 // It costs what changed, not what there is. It is not safe for concurrent use.
 type Accepted struct {
@@ -32,10 +34,14 @@ type Accepted struct {
 	declared map[resource.Key][]*resource.Object // by key, in the order of files
 	twice    map[resource.Key]struct{}           // keys of several declarations
 	live     map[resource.Key]*resource.Object   // what the last Set held
-	orphans  map[resource.Key]struct{}           // live and no longer declared
+	orphans  map[resource.Key]orphan             // live and no longer declared
 	sorted   []*resource.Object                  // live, by key
-	held     int                                 // routes that wait for consent
+	held     int                                 // objects that wait for consent
+	due      time.Time                           // when the next deletions are; zero: none are
+	base     int                                 // routes before anything began to go; -1: nothing has
+	young    map[resource.Key]struct{}           // that came since
 	missing  []string                            // files that may be gone
+	emptied  []string                            // given folders with nothing in them
 }
 
 // NewAccepted returns an Accepted in which the given objects, such as those of a Cache, are
@@ -43,11 +49,11 @@ type Accepted struct {
 func NewAccepted(live []*resource.Object) *Accepted {
 	a := &Accepted{
 		files: map[string]*File{}, rank: map[string]int{}, declared: map[resource.Key][]*resource.Object{},
-		twice: map[resource.Key]struct{}{}, live: map[resource.Key]*resource.Object{}, orphans: map[resource.Key]struct{}{},
+		twice: map[resource.Key]struct{}{}, live: map[resource.Key]*resource.Object{}, orphans: map[resource.Key]orphan{}, young: map[resource.Key]struct{}{},
 	}
 	for _, o := range live {
 		a.live[o.Key] = o
-		a.orphans[o.Key] = struct{}{}
+		a.orphans[o.Key] = orphan{}
 	}
 	a.sorted = slices.SortedFunc(maps.Values(a.live), byKey)
 	return a
@@ -60,22 +66,34 @@ type Change struct {
 	Order   []string // the names of all files, the first wins
 	Changed []*File  // new or different
 	Missing []string // of Order: files that are gone, unless they come back in a moment
-	Consent bool     // to the removal of more than half of the routes
+	Emptied []string // folders that were given, and that hold nothing or are gone
+	Consent bool     // to every removal
+
+	// Now is when the change was seen; what is no longer declared is deleted a little later.
+	// Zero: at once.
+	Now time.Time
 }
 
-// Held returns how many routes are live only because their removal waits for consent.
+// Held returns how many objects are live only because their removal waits for consent.
 func (a *Accepted) Held() int { return a.held }
+
+// Due returns when an Update is due that deletes what by then is still not declared; zero
+// if nothing is about to be deleted.
+func (a *Accepted) Due() time.Time { return a.due }
 
 // Update applies a change and returns the new set, whose Revision is still to be set. A
 // file that is in Order must have been in a Change before.
 func (a *Accepted) Update(c Change) *resource.Set {
+	if a.due.IsZero() && len(a.missing) == 0 {
+		a.base = -1
+	}
 	affected := map[resource.Key]struct{}{}
 	rank := make(map[string]int, len(c.Order))
 	for i, name := range c.Order {
 		rank[name] = i
 	}
 	moved := !a.sameOrder(rank)
-	a.rank, a.missing = rank, c.Missing
+	a.rank, a.missing, a.emptied = rank, c.Missing, c.Emptied
 	for name := range a.files {
 		if _, ok := rank[name]; !ok {
 			a.replace(name, nil, affected)
@@ -91,13 +109,19 @@ func (a *Accepted) Update(c Change) *resource.Set {
 	for key := range affected {
 		a.settle(key, changed)
 	}
-	retained := a.deleteOrphans(c.Consent, changed)
+	kept := a.deleteOrphans(c, changed)
+	if a.due.IsZero() && len(a.missing) == 0 {
+		a.young = map[resource.Key]struct{}{} // if cleared, it would keep room for all that there is
+	}
 	a.resort(changed)
-	set := resource.SortedSet(a.sorted, a.diagnostics(retained))
-	for _, o := range retained {
+	set := resource.SortedSet(a.sorted, a.diagnostics(kept))
+	for _, o := range slices.Concat(kept.unclear, kept.held) {
 		if a.files[o.At.File] == nil {
 			set.AddDeleted(o.At.File)
 		}
+	}
+	for _, o := range kept.leaving {
+		set.AddLeaving(o.Key)
 	}
 	return set
 }
@@ -167,8 +191,8 @@ func (a *Accepted) settle(key resource.Key, changed map[resource.Key]struct{}) {
 	}
 	if len(versions) == 0 {
 		delete(a.declared, key)
-		if a.live[key] != nil {
-			a.orphans[key] = struct{}{}
+		if _, already := a.orphans[key]; !already && a.live[key] != nil {
+			a.orphans[key] = orphan{}
 		}
 		return
 	}
@@ -180,37 +204,11 @@ func (a *Accepted) settle(key resource.Key, changed map[resource.Key]struct{}) {
 	case newest.Value == nil && current != nil && current.Value != nil:
 		newest = current.WithProblems(newest.Problems)
 	}
+	if current == nil {
+		a.young[key] = struct{}{}
+	}
 	a.live[key] = newest
 	changed[key] = struct{}{}
-}
-
-// deleteOrphans removes what is no longer declared and returns what is retained all the
-// same.
-func (a *Accepted) deleteOrphans(consent bool, changed map[resource.Key]struct{}) (retained []*resource.Object) {
-	var removed int
-	var gone []*resource.Object
-	for key := range a.orphans {
-		o := a.live[key]
-		if o.Value != nil && a.unclear(o.At.File) {
-			retained = append(retained, o)
-			continue
-		}
-		gone = append(gone, o)
-		if isRoute(o) {
-			removed++
-		}
-	}
-	a.held = 0
-	if removed > 0 && 2*removed > a.routes() && !consent {
-		a.held = removed
-		return append(retained, gone...)
-	}
-	for _, o := range gone {
-		delete(a.live, o.Key)
-		delete(a.orphans, o.Key)
-		changed[o.Key] = struct{}{}
-	}
-	return retained
 }
 
 // isRoute tells whether an object is a route that serves.
@@ -251,7 +249,7 @@ func (a *Accepted) resort(changed map[resource.Key]struct{}) {
 
 // diagnostics returns everything that is wrong: what files say, keys declared twice, and
 // what is retained.
-func (a *Accepted) diagnostics(retained []*resource.Object) []resource.Diagnostic {
+func (a *Accepted) diagnostics(kept retained) []resource.Diagnostic {
 	var all []resource.Diagnostic
 	for _, f := range a.files {
 		all = append(all, f.Diagnostics...)
@@ -269,26 +267,13 @@ func (a *Accepted) diagnostics(retained []*resource.Object) []resource.Diagnosti
 		}
 	}
 	byFile := map[string]int{}
-	var massDeleted []*resource.Object
-	for _, o := range retained {
-		if a.unclear(o.At.File) {
-			byFile[o.At.File]++
-		} else if o.Value != nil {
-			massDeleted = append(massDeleted, o)
-		}
+	for _, o := range kept.unclear {
+		byFile[o.At.File]++
 	}
 	for name, n := range byFile {
 		all = append(all, a.retention(name, n))
 	}
-	if a.held > 0 {
-		routes := slices.DeleteFunc(massDeleted, func(o *resource.Object) bool { return !isRoute(o) })
-		first := slices.MinFunc(routes, byKey)
-		all = append(all, resource.Diagnostic{
-			Rule: resource.RuleMassDelete, At: resource.Position{File: first.At.File}, Object: first.Key,
-			Message: a.massDeletion(first),
-		})
-	}
-	return all
+	return append(all, a.consents(kept.held)...)
 }
 
 // routes returns how many routes served in the last Set.
@@ -323,17 +308,4 @@ func stay(n int) string {
 		return "1 object of its last version stays live"
 	}
 	return fmt.Sprintf("%d objects of its last version stay live", n)
-}
-
-// massDeletion says what is held back, at the first of it, and how to let it go.
-func (a *Accepted) massDeletion(first *resource.Object) string {
-	why, verb := "no longer declared", "stay"
-	if a.files[first.At.File] == nil {
-		why = "no longer declared: the file was deleted"
-	}
-	if a.held == 1 {
-		verb = "stays"
-	}
-	return fmt.Sprintf(`%s. That would delete %d of %d HTTPRoutes, which %s live until --allow-mass-delete, or POST /api/v1/mass-delete with -H "Authorization: Bearer $(cat TOKENFILE)", consents`,
-		why, a.held, a.routes(), verb)
 }

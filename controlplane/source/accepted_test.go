@@ -220,6 +220,7 @@ func TestAcceptedMarksDeleted(t *testing.T) {
 type naive struct {
 	files map[string]string            // by name: as routes takes them, or "{" for what is not YAML
 	live  map[string]map[string]string // by route: its host, and the file it is from
+	held  map[string]bool              // routes that wait for consent
 }
 
 func (n *naive) update(changed map[string]string, consent bool) string {
@@ -249,9 +250,14 @@ func (n *naive) update(changed map[string]string, consent bool) string {
 			removed[name] = true
 		}
 	}
-	if 2*len(removed) <= routes || consent {
-		maps.DeleteFunc(next, func(name string, _ map[string]string) bool { return removed[name] })
+	maps.DeleteFunc(n.held, func(name string, _ bool) bool { return !removed[name] })
+	if 2*len(removed) > routes {
+		maps.Copy(n.held, removed)
 	}
+	if consent {
+		clear(n.held)
+	}
+	maps.DeleteFunc(next, func(name string, _ map[string]string) bool { return removed[name] && !n.held[name] })
 	maps.DeleteFunc(next, func(_ string, r map[string]string) bool { return r == nil })
 	n.live = next
 	var all []string
@@ -272,7 +278,7 @@ func (n *naive) update(changed map[string]string, consent bool) string {
 // version's mark is once nothing declares it any more is left open.
 func TestAcceptedAgainstNaive(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a, oracle := NewAccepted(nil), &naive{files: map[string]string{}, live: map[string]map[string]string{}}
+		a, oracle := NewAccepted(nil), &naive{files: map[string]string{}, live: map[string]map[string]string{}, held: map[string]bool{}}
 		var decoder resource.Decoder
 		for step := range rapid.IntRange(1, 8).Draw(t, "steps") {
 			update := Change{Consent: rapid.IntRange(0, 4).Draw(t, "consent") == 0}

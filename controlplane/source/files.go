@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"weir.dev/weir/controlplane/resource"
@@ -17,8 +18,12 @@ import (
 
 // Timing of Files.
 const (
-	settle = 5 * time.Millisecond // between two updates, and before a missing file counts as deleted
-	poll   = 2 * time.Second      // between scans, where watching is not possible
+	settle = 5 * time.Millisecond   // between two updates, and before a missing file counts as deleted
+	poll   = 2 * time.Second        // between scans, where watching is not possible, and looks at what makes no events
+	still  = 20 * time.Millisecond  // without a change, before a file that became shorter is read
+	unrest = 500 * time.Millisecond // the longest that it is waited for
+
+	restFactor = 10 // scans by poll take a tenth of one processor at most
 )
 
 // Options are how Files reads.
@@ -37,6 +42,7 @@ type Options struct {
 type Files struct {
 	paths   []string
 	options Options
+	notify  func() (*watch, error)
 	reload  chan struct{}
 	consent chan struct{}
 }
@@ -48,7 +54,7 @@ func NewFiles(paths []string, o Options) *Files {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Files{paths: paths, options: o, reload: make(chan struct{}, 1), consent: make(chan struct{}, 1)}
+	return &Files{paths: paths, options: o, notify: newWatch, reload: make(chan struct{}, 1), consent: make(chan struct{}, 1)}
 }
 
 // Reload reads every file again, soon. It does not wait for it.
@@ -68,9 +74,9 @@ func poke(c chan struct{}) {
 // Run delivers what the files hold, once at the start whatever is wrong with them, and
 // after every change, until ctx ends. It returns an error if it can no longer follow them.
 func (f *Files) Run(ctx context.Context, deliver func(*resource.Set)) error {
-	w, err := newWatch()
+	w, err := f.notify()
 	if err != nil {
-		f.options.Log.LogAttrs(ctx, slog.LevelWarn, "files are scanned, not watched", slog.Duration("every", poll), slog.Any("error", err))
+		f.logUnwatched(ctx, err)
 	}
 	r := &reader{Files: f, watch: w, deliver: deliver, known: map[string]*known{}, saver: newSaver(f.options)}
 	defer func() {
@@ -98,6 +104,9 @@ type reader struct {
 	revision uint64
 	troubled []resource.Diagnostic // of the last scan
 	missing  []string              // files that may be about to come back
+	written  bool                  // a file is being written; it is still to be read
+	retry    bool                  // something could not be read, and no event will tell when it can
+	took     time.Duration         // the last update
 }
 
 // known is what is known of a file.
@@ -108,6 +117,25 @@ type known struct {
 	unread  bool // the last attempt to read it ended in an error
 	missing time.Time
 	file    *File
+
+	shrunk        stat // how it looks since it became shorter
+	shorter, calm time.Time
+}
+
+// beingWritten tells whether a file is most likely being written in several steps: it was
+// cut short, in place, and has not been left alone since.
+func (k *known) beingWritten(now stat, at time.Time) bool {
+	if now.device != k.stat.device || now.inode != k.stat.inode || now.size >= k.stat.size {
+		k.shorter = time.Time{}
+		return false
+	}
+	if k.shorter.IsZero() {
+		k.shorter = at
+	}
+	if now != k.shrunk {
+		k.shrunk, k.calm = now, at
+	}
+	return at.Sub(k.calm) < still && at.Sub(k.shorter) < unrest
 }
 
 // racy tells whether the file was read so soon after it was written that it may have changed
@@ -124,18 +152,12 @@ func (k *known) racy() bool {
 func (r *reader) loop(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	last := time.Now()
+	last := time.Now() // update
+	looked := last
 	events, errs := r.watch.events()
 	var again, all bool // an update is due, with every file read
 	for {
-		wait := time.Hour
-		switch {
-		case again || len(r.missing) > 0:
-			wait = settle - time.Since(last)
-		case r.watch.failed != nil:
-			wait = poll - time.Since(last)
-		}
-		timer.Reset(max(0, wait))
+		timer.Reset(max(0, r.wait(again)-time.Since(looked)))
 		consent := false
 		select {
 		case <-ctx.Done():
@@ -153,6 +175,10 @@ func (r *reader) loop(ctx context.Context) error {
 		case <-r.consent:
 			again, consent = true, true
 		case <-timer.C:
+			if !again && !r.dueAt(time.Now()) {
+				looked = time.Now()
+				continue
+			}
 			again = true
 		}
 		if !again || (!consent && time.Since(last) < settle) {
@@ -160,12 +186,33 @@ func (r *reader) loop(ctx context.Context) error {
 		}
 		r.update(ctx, all, consent || r.options.MassDelete)
 		again, all, last = false, false, time.Now()
+		looked = last
 	}
+}
+
+// wait returns how long after the last update there is something to do, if no event comes.
+func (r *reader) wait(again bool) time.Duration {
+	wait := max(poll, restFactor*r.took)
+	if due := r.accepted.Due(); !due.IsZero() {
+		wait = min(wait, max(settle, time.Until(due)))
+	}
+	if again || r.written || len(r.missing) > 0 {
+		wait = settle
+	}
+	return wait
+}
+
+// dueAt tells whether there is something to do although no event came.
+func (r *reader) dueAt(now time.Time) bool {
+	due := r.accepted.Due()
+	return !due.IsZero() && !now.Before(due) || r.written || r.retry || len(r.missing) > 0 || r.watch.failed != nil || r.watch.mounted()
 }
 
 // update scans, reads what changed and delivers if that makes a difference.
 func (r *reader) update(ctx context.Context, all, consent bool) {
-	s := r.scan()
+	now := time.Now()
+	defer func() { r.took = time.Since(now) }()
+	s := r.scan(ctx)
 	first := r.accepted == nil
 	order, changed := r.read(s, all)
 	if first {
@@ -176,10 +223,15 @@ func (r *reader) update(ctx context.Context, all, consent bool) {
 	troubles := r.troubles(s)
 	troubled := !slices.Equal(r.troubled, troubles)
 	r.troubled = troubles
-	if !first && len(changed) == 0 && gone == nil && !troubled && (!consent || r.accepted.Held() == 0) {
-		return
+	change := Change{Order: order, Changed: changed, Missing: r.missing, Emptied: s.emptied(), Consent: consent || first}
+	if !first {
+		due := r.accepted.Due()
+		if len(changed) == 0 && gone == nil && !troubled && (!consent || r.accepted.Held() == 0) && (due.IsZero() || now.Before(due)) {
+			return
+		}
+		change.Now = now
 	}
-	set := r.accepted.Update(Change{Order: order, Changed: changed, Missing: r.missing, Consent: consent || first})
+	set := r.accepted.Update(change)
 	r.revision++
 	set.Revision = r.revision
 	set.Diagnostics = append(set.Diagnostics, troubles...)
@@ -190,8 +242,13 @@ func (r *reader) update(ctx context.Context, all, consent bool) {
 // troubles returns what there is to say of a scan. A folder whose only file is missing for a
 // moment is not yet one that has none.
 func (r *reader) troubles(s *scan) (all []resource.Diagnostic) {
+	r.retry = false
 	for _, t := range s.troubles {
 		all = append(all, unreadable(t.name, t.err))
+		r.retry = r.retry || silent(t.err)
+	}
+	for _, k := range r.known {
+		r.retry = r.retry || k.unread
 	}
 	if len(r.missing) == 0 {
 		all = append(all, s.barren...)
@@ -201,13 +258,14 @@ func (r *reader) troubles(s *scan) (all []resource.Diagnostic) {
 
 // scan walks the paths, watching what it enters, and again if it found places that were
 // not watched when it passed them.
-func (r *reader) scan() *scan {
+func (r *reader) scan(ctx context.Context) *scan {
 	var paths []string
 	for _, path := range r.paths {
 		if !r.streamed(path) {
 			paths = append(paths, path)
 		}
 	}
+	failed := r.watch.failed
 	if r.watch.watcher != nil {
 		r.watch.failed = nil
 	}
@@ -216,7 +274,18 @@ func (r *reader) scan() *scan {
 		s = walk(paths, r.watch.add)
 		r.watch.follow(s)
 	}
+	if failed == nil && r.watch.failed != nil {
+		r.logUnwatched(ctx, r.watch.failed)
+	}
 	return s
+}
+
+func (f *Files) logUnwatched(ctx context.Context, err error) {
+	attributes := []slog.Attr{slog.Duration("every", poll), slog.Any("error", err)}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EMFILE) {
+		attributes = append(attributes, slog.String("remedy", "raise fs.inotify.max_user_watches or fs.inotify.max_user_instances"))
+	}
+	f.options.Log.LogAttrs(ctx, slog.LevelWarn, "files are scanned, not watched", attributes...)
 }
 
 // read decodes the files that changed since they were last read. It returns the names of
@@ -227,11 +296,16 @@ func (r *reader) read(s *scan, all bool) (order []string, changed []*File) {
 	}
 	var stale []found
 	now := time.Now()
+	r.written = false
 	for _, f := range s.files {
 		order = append(order, f.name)
 		k := r.known[f.name]
 		if k != nil {
 			k.missing = time.Time{}
+			if k.beingWritten(f.stat, now) {
+				r.written = true
+				continue
+			}
 		}
 		if all || k == nil || k.unread || k.stat != f.stat || k.racy() {
 			stale = append(stale, f)

@@ -172,7 +172,7 @@ func TestFilesMassDelete(t *testing.T) {
 	r.files.AllowMassDelete()
 	r.wait("a")
 	r.must(os.Remove(r.path("conf/a.yaml"))) // consent was for one change
-	r.says("That would delete 1 of 1 HTTPRoutes, which stays live")
+	r.says("conf: the folder holds no resources any more: 1 object of its last version stays live until")
 	r.wait("a")
 
 	r = start(t, Options{MassDelete: true}, map[string]string{"conf/a.yaml": routes("a")}, "conf")

@@ -59,10 +59,15 @@ func (s *saver) start(ctx context.Context) {
 // saverRest is how many times as long as saving took the saver rests.
 const saverRest = 9
 
-// wait returns when the saver has ended and everything is saved.
+// lastSave is how long the end may wait for the disk: what is kept there may be lost.
+const lastSave = 5 * time.Second
+
+// wait returns when the saver has ended and everything is saved, or lastSave is over.
 func (s *saver) wait() {
 	s.ended.Wait()
-	s.save(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), lastSave)
+	defer cancel()
+	s.save(ctx)
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -96,7 +101,8 @@ func (r *reader) save(set *resource.Set, changed []*File, gone []string) {
 	poke(s.wake)
 }
 
-// save writes what has been noted since the last time.
+// save writes what has been noted since the last time. What it has not come to when ctx ends
+// is noted for the next.
 func (s *saver) save(ctx context.Context) {
 	s.mu.Lock()
 	set, files := s.set, s.files
@@ -113,6 +119,10 @@ func (s *saver) save(ctx context.Context) {
 	}
 	var err error
 	for name, f := range files {
+		if ctx.Err() != nil {
+			break
+		}
+		delete(files, name)
 		switch {
 		case !f.gone:
 			err = errors.Join(err, s.cache.Save(name, f.content, live[name]))
@@ -122,5 +132,22 @@ func (s *saver) save(ctx context.Context) {
 	}
 	if err != nil {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "accepted objects are not cached", slog.Any("error", err))
+	}
+	if len(files) > 0 {
+		s.again(set, files)
+	}
+}
+
+// again notes what could not be saved of a set, unless there is something newer.
+func (s *saver) again(set *resource.Set, files map[string]unsavedFile) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.set == nil {
+		s.set = set
+	}
+	for name, f := range files {
+		if _, newer := s.files[name]; !newer {
+			s.files[name] = f
+		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 const (
 	maxFolderDepth = 32
 	maxFiles       = 100_000
+	maxTotal       = 256 << 20 // bytes of all files
 )
 
 // found is a file on disk.
@@ -56,6 +57,11 @@ func (m notRegular) Error() string {
 	return what
 }
 
+// excess is the trouble with a path behind a bound of what is scanned.
+type excess string
+
+func (e excess) Error() string { return string(e) }
+
 // scan is one walk over the paths that were given.
 type scan struct {
 	files    []found             // in the order of paths, then by name
@@ -64,8 +70,11 @@ type scan struct {
 
 	// barren says of folders that were given that they hold nothing to read.
 	barren    []resource.Diagnostic
-	manifests int    // that were come across
-	ignored   string // the last thing that was none, and why
+	absent    []string // paths that were given and are not there
+	total     int64    // bytes of files
+	full      bool     // there are more or larger files than are read
+	manifests int      // that were come across
+	ignored   string   // the last thing that was none, and why
 
 	// What to watch: folders of which every entry matters, and single names.
 	folders map[string]struct{}
@@ -82,6 +91,9 @@ func walk(paths []string, enter func(folder string)) *scan {
 		switch {
 		case err != nil:
 			s.troubles = append(s.troubles, trouble{path, err})
+			if errors.Is(err, fs.ErrNotExist) {
+				s.absent = append(s.absent, path)
+			}
 		case info.IsDir():
 			s.given(path)
 		default:
@@ -153,7 +165,7 @@ func (s *scan) folder(path string, above []stat) {
 		return // a loop: everything in it has been seen
 	}
 	if len(above) == maxFolderDepth {
-		s.troubles = append(s.troubles, trouble{path, fmt.Errorf("folders are nested deeper than %d", maxFolderDepth)})
+		s.troubles = append(s.troubles, trouble{path, excess(fmt.Sprintf("folders are nested deeper than %d", maxFolderDepth))})
 		return
 	}
 	s.folders[path] = struct{}{}
@@ -196,12 +208,21 @@ func (s *scan) file(name string, info fs.FileInfo) {
 	if _, ok := s.seen[name]; ok {
 		return
 	}
-	if len(s.files) == maxFiles {
-		s.troubles = append(s.troubles, trouble{name, fmt.Errorf("more than %d files", maxFiles)})
-	}
-	if len(s.files) >= maxFiles {
+	if s.full {
 		return
 	}
+	size := min(info.Size(), resource.MaxFile)
+	switch {
+	case len(s.files) == maxFiles:
+		s.full = true
+		s.troubles = append(s.troubles, trouble{name, excess(fmt.Sprintf("there are more than %d files; neither are those behind it", maxFiles))})
+		return
+	case s.total+size > maxTotal:
+		s.full = true
+		s.troubles = append(s.troubles, trouble{name, excess(fmt.Sprintf("the files have more than %d bytes together; neither are those behind it", maxTotal))})
+		return
+	}
+	s.total += size
 	s.seen[name] = struct{}{}
 	s.files = append(s.files, found{name: name, stat: statOf(info)})
 }
@@ -223,8 +244,11 @@ func statOf(info fs.FileInfo) stat {
 }
 
 // hides tells whether a file may be there although it was not found, because something
-// above it could not be read.
+// above it could not be read, or not everything was looked at.
 func (s *scan) hides(name string) bool {
+	if s.full {
+		return true
+	}
 	for _, t := range s.troubles {
 		if errors.Is(t.err, fs.ErrNotExist) {
 			continue
@@ -234,4 +258,18 @@ func (s *scan) hides(name string) bool {
 		}
 	}
 	return false
+}
+
+// emptied returns the paths that were given and under which nothing is now.
+func (s *scan) emptied() (paths []string) {
+	for _, d := range s.barren {
+		paths = append(paths, d.At.File)
+	}
+	return append(paths, s.absent...)
+}
+
+// silent tells whether what was wrong with a path may end without an event.
+func silent(err error) bool {
+	special, bound := notRegular(0), excess("")
+	return !errors.Is(err, fs.ErrNotExist) && !errors.As(err, &special) && !errors.As(err, &bound)
 }

@@ -136,6 +136,9 @@ func unreadable(name string, err error) resource.Diagnostic {
 		err = path.Err
 	}
 	d.Message = "not readable: " + err.Error()
+	if bound := excess(""); errors.As(err, &bound) {
+		d.Message = "not read: " + err.Error()
+	}
 	if special := notRegular(0); errors.As(err, &special) {
 		d.Severity, d.Message = resource.Warning, "not read: it is "+err.Error()
 	}

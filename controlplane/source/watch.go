@@ -1,7 +1,9 @@
 package source
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +17,7 @@ type watch struct {
 	watcher *fsnotify.Watcher   // nil: watching is not possible at all
 	folders map[string]struct{} // every entry matters
 	names   map[string]struct{} // absolute; these matter wherever they are
-	watched map[string]struct{}
+	watched map[string]stat
 	failed  error // a folder that could not be watched since the last scan
 }
 
@@ -26,7 +28,7 @@ func newWatch() (*watch, error) {
 	if err != nil {
 		return &watch{failed: err}, fmt.Errorf("watch files: %w", err)
 	}
-	return &watch{watcher: watcher, watched: map[string]struct{}{}}, nil
+	return &watch{watcher: watcher, watched: map[string]stat{}}, nil
 }
 
 // events returns where events and errors come from; nil channels if nowhere.
@@ -54,11 +56,35 @@ func (w *watch) add(folder string) {
 		w.failed = err
 		return
 	}
-	if err := w.watcher.Add(absolute); err != nil && !os.IsNotExist(err) {
-		w.failed = err
-		return
+	now := identity(absolute)
+	if was, ok := w.watched[absolute]; ok && was != now {
+		_ = w.watcher.Remove(absolute) // that of another folder
 	}
-	w.watched[absolute] = struct{}{}
+	w.watched[absolute] = now // also if it cannot be watched: it will be scanned
+	if err := w.watcher.Add(absolute); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		w.failed = fmt.Errorf("watch %s: %w", absolute, err)
+	}
+}
+
+// identity returns which folder a path leads to now, the zero stat if to none.
+func identity(path string) stat {
+	info, err := os.Stat(path)
+	if err != nil {
+		return stat{}
+	}
+	is := statOf(info)
+	return stat{device: is.device, inode: is.inode}
+}
+
+// mounted tells whether a watched path leads to another folder than when its watch began: no
+// event tells what is mounted there, or no longer.
+func (w *watch) mounted() bool {
+	for path, was := range w.watched {
+		if identity(path) != was {
+			return true
+		}
+	}
+	return false
 }
 
 // follow watches what a scan found and nothing else. It returns whether something is
@@ -93,22 +119,24 @@ func (w *watch) follow(s *scan) (grown bool) {
 	present := map[string]struct{}{}
 	for _, p := range w.watcher.WatchList() {
 		present[p] = struct{}{}
-	}
-	for p := range present {
 		if _, ok := wanted[p]; !ok {
 			_ = w.watcher.Remove(p) // gone with its folder, at worst
 		}
 	}
+	for p := range w.watched {
+		if _, ok := wanted[p]; !ok {
+			delete(w.watched, p)
+		}
+	}
 	for p := range wanted {
-		if _, ok := present[p]; ok {
+		was, entered := w.watched[p]
+		same := entered && was == identity(p)
+		if _, ok := present[p]; ok && same {
 			continue
 		}
-		if _, entered := w.watched[p]; !entered {
-			grown = true
-		}
+		grown = grown || !same
 		w.add(p)
 	}
-	w.watched = wanted
 	return grown
 }
 
