@@ -85,6 +85,8 @@ func (w window) State() console.State {
 		s.Reason = "draining"
 	case now == nil:
 		s.Reason = "the first configuration is not live yet"
+	case hopeless(now.set):
+		s.Reason = hopelessText
 	case now.problem != nil && len(w.proxy.Addresses()) == 0:
 		s.Reason = now.problem.Error()
 	default:
@@ -133,6 +135,7 @@ func (w window) Hosts() []console.Host {
 		hosts = append(hosts, console.Host{
 			Cluster: h.Cluster, Address: h.Address.String(), Zone: h.Zone, Weight: h.Weight, Priority: h.Priority,
 			Healthy: h.Healthy, Draining: h.Draining, Warmth: h.Warmth, InFlight: h.InFlight, Open: int(h.Open), Idle: int(h.Idle), EWMA: h.Latency,
+			TLS: h.TLS, LastError: h.LastError, LastErrorAt: h.LastErrorAt,
 		})
 	}
 	return hosts

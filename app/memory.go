@@ -7,13 +7,16 @@ import (
 	"runtime/metrics"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // pacer bounds the garbage that the process keeps. Go lets garbage grow as large as what is
 // live: twice the memory for ten thousand routes, of which none comes from requests, for
 // they make no garbage. The pacer lets it grow by garbageRoom instead, once more than that
-// is live. Reading everything at the start makes nothing but garbage at first, so the room
-// is given from the beginning then: fewer collections, and a lower peak.
+// is live. Reading everything at the start makes nothing but garbage at first, and what is
+// live grows: then the two together have a room, so that collections are few while they free
+// most of the heap, and the peak is lower. A lower peak leaves fewer holes, too, that stay
+// with the process.
 //
 // There is one for the process. A user who has set GOGC or GOMEMLIMIT has decided already.
 type pacer struct {
@@ -23,6 +26,9 @@ type pacer struct {
 
 const (
 	garbageRoom = 32 << 20 // bytes
+	startRoom   = 60 << 20 // bytes, of garbage and what is live
+
+	longestStart = 10 * time.Second
 	// What GOGC may be: below the one, collecting would cost more than the memory is worth.
 	minPercent, maxPercent = 25, 800
 )
@@ -33,6 +39,8 @@ var (
 	startPacing = sync.OnceFunc(func() {
 		if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 			memory.adjust()
+			// Where changes never rest, nothing else says that the start is over.
+			time.AfterFunc(longestStart, func() { memory.loaded.Store(true) })
 			runtime.SetFinalizer(&cycle{pacer: &memory}, (*cycle).ended)
 		}
 	})
@@ -65,9 +73,10 @@ func (p *pacer) adjust() {
 // percentFor returns the GOGC that gives garbage its room: that of Go while less is live,
 // once the start is over.
 func percentFor(live uint64, loaded bool) int64 {
-	percent := int64(garbageRoom * 100 / max(live, 1))
+	live = max(live, 1)
+	percent := int64(startRoom*100/live) - 100
 	if loaded {
-		percent = min(percent, 100)
+		percent = min(int64(garbageRoom*100/live), 100)
 	}
 	return min(max(percent, minPercent), maxPercent)
 }

@@ -46,9 +46,10 @@ type pipeline struct {
 	remedy  func(*resource.Set, *model.Snapshot, error) error // adds what to do to an error of engines; may be nil
 
 	mu    sync.Mutex // held while a set is carried
+	begun bool       // ready is closed
 	memo  *translate.Memo
 	now   atomic.Pointer[state]
-	ready chan struct{} // closed when the first set is live
+	ready chan struct{} // closed when the first set is live that is not hopeless
 
 	changed chan struct{} // to tend: now differs from what was told
 
@@ -74,11 +75,26 @@ func (p *pipeline) deliver(set *resource.Set) {
 	out := translate.Translate(translate.Input{Set: set, Memo: p.memo, Local: localAddresses()})
 	next := &state{set: set, output: out, problem: p.apply(set, out.Snapshot), applied: time.Now()}
 	last := p.publish(next)
-	if last == nil {
+	if !p.begun && !hopeless(set) {
+		p.begun = true
 		close(p.ready)
 	}
 	p.metrics.SetQuarantined(quarantined(set))
 	p.report(last, next, next.applied.Sub(begin))
+}
+
+// hopeless reports whether a set has nothing but errors. A process that begins with one is not
+// ready: whoever replaces instances one by one must not go on. Later none comes: objects
+// that were accepted once are retained.
+func hopeless(set *resource.Set) bool {
+	wrong := slices.ContainsFunc(set.Diagnostics, func(d resource.Diagnostic) bool { return d.Severity == resource.Error })
+	for o := range set.Objects() {
+		if o.Value != nil {
+			return false
+		}
+		wrong = true
+	}
+	return wrong
 }
 
 // publish makes a state the one that people ask about, and returns the one before.
@@ -128,6 +144,9 @@ func (p *pipeline) report(last, next *state, took time.Duration) {
 			p.logProblem(next)
 		}
 		return
+	case hopeless(next.set):
+		p.log.LogAttrs(context.Background(), slog.LevelError, hopelessText, slog.Uint64("revision", next.output.Snapshot.Revision))
+		return
 	case same && last.problem == nil:
 		level = slog.LevelDebug
 	}
@@ -135,6 +154,9 @@ func (p *pipeline) report(last, next *state, took time.Duration) {
 		slog.Uint64("revision", next.output.Snapshot.Revision), slog.String("version", next.output.Snapshot.Version),
 		slog.Int("objects", next.set.Len()), slog.Duration("took", took))
 }
+
+// hopelessText says why a process is not ready that could read nothing.
+const hopelessText = "not ready: no resource is valid, and there is no older version; mend one of the problems"
 
 // logProblem logs that a part of a configuration is not in effect.
 func (p *pipeline) logProblem(s *state) {

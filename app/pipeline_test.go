@@ -76,9 +76,11 @@ func TestPercent(t *testing.T) {
 	}{
 		{0, false, maxPercent},
 		{0, true, 100},
-		{garbageRoom / 2, false, 200},
+		{startRoom / 3, false, 200},
+		{startRoom / 2, false, 100},
+		{startRoom, false, minPercent},
+		{2 * startRoom, false, minPercent},
 		{garbageRoom / 2, true, 100},
-		{2 * garbageRoom, false, 50},
 		{2 * garbageRoom, true, 50},
 		{100 * garbageRoom, true, minPercent},
 	} {

@@ -80,7 +80,7 @@ func isUsage(err error) bool {
 	if _, ok := errors.AsType[usageError](err); ok {
 		return true
 	}
-	for _, start := range []string{"unknown command", "unknown flag", "unknown shorthand", "required flag", "if any flags"} {
+	for _, start := range []string{"unknown command", "unknown flag", "unknown shorthand", "required flag"} {
 		if strings.HasPrefix(err.Error(), start) {
 			return true
 		}
@@ -127,7 +127,17 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return usagef("%s has no command %q; did you mean %q?", cmd.CommandPath(), args[0], near[0])
 	}
 	if cmd.HasSubCommands() {
-		return usagef("%s has no command %q", cmd.CommandPath(), args[0])
+		var names []string
+		for _, c := range cmd.Commands() {
+			if c.IsAvailableCommand() {
+				names = append(names, c.Name())
+			}
+		}
+		return usagef("%s has no command %q, but %s", cmd.CommandPath(), args[0], strings.Join(names, ", "))
 	}
-	return usagef("%s takes no arguments, but got %q; paths are given with -f", cmd.CommandPath(), args[0])
+	hint := ""
+	if cmd.Flags().Lookup("file") != nil {
+		hint = "; paths are given with -f"
+	}
+	return usagef("%s takes no arguments, but got %q%s", cmd.CommandPath(), args[0], hint)
 }

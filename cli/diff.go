@@ -31,6 +31,9 @@ func diffCommand(std Streams) *cobra.Command {
 			if len(args) != 2 {
 				return usagef("want two files or folders: BEFORE AFTER")
 			}
+			if args[0] == "-" && args[1] == "-" {
+				return usagef("standard input can be read once: BEFORE or AFTER is -, not both")
+			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -117,7 +117,7 @@ func load(ctx context.Context, std Streams, files []string) (*resource.Set, tran
 		return nil, translate.Output{}, err
 	}
 	for _, d := range set.Diagnostics {
-		if d.Severity == resource.Error {
+		if d.Severity == resource.Error || set.Len() == 0 { // then a warning may say why
 			fmt.Fprintln(std.Err, d)
 		}
 	}

@@ -28,6 +28,9 @@ func fmtCommand(std Streams) *cobra.Command {
 			if len(args) == 0 {
 				return usagef("nothing to format: give files or folders, or - for standard input")
 			}
+			if write && check {
+				return usagef("--check and -w do not go together: --check only names files, -w writes them")
+			}
 			return nil
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -37,7 +40,6 @@ func fmtCommand(std Streams) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&write, "write", "w", false, "write files that change, instead of printing them, and name them")
 	cmd.Flags().BoolVar(&check, "check", false, "only name files that would change; the exit code is 1 if there are any")
-	cmd.MarkFlagsMutuallyExclusive("write", "check")
 	return cmd
 }
 

@@ -29,6 +29,7 @@ func (c *Console) serveHosts(w http.ResponseWriter, r *http.Request) {
 				Cluster: h.Cluster, Address: h.Address, Zone: h.Zone, Weight: h.Weight, Priority: h.Priority,
 				Healthy: h.Healthy, Draining: h.Draining, Warmth: h.Warmth, InFlight: h.InFlight,
 				Open: h.Open, Idle: h.Idle, EWMA: milliseconds(h.EWMA), Traffic: c.trafficOf(series(h), stats),
+				TLS: h.TLS, LastError: h.LastError, LastErrorAt: h.LastErrorAt,
 			}
 		},
 	}.serve(c, w, q)

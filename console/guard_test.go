@@ -206,6 +206,9 @@ func TestToken(t *testing.T) {
 	if _, err := Token(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("a file that others read: %v", err)
 	}
+	if _, err := Token("/dev/null/token"); err == nil || strings.Contains(err.Error(), ".token-") {
+		t.Errorf("where no file can be: %v", err)
+	}
 	for _, content := range []string{"", "short", "two words that are long enough"} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)

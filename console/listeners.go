@@ -30,7 +30,7 @@ func (c *Console) serveListeners(w http.ResponseWriter, r *http.Request) {
 	serveList(c, w, p, sorted(items), func(l *model.Listener) listenerView {
 		v := listenerView{
 			Name: l.Name, Address: sockets[l.Name].Address, Problem: sockets[l.Name].Problem, Bindings: []bindingView{},
-			Policy: model.EffectivePolicy(&l.Client, nil, nil),
+			Policy: l.Policy(),
 		}
 		for _, b := range l.Tables {
 			v.Bindings = append(v.Bindings, bindingView{b.Hostname, b.Table, routes[b.Table]})

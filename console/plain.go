@@ -16,6 +16,12 @@ const redacted = model.Redacted
 // hidden returns a value, or redacted if its name says that it may be a secret.
 func hidden(name, value string) string { return model.Hidden(name, value) }
 
+// certificateView is what is shown of a model.Certificate.
+type certificateView struct {
+	Name        string `json:"name" doc:"where it is from: secret/namespace/name"`
+	Fingerprint string `json:"fingerprint,omitempty" doc:"SHA-256 of the certificate itself, without the rest of its chain"`
+}
+
 // plain turns model objects into what JSON shows of them: field names in lowerCamelCase,
 // durations as Go writes them, empty strings, lists, maps and pointers left out, and the
 // values of headers that may be secrets redacted. schemaOf describes the result.
@@ -27,6 +33,10 @@ func plain(v reflect.Value) any {
 		return map[string]any{"name": value.Name, "value": hidden(value.Name, value.Value)}
 	case model.ValueMatch:
 		return map[string]any{"name": value.Name, "type": value.Type, "value": hidden(value.Name, value.Value)}
+	case model.Certificate:
+		return plain(reflect.ValueOf(certificateView{value.Name, value.Fingerprint()}))
+	case model.PrivateKey:
+		return redacted
 	case encoding.TextMarshaler:
 		b, err := value.MarshalText()
 		if err != nil {

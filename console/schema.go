@@ -17,8 +17,10 @@ type schema map[string]any
 var (
 	durationType = reflect.TypeFor[time.Duration]()
 	timeType     = reflect.TypeFor[time.Time]()
-	modelPath    = reflect.TypeFor[model.Snapshot]().PkgPath()
-	textType     = reflect.TypeFor[encoding.TextMarshaler]()
+
+	certificateType = reflect.TypeFor[model.Certificate]()
+	modelPath       = reflect.TypeFor[model.Snapshot]().PkgPath()
+	textType        = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
 // schemas collects the named schemas that others refer to.
@@ -28,6 +30,8 @@ type schemas map[string]schema
 // one of package model.
 func (s schemas) of(t reflect.Type) schema {
 	switch {
+	case t == certificateType:
+		return s.of(reflect.TypeFor[certificateView]())
 	case t.Kind() == reflect.Pointer:
 		return s.of(t.Elem())
 	case t == durationType:

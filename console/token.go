@@ -42,7 +42,11 @@ func newToken(path string) (string, error) {
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".token-*") // CreateTemp's mode is 0600
 	if err != nil {
-		return "", fmt.Errorf("admin token: %w", err)
+		// The temporary file's name would say nothing to anyone.
+		if wrong, ok := errors.AsType[*fs.PathError](err); ok {
+			err = wrong.Err
+		}
+		return "", fmt.Errorf("admin token: %s: cannot be made: %w; name another file with --token-file", path, err)
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // a left-over temporary file harms nobody
 	token := rand.Text() + rand.Text()

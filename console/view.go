@@ -74,6 +74,11 @@ type Host struct {
 	Open     int // connections; the idle ones are open too
 	Idle     int
 	EWMA     time.Duration // average latency as balancing sees it: peaks and failures weigh more
+	TLS      bool          // connections are secured
+	// LastError is why the last connection could not be made, and LastErrorAt when that was;
+	// empty: it could.
+	LastError   string
+	LastErrorAt time.Time
 }
 
 type hostView struct {
@@ -89,7 +94,11 @@ type hostView struct {
 	Open     int     `json:"openConnections"`
 	Idle     int     `json:"idleConnections"`
 	EWMA     float64 `json:"latencyAverageMs" doc:"average latency in milliseconds as balancing sees it: peaks and failures weigh more"`
+	TLS      bool    `json:"tls" doc:"connections are secured"`
 	Traffic  traffic `json:"traffic"`
+
+	LastError   string    `json:"lastError,omitempty" doc:"why the last connection could not be made; absent: it could"`
+	LastErrorAt time.Time `json:"lastErrorAt,omitzero"`
 }
 
 type routeView struct {

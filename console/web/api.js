@@ -13,8 +13,14 @@ if (opened.has("token")) {
   history.replaceState(null, "", location.pathname);
 }
 
-// Refusal is an answer that is a problem document.
-export class Refusal extends Error {}
+// Refusal is an answer that is a problem document. Its detail is for people who have a form
+// before them; its message also says how to ask the API.
+export class Refusal extends Error {
+  constructor(problem) {
+    super([problem.title, problem.detail, problem.remedy].filter(Boolean).join(": "));
+    this.detail = problem.detail;
+  }
+}
 
 export async function ask(path, method = "GET", body) {
   const headers = {};
@@ -31,7 +37,7 @@ export async function ask(path, method = "GET", body) {
   }
   contact.heard = performance.now();
   contact.failed = "";
-  if (!answer.ok) throw new Refusal([content.title, content.detail, content.remedy].filter(Boolean).join(": "));
+  if (!answer.ok) throw new Refusal(content);
   return content;
 }
 

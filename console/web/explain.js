@@ -24,7 +24,7 @@ export function explain(parameters) {
     title: "Explain a request", once: true,
     load: async () => {
       listeners = (await ask("/api/v1/listeners?limit=500")).items.map((l) => l.name);
-      shown = await answer().catch((err) => [element("p", { class: "bad", role: "alert" }, err.message)]);
+      shown = await answer().catch((err) => [element("p", { class: "bad", role: "alert" }, err.detail || err.message)]);
     },
     show: () => [form(parameters, listeners), ...shown],
   };
@@ -72,7 +72,8 @@ function result(asked, e) {
         step("Match", e.match && element("code", {}, e.match)),
         step("Backend", e.arms?.length ? e.arms.map(arm) : e.cluster && element("a", { href: link("backend", { name: e.cluster }) }, e.cluster)),
         step("Hosts", host ? e.hosts.map((h) => element("code", { class: "host" }, h)) : null),
-        step("Answer", e.status ? [String(e.status), e.flag ? [" with flag ", element("code", {}, e.flag)] : ""] : null))),
+        step("Forwards", !e.status && e.forwardedPath ? [element("code", {}, e.forwardedPath), " with Host ", element("code", {}, e.forwardedHost)] : null),
+        step("Answer", e.status ? [String(e.status), e.flag ? [" with flag ", element("code", {}, e.flag)] : "", e.location ? [" to ", element("code", {}, e.location)] : ""] : null))),
     dom.card("Routes that lost", "the nearest first", lost(e)),
     e.policy?.length ? dom.card("Effective policy", "", dom.policy(e.policy)) : null,
     dom.note(`As of revision ${e.revision || "–"}.`),

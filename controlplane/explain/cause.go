@@ -2,6 +2,7 @@ package explain
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	"weir.dev/weir/controlplane/resource"
@@ -36,6 +37,26 @@ func (d *differ) causes(was, is outcome) []model.Origin {
 		}
 	}
 	return list
+}
+
+// mirrorCauses puts the backends with which a route's mirrors came or went in the place of the
+// route, if nobody changed that.
+func (d *differ) mirrorCauses(was, is *model.Route, list []model.Origin) []model.Origin {
+	if key := routeKey(is); key != routeKey(was) || !d.unchanged(key) {
+		return list
+	}
+	var backends []model.Origin
+	for _, m := range slices.Concat(was.Mirrors, is.Mirrors) {
+		key := armKey(m.Name)
+		if slices.Contains(was.Mirrors, m) != slices.Contains(is.Mirrors, m) && !d.unchanged(key) {
+			backends = addCauses(backends, d.before.origin(key), d.after.origin(key))
+		}
+	}
+	if len(backends) == 0 {
+		return list
+	}
+	list = slices.DeleteFunc(list, func(o model.Origin) bool { return o.Object == is.Origin.Object })
+	return addCauses(list, backends...)
 }
 
 // unchanged reports whether both sides have an object, and with the same spec.

@@ -105,7 +105,7 @@ func (c Class) example() (*parsed, bool) {
 	} else if c.Hostname != "" {
 		p.host = c.Hostname
 	}
-	p.authority = p.host
+	p.authority, p.serverName = p.host, p.host
 	switch c.match.Path.Type {
 	case model.MatchExact:
 		p.rawPath = c.match.Path.Value

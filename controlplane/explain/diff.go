@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"weir.dev/weir/controlplane/resource"
@@ -134,11 +135,40 @@ func (d *differ) listeners() {
 			d.changes = append(d.changes, &Change{Kind: ChangeListener, Name: l.Name, Before: "is not there", After: "listens", Causes: d.after.owners(l)})
 			continue
 		}
-		fields, causes := compareFields(fieldsOf(model.EffectivePolicy(&old.Client, nil, nil)), fieldsOf(model.EffectivePolicy(&l.Client, nil, nil)))
+		fields, causes := compareFields(listenerFields(old), listenerFields(l))
 		if len(fields) > 0 {
+			if len(causes) == 0 {
+				causes = d.after.owners(l)
+			}
 			d.changes = append(d.changes, &Change{Kind: ChangeListener, Name: l.Name, Fields: fields, Causes: causes, routes: routesOf(d.before, l)})
 		}
 	}
+}
+
+// listenerFields are what holds for a listener's clients: its policy, and what is shown and
+// asked of those that come by TLS.
+func listenerFields(l *model.Listener) []field {
+	fields := fieldsOf(l.Policy())
+	if l.TLS == nil {
+		return fields
+	}
+	add := func(name, value string) {
+		fields = append(fields, field{PolicyField: model.PolicyField{Field: name, Value: value}})
+	}
+	for _, n := range l.TLS.Names {
+		host := "[" + cmp.Or(n.Hostname, "*") + "]"
+		for _, c := range n.Certificates {
+			add("certificate"+host, c.String())
+		}
+		if n.Client != nil {
+			mode := "required"
+			if n.Client.Insecure {
+				mode = "optional"
+			}
+			add("clientCertificate"+host, mode+", by "+model.AuthoritiesText(n.Client.CAs))
+		}
+	}
+	return fields
 }
 
 // routesOf names the routes that a listener serves.
@@ -184,6 +214,7 @@ func (d *differ) class(c Class) {
 	change := Change{Kind: ChangeRequests}
 	if was.serves() && is.serves() {
 		change.Fields, change.Causes = compareFields(was.fields, is.fields)
+		change.Causes = d.mirrorCauses(was.route, is.route, change.Causes)
 	}
 	if was.destination != is.destination {
 		change.Before, change.After = was.destination, is.destination
@@ -284,7 +315,7 @@ func (a *answers) endpointTexts(c *model.Cluster) []string {
 	return texts
 }
 
-// compareHosts says which endpoints go and which come; nil: none.
+// compareHosts says which endpoints go and which come, and of how many; nil: none.
 func compareHosts(was, is []string) *FieldChange {
 	without := func(list, others []string) []string {
 		return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(others, s) })
@@ -293,7 +324,19 @@ func compareHosts(was, is []string) *FieldChange {
 	if len(gone) == 0 && len(come) == 0 {
 		return nil
 	}
-	return &FieldChange{Field: "endpoints", Before: some(gone), After: some(come)}
+	return &FieldChange{Field: "endpoints", Before: amount(was, gone), After: amount(is, come)}
+}
+
+// amount counts endpoints and names those that the other side has not; if these are all, the
+// names do.
+func amount(all, own []string) string {
+	switch len(own) {
+	case 0:
+		return strconv.Itoa(len(all))
+	case len(all):
+		return some(own)
+	}
+	return fmt.Sprintf("%d, with %s", len(all), some(own))
 }
 
 // compareFields compares two lists of fields by their values, and says where what differs

@@ -109,3 +109,44 @@ func TestSecretsStayHidden(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// TestHosts: a change of endpoints says how many there are, unless all of them change.
+func TestHosts(t *testing.T) {
+	for _, c := range []struct{ was, is, want string }{
+		{"a b", "b a", ""},
+		{"a b", "a b c", "2 -> 3, with c"},
+		{"a b c", "a", "3, with b, c -> 1"},
+		{"a b", "a c", "2, with b -> 2, with c"},
+		{"a", "b", "a -> b"},
+		{"a", "", "a -> 0"},
+	} {
+		got := ""
+		if f := compareHosts(strings.Fields(c.was), strings.Fields(c.is)); f != nil {
+			got = f.Before + " -> " + f.After
+		}
+		if got != c.want {
+			t.Errorf("%q to %q: %q, want %q", c.was, c.is, got, c.want)
+		}
+	}
+}
+
+// TestDiffCertificates: another certificate is a change of its listener, and so is what
+// clients must prove; of keys nothing is shown.
+func TestDiffCertificates(t *testing.T) {
+	with := func(chain, key string, client *model.ClientValidation) Side {
+		return Side{Snapshot: &model.Snapshot{Listeners: []*model.Listener{{
+			Name: "[::]:8443", TLS: &model.TLS{Names: []model.TLSName{{
+				Hostname: "a.test", Client: client,
+				Certificates: []model.Certificate{{Name: "secret/n/a", Chain: "-----BEGIN CERTIFICATE-----\n" + chain + "\n-----END CERTIFICATE-----\n", Key: model.PrivateKey(key)}},
+			}}},
+		}}}}
+	}
+	if d := Diff(with("MQ==", "hush", nil), with("MQ==", "hush", nil), nil); len(d.Changes) > 0 {
+		t.Errorf("nothing has changed: %+v", d.Changes)
+	}
+	d := Diff(with("MQ==", "hush", nil), with("Mg==", "hushhush", &model.ClientValidation{Insecure: true}), nil)
+	got := fmt.Sprintf("%+v", d.Changes)
+	if len(d.Changes) != 1 || len(d.Changes[0].Fields) != 2 || strings.Contains(got, "hush") || !strings.Contains(got, "certificate[a.test]") || !strings.Contains(got, "clientCertificate[a.test]") {
+		t.Errorf("%s", got)
+	}
+}

@@ -89,6 +89,9 @@ func (e *Explainer) find(p *parsed) *finding {
 	if f.listener, f.reason = listenerOf(e.snapshot, p); f.listener == nil {
 		return f
 	}
+	if !f.handshake(p) {
+		return f
+	}
 	if f.reason = p.applyNames(f.listener.Client.Underscores); f.reason != "" {
 		return f.refused(model.FlagDPE, f.reason)
 	}
@@ -180,7 +183,7 @@ func (e *Explainer) explain(p *parsed, f *finding) model.Explanation {
 		x.Table = f.table.model.Name
 	}
 	if f.route == nil {
-		x.Policy = model.EffectivePolicy(&f.listener.Client, nil, nil)
+		x.Policy = f.listener.Policy()
 		return x
 	}
 	x.Route, x.Rule, x.Origin, x.Match = f.route.Name, f.route.Rule, f.route.Origin, f.match.Shown()
@@ -204,7 +207,7 @@ func (e *Explainer) destination(x *model.Explanation, f *finding, p *parsed) {
 			}
 		}
 	}
-	x.Policy = model.EffectivePolicy(&f.listener.Client, r, common)
+	x.Policy = append(f.listener.Policy(), model.EffectivePolicy(nil, r, common)...)
 	switch {
 	case p.isPreflight() && r.CORS != nil:
 		x.Status, x.Reason = http.StatusOK, "a CORS preflight, which the route's CORS policy answers"
@@ -216,15 +219,28 @@ func (e *Explainer) destination(x *model.Explanation, f *finding, p *parsed) {
 		x.Status, x.Flag, x.Reason = model.FlagInfos[model.FlagNC].Status, model.FlagNC.String(), "no backend has any weight"
 	default:
 		x.ForwardedHost, x.ForwardedPath = forwarded(f, p)
-		if x.Arm == "" {
-			return
-		}
-		if refusal := r.Split.Arms[0].Refusal; refusal != nil {
+		if refusal := refusedBy(&r.Split); refusal != nil {
 			x.Status, x.Flag, x.Reason = refusal.Status, refusal.Flag, refusal.Reason
-		} else if !e.hasHosts(x.Cluster) {
+		} else if x.Arm != "" && !e.hasHosts(x.Cluster) {
 			x.Status, x.Flag, x.Reason = model.FlagInfos[model.FlagUH].Status, model.FlagUH.String(), "the backend has no endpoint with weight"
 		}
 	}
+}
+
+// refusedBy returns the answer that every arm with weight gives in place of a backend; nil if
+// one forwards, or they answer differently.
+func refusedBy(s *model.Split) (common *model.Refusal) {
+	for i := range s.Arms {
+		arm := &s.Arms[i]
+		switch {
+		case arm.Weight == 0:
+		case arm.Refusal == nil || common != nil && (arm.Refusal.Status != common.Status || arm.Refusal.Flag != common.Flag):
+			return nil
+		case common == nil:
+			common = arm.Refusal
+		}
+	}
+	return common
 }
 
 // hasHosts reports whether a cluster has somewhere to send requests to. What DNS answers is

@@ -147,6 +147,17 @@ func requestOf(line string) Request {
 	return r
 }
 
+// TestHeaderValue: what no request can have is a wrong question.
+func TestHeaderValue(t *testing.T) {
+	e := New(&model.Snapshot{})
+	for value, right := range map[string]bool{"1": true, " a b ": true, "": true, "a\nb": false, "a\r\nx: b": false, "\x00": false} {
+		_, err := e.Explain(Request{URL: "http://127.0.0.1/", Headers: []Header{{"x-a", value}}})
+		if right != (err == nil) {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+}
+
 // TestWinner: whatever the routes and the request, the route that Explain names is the one
 // that a table of the data plane's making finds, every other route for the host is accounted
 // for, and what is said of it is true.

@@ -47,6 +47,7 @@ type parsed struct {
 	// authority is the Host field, or else the URL's host with its port; host is the host in
 	// it, in its normal form.
 	authority, host string
+	serverName      string // the URL's host, if that is a name
 	rawPath         string
 	query           string
 	hasQuery        bool
@@ -80,6 +81,9 @@ func (r *Request) parse() (*parsed, error) {
 		name, value := strings.ToLower(strings.TrimSpace(h.Name)), strings.TrimSpace(h.Value)
 		if name == "" || strings.ContainsAny(name, " :\t\r\n") {
 			return nil, fmt.Errorf("%q is not the name of a header", h.Name)
+		}
+		if strings.ContainsAny(value, "\r\n\x00") {
+			return nil, fmt.Errorf("header %s: a value is one line", h.Name)
 		}
 		if name != "host" {
 			p.headers = append(p.headers, Header{name, value})
@@ -124,6 +128,8 @@ func (p *parsed) splitURL(url string) (rest string, err error) {
 	p.port, p.authority, p.host = port, rest[:end], normalHost(host)
 	if a, err := netip.ParseAddr(strings.Trim(string(host), "[]")); err == nil {
 		p.address = a
+	} else {
+		p.serverName = p.host
 	}
 	return rest[end:], nil
 }
@@ -160,16 +166,22 @@ func listenerOf(s *model.Snapshot, p *parsed) (*model.Listener, string) {
 		if i < 0 {
 			return nil, fmt.Sprintf("no listener has the address %s; %s", p.listener, listenersText(s.Listeners))
 		}
+		p.scheme = schemeOf(s.Listeners[i])
 		return s.Listeners[i], ""
 	}
-	if p.scheme == "https" {
-		return nil, "TLS is not served by this version; " + listenersText(s.Listeners)
-	}
 	var onPort []*model.Listener
+	another := "" // scheme
 	for _, l := range s.Listeners {
-		if l.Address.Port() == p.port {
+		switch scheme := schemeOf(l); {
+		case l.Address.Port() != p.port:
+		case scheme == p.scheme:
 			onPort = append(onPort, l)
+		default:
+			another = scheme
 		}
+	}
+	if len(onPort) == 0 && another != "" {
+		return nil, fmt.Sprintf("port %d serves no %s; write %s://", p.port, p.scheme, another)
 	}
 	if len(onPort) == 0 {
 		return nil, fmt.Sprintf("nothing listens on port %d; %s", p.port, listenersText(s.Listeners))
@@ -188,6 +200,14 @@ func listenerOf(s *model.Snapshot, p *parsed) (*model.Listener, string) {
 		return wide[0], ""
 	}
 	return nil, fmt.Sprintf("several listeners have port %d and the URL's host does not say which; name one of them: %s", p.port, listenersText(onPort))
+}
+
+// schemeOf is how URLs begin that a listener serves.
+func schemeOf(l *model.Listener) string {
+	if l.TLS != nil {
+		return "https"
+	}
+	return "http"
 }
 
 // byAddress returns the listener that a connection to an address reaches: its own, or else
