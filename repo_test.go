@@ -49,12 +49,13 @@ var rooms = []room{
 
 	{"dataplane/transport", []string{"model"}},
 	{"dataplane/http1", []string{"model", "traffic/uri"}},
+	{"dataplane/http2", []string{"dataplane/transport", "dataplane/http1"}},
 	{"dataplane/policy", []string{"model", "traffic/uri", "traffic/fields", "dataplane/http1"}},
 	{"dataplane/listener", []string{"model", "telemetry", "traffic/...", "dataplane/transport"}},
 	{"dataplane/cluster", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/http1"}},
 	{"dataplane/proxy", []string{
 		"model", "telemetry", "traffic/...",
-		"dataplane/transport", "dataplane/http1", "dataplane/policy", "dataplane/listener", "dataplane/cluster",
+		"dataplane/transport", "dataplane/http1", "dataplane/http2", "dataplane/policy", "dataplane/listener", "dataplane/cluster",
 	}},
 
 	{"console", []string{"model", "telemetry", "traffic/...", "controlplane/...", "dataplane/..."}},
@@ -85,10 +86,13 @@ var fences = []fence{
 	{"github.com/coreos/go-systemd/v22/daemon", []string{"app"}},
 	{"github.com/prometheus/client_golang", []string{"telemetry"}},
 	{"github.com/prometheus/client_model", []string{"telemetry"}},
-	{"github.com/cespare/xxhash/v2", []string{"dataplane/policy"}}, // a hash that every proxy and version shares
+	{"github.com/cespare/xxhash/v2", []string{"dataplane/policy"}},  // a hash that every proxy and version shares
+	{"github.com/andybalholm/brotli", []string{"dataplane/policy"}}, // the coding that the standard library lacks
+	{"github.com/klauspost/compress", []string{"dataplane/policy"}}, // zstd, and gzip at a fraction of the standard library's cost
 	{"github.com/spf13/", []string{"cli", "docs"}},
 	{"github.com/mccutchen/go-httpbin/v2", []string{"examples/demo"}},
-	{"golang.org/x/net", []string{"console"}}, // netutil: a bound on admin connections
+	{"golang.org/x/net/netutil", []string{"console"}},             // a bound on admin connections
+	{"golang.org/x/net/http2/hpack", []string{"dataplane/http2"}}, // the decoder
 	{"golang.org/x/sys", []string{"dataplane/listener", "dataplane/transport", "dataplane/cluster", "bench/..."}},
 	{"github.com/rogpeppe/go-internal/txtar", []string{"docs"}}, // examples of lint rules
 	{"sigs.k8s.io/yaml", []string{"cli", "console", "docs"}},
@@ -96,8 +100,11 @@ var fences = []fence{
 
 // testFences are the modules that tests of every room may import besides.
 var testFences = []string{
+	"github.com/andybalholm/brotli", // decoders
 	"github.com/google/go-cmp/",
+	"github.com/klauspost/compress/",
 	"github.com/rogpeppe/go-internal/",
+	"golang.org/x/net/http2", // frames by others
 	"go.uber.org/goleak",
 	"pgregory.net/rapid",
 }

@@ -25,6 +25,16 @@ func EffectivePolicy(client *Client, route *Route, cluster *Cluster) []PolicyFie
 	return list.fields
 }
 
+// Policy lists what holds for every client of the listener.
+func (l *Listener) Policy() []PolicyField {
+	var list fieldList
+	list.client(&l.Client)
+	if l.TLS != nil {
+		list.tls(l.TLS)
+	}
+	return list.fields
+}
+
 // fieldList collects the fields of one object after the other.
 type fieldList struct {
 	fields  []PolicyField
@@ -70,6 +80,14 @@ func (l *fieldList) client(c *Client) {
 	}
 }
 
+func (l *fieldList) tls(t *TLS) {
+	l.origins = t.Origins
+	l.add("client.tls.minVersion", string(t.MinVersion))
+	if len(t.CipherSuites) > 0 {
+		l.add("client.tls.cipherSuites", strings.Join(t.CipherSuites, ", "))
+	}
+}
+
 func (l *fieldList) route(r *Route) {
 	l.origins = r.Origins
 	l.duration("timeouts.request", r.Timeouts.Request)
@@ -87,6 +105,9 @@ func (l *fieldList) route(r *Route) {
 	if len(r.HashOn) > 0 {
 		l.add("hashOn", joined(r.HashOn))
 	}
+	if c := r.Compression; c != nil {
+		l.compression(c)
+	}
 	if s := r.Session; s != nil {
 		l.rule(r, "sessionPersistence.type", string(s.Type))
 		l.rule(r, "sessionPersistence.sessionName", s.Name)
@@ -97,6 +118,13 @@ func (l *fieldList) route(r *Route) {
 		l.rule(r, "sessionPersistence.permanent", strconv.FormatBool(s.Permanent))
 	}
 	l.filters(r)
+}
+
+func (l *fieldList) compression(c *Compression) {
+	l.add("compression.algorithms", joined(c.Algorithms))
+	l.add("compression.minSize", strconv.FormatInt(c.MinSize, 10))
+	l.add("compression.types", strings.Join(c.Types, ", "))
+	l.add("compression.credentials", strconv.FormatBool(c.Credentials))
 }
 
 // filters appends what the rule's filters do.
@@ -137,7 +165,27 @@ func (l *fieldList) cluster(c *Cluster) {
 	l.add("loadBalancing.zoneAware", strconv.FormatBool(b.ZoneAware))
 	l.add("loadBalancing.panicThreshold", strconv.FormatFloat(math.Round(b.PanicThreshold*1e4)/100, 'f', -1, 64)+"%") // shares have two decimals
 	l.add("loadBalancing.boundedLoad", strconv.FormatFloat(b.BoundedLoad, 'f', -1, 64))
+	if c.Protocol != ProtocolAuto {
+		l.add("protocol", string(c.Protocol))
+	}
+	if c.TLS != nil {
+		l.upstreamTLS(c.TLS)
+	}
 }
+
+func (l *fieldList) upstreamTLS(t *UpstreamTLS) {
+	l.add("tls.hostname", t.Hostname)
+	if len(t.SANs) > 0 {
+		l.add("tls.subjectAltNames", joined(t.SANs))
+	}
+	l.add("tls.authorities", AuthoritiesText(t.CAs))
+	if t.Client != nil {
+		l.add("tls.clientCertificate", t.Client.String())
+	}
+}
+
+// String returns the name as people read it: "URI spiffe://prod/ns/shop/sa/cart".
+func (s SubjectAltName) String() string { return string(s.Type) + " " + s.Value }
 
 // target is the part of a redirect that is not its status.
 func (d *Redirect) target() string {

@@ -23,8 +23,9 @@ func TestEffectivePolicySaysWhoSetWhat(t *testing.T) {
 			Origins: model.Origins{"client.trust": gateway},
 		},
 		&model.Route{
-			Origin: rule, Timeouts: model.Timeouts{Request: 90 * time.Minute}, Origins: model.Origins{"timeouts.request": gateway, "hashOn": gateway},
+			Origin: rule, Timeouts: model.Timeouts{Request: 90 * time.Minute}, Origins: model.Origins{"timeouts.request": gateway, "hashOn": gateway, "compression.algorithms": gateway},
 			HashOn:         []model.Key{{Source: model.KeyHeader, Name: "x-user"}, {Source: model.KeyClientIP, IPv6Prefix: 64}},
+			Compression:    &model.Compression{Algorithms: []model.Coding{model.CodingZstd, model.CodingGzip}, MinSize: 1024, Types: []string{"text/*"}},
 			Session:        &model.Session{Type: model.SessionCookie, Name: "s"},
 			RequestHeaders: &model.HeaderEdit{Set: []model.Header{{Name: "authorization", Value: "Bearer hush"}}},
 			Redirect:       &model.Redirect{Status: 302, Hostname: "to", Path: &model.PathChange{Full: &full}},
@@ -37,6 +38,8 @@ func TestEffectivePolicySaysWhoSetWhat(t *testing.T) {
 		"timeouts.request":               {Value: "1h30m", Origin: gateway},
 		"timeouts.idle":                  {Value: "0s", Default: true},
 		"hashOn":                         {Value: "header x-user, clientIP/64", Origin: gateway},
+		"compression.algorithms":         {Value: "zstd, gzip", Origin: gateway},
+		"compression.minSize":            {Value: "1024", Default: true},
 		"sessionPersistence.path":        {Value: "/", Origin: rule},
 		"requestHeaders":                 {Value: "=authorization", Origin: rule},
 		"redirect":                       {Value: "302 to path /new", Origin: rule},
@@ -78,5 +81,50 @@ func TestMatchText(t *testing.T) {
 	}
 	if m.Headers[0].Value != "1" {
 		t.Error("the match itself has changed")
+	}
+}
+
+func TestPolicyOfTLS(t *testing.T) {
+	policy := model.Origin{Object: "BackendTLSPolicy/ns/p", File: "p.yaml", Line: 4}
+	gateway := model.Origin{Object: "TrafficPolicy/ns/g", File: "g.yaml", Line: 2}
+	l := &model.Listener{TLS: &model.TLS{
+		MinVersion: model.TLS13, CipherSuites: []string{"A", "B"}, Origins: model.Origins{"client.tls.minVersion": gateway},
+	}}
+	c := &model.Cluster{
+		Protocol: model.ProtocolHTTP1, Origins: model.Origins{"tls": policy},
+		TLS: &model.UpstreamTLS{
+			Hostname: "a.test", SANs: []model.SubjectAltName{{Type: model.SANURI, Value: "spiffe://prod/a"}},
+			CAs:    "-----BEGIN CERTIFICATE-----\nMQ==\n-----END CERTIFICATE-----\n",
+			Client: &model.Certificate{Name: "secret/ns/c", Chain: "-----BEGIN CERTIFICATE-----\nMQ==\n-----END CERTIFICATE-----\n", Key: "hush"},
+		},
+	}
+	byField := map[string]model.PolicyField{}
+	fields := append(l.Policy(), model.EffectivePolicy(nil, nil, c)...)
+	for _, f := range fields {
+		byField[f.Field] = f
+	}
+	for name, want := range map[string]model.PolicyField{
+		"client.tls.minVersion":   {Value: "1.3", Origin: gateway},
+		"client.tls.cipherSuites": {Value: "A, B", Default: true},
+		"client.headTimeout":      {Value: "0s", Default: true},
+		"protocol":                {Value: "HTTP11", Default: true},
+		"tls.hostname":            {Value: "a.test", Origin: policy},
+		"tls.subjectAltNames":     {Value: "URI spiffe://prod/a", Origin: policy},
+		"tls.authorities":         {Value: "1 certificate, sha256 cf4896c9db5be821", Origin: policy},
+		"tls.clientCertificate":   {Value: "secret/ns/c, sha256 6b86b273ff34fce1", Origin: policy},
+	} {
+		want.Field = name
+		if diff := cmp.Diff(want, byField[name]); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	if text, _ := json.Marshal([]any{fields, c}); strings.Contains(string(text), "hush") {
+		t.Errorf("a private key is shown: %s", text)
+	}
+	if got := model.AuthoritiesText(""); got != "system" {
+		t.Errorf("no authorities of one's own: %s", got)
+	}
+	if got := (model.Certificate{Name: "x"}).String(); got != "x" {
+		t.Errorf("a certificate without one: %q", got)
 	}
 }

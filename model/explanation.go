@@ -10,6 +10,8 @@ import (
 // (x-weir-explain), `weir explain` for one that nobody sent. What does not apply is empty.
 type Explanation struct {
 	Listener string `json:"listener,omitempty"` // Listener.Name
+	// Identity is what the client of a live request proved with a certificate (a SPIFFE ID).
+	Identity string `json:"identity,omitempty"`
 	// Hostname is the TableBinding.Hostname that the request's host fell under; empty: the
 	// binding for every host, or none where Table is empty too.
 	Hostname string `json:"hostname,omitempty"`

@@ -28,6 +28,7 @@ type Route struct {
 	Rewrite         *Rewrite
 	RequestHeaders  *HeaderEdit
 	ResponseHeaders *HeaderEdit
+	Compression     *Compression // nil: none
 	Mirrors         []Mirror
 	Timeouts        Timeouts
 	Retry           *Retry

@@ -4,6 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -15,7 +18,7 @@ type TLS struct {
 	Names        []TLSName
 	MinVersion   TLSVersion
 	CipherSuites []string      // IANA names, of TLS 1.2; empty: Go's own choice
-	Handshake    time.Duration // longest time for a handshake; 0: none
+	Handshake    time.Duration // longest time for a handshake: client.headTimeout; 0: none
 	Origins      Origins       `json:",omitempty"`
 }
 
@@ -52,9 +55,50 @@ func (k PrivateKey) MarshalJSON() ([]byte, error) {
 	return json.Marshal("sha256:" + hex.EncodeToString(sum[:16]))
 }
 
+// String returns Redacted.
+func (PrivateKey) String() string { return Redacted }
+
+// GoString returns Redacted.
+func (PrivateKey) GoString() string { return Redacted }
+
+// Fingerprint returns the SHA-256 of the certificate itself, without the rest of its chain, as
+// it is usually written: in lower-case hexadecimal. It is empty if there is none.
+func (c Certificate) Fingerprint() string {
+	block, _ := pem.Decode([]byte(c.Chain))
+	if block == nil {
+		return ""
+	}
+	sum := sha256.Sum256(block.Bytes)
+	return hex.EncodeToString(sum[:])
+}
+
+// String names the certificate for people: where it is from, and its fingerprint, shortened.
+func (c Certificate) String() string {
+	fingerprint := c.Fingerprint()
+	if fingerprint == "" {
+		return c.Name
+	}
+	return c.Name + ", sha256 " + fingerprint[:16]
+}
+
+// AuthoritiesText names authorities for people: how many there are, and a fingerprint of all.
+// None are the system's.
+func AuthoritiesText(cas string) string {
+	if cas == "" {
+		return "system"
+	}
+	unit := " certificates"
+	n := strings.Count(cas, "-----BEGIN ")
+	if n == 1 {
+		unit = " certificate"
+	}
+	sum := sha256.Sum256([]byte(cas))
+	return strconv.Itoa(n) + unit + ", sha256 " + hex.EncodeToString(sum[:8])
+}
+
 // ClientValidation is what clients must prove with certificates of theirs.
 type ClientValidation struct {
-	CAs string // PEM
+	CAs string `json:"cas"` // PEM
 	// Insecure lets clients pass that have no certificate, or one that is not valid (Gateway
 	// API's AllowInsecureFallback): they have no identity then.
 	Insecure bool
@@ -62,9 +106,9 @@ type ClientValidation struct {
 
 // UpstreamTLS is how connections to a cluster's hosts are secured.
 type UpstreamTLS struct {
-	Hostname string // sent as SNI, and what the certificate must be for unless SANs says otherwise
-	SANs     []SubjectAltName
-	CAs      string // PEM; empty: the system's
+	Hostname string           // sent as SNI, and what the certificate must be for unless SANs says otherwise
+	SANs     []SubjectAltName `json:"sans,omitempty"`
+	CAs      string           `json:"cas,omitempty"` // PEM; empty: the system's
 	// Client is the certificate that the host may ask for; nil: none.
 	Client *Certificate
 }

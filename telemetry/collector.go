@@ -150,6 +150,7 @@ func (e *emitter) listeners(m *Metrics) {
 		for reason := range c.refused {
 			e.value(famListenerRefused, float64(c.refused[reason].Load()), name, refusalNames[reason])
 		}
+		e.handshakes(name, c)
 		e.value(famListenerBytesIn, float64(c.bytesIn.Load()), name)
 		e.value(famListenerBytesOut, float64(c.bytesOut.Load()), name)
 	}
@@ -159,6 +160,7 @@ func (e *emitter) process(m *Metrics, now time.Time) {
 	for r := range m.Mirrors {
 		e.value(famMirrors, float64(m.Mirrors[r].Load()), mirrorNames[r])
 	}
+	e.value(famUncompressed, float64(m.Uncompressed.Load()))
 	s := &m.config
 	s.mu.Lock()
 	revision, version, appliedAt, build := s.revision, s.version, s.appliedAt, s.build

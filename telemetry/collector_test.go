@@ -28,6 +28,8 @@ func busyMetrics(t *testing.T) *Metrics {
 	m.Listener("0.0.0.0:8080").Open()
 	m.Listener("0.0.0.0:8080").Park()
 	m.Listener("0.0.0.0:8080").Refuse(RefusedDescriptors)
+	m.Listener("0.0.0.0:8080").EndHandshake(HandshakeCertificate)
+	m.Listener("0.0.0.0:8080").QueueHandshake(2)
 	m.WatchHosts(func() []HostState {
 		h := HostState{Cluster: "backend/shop/cart", Address: "10.0.0.1:80", Healthy: true, Open: 5, Idle: 3, Opened: 9, ConnectFailures: 1}
 		return []HostState{h, h}
@@ -129,6 +131,9 @@ func TestScrape(t *testing.T) {
 			`weir_listener_connections_active{listener="0.0.0.0:8080"} 1`,
 			`weir_listener_connections_parked{listener="0.0.0.0:8080"} 1`,
 			`weir_listener_connections_refused_total{listener="0.0.0.0:8080",reason="descriptors"} 1`,
+			`weir_listener_handshakes_total{listener="0.0.0.0:8080",result="client_certificate"} 1`,
+			`weir_listener_handshakes_total{listener="0.0.0.0:8080",result="full"} 0`,
+			`weir_listener_handshakes_waiting{listener="0.0.0.0:8080"} 2`,
 			`weir_config_revision 7`, `weir_config_age_seconds 1.5`, `weir_config_info{version="abc"} 1`,
 			`weir_config_applies_total{result="refused"} 1`, `weir_config_quarantined_objects 2`, `weir_ready 1`,
 		} {

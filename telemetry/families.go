@@ -45,9 +45,12 @@ const (
 	famListenerActive
 	famListenerParked
 	famListenerRefused
+	famListenerHandshakes
+	famListenerHandshaking
 	famListenerBytesIn
 	famListenerBytesOut
 	famMirrors
+	famUncompressed
 	famConfigRevision
 	famConfigInfo
 	famConfigAge
@@ -97,10 +100,14 @@ var Families = [famCount]Family{
 	famListenerActive:      {"weir_listener_connections_active", Gauge, []string{"listener"}, "", "Accepted connections that are open."},
 	famListenerParked:      {"weir_listener_connections_parked", Gauge, []string{"listener"}, "", "Open connections that are parked: idle for some seconds, and waiting without a goroutine."},
 	famListenerRefused:     {"weir_listener_connections_refused_total", Counter, []string{"listener", "reason"}, "", "Connections closed before their first request, or not accepted, by reason."},
+	famListenerHandshakes:  {"weir_listener_handshakes_total", Counter, []string{"listener", "result"}, "", "TLS handshakes with clients that ended, by how: full and resumed are those that succeeded."},
+	famListenerHandshaking: {"weir_listener_handshakes_waiting", Gauge, []string{"listener"}, "", "TLS handshakes that wait for their turn to be computed."},
 	famListenerBytesIn:     {"weir_listener_received_bytes_total", Counter, []string{"listener"}, "bytes", "Bytes read from clients."},
 	famListenerBytesOut:    {"weir_listener_sent_bytes_total", Counter, []string{"listener"}, "bytes", "Bytes written to clients."},
 
 	famMirrors: {"weir_mirror_requests_total", Counter, []string{"result"}, "", "Mirrored copies of requests: answered, failed, or dropped because of a bound."},
+
+	famUncompressed: {"weir_answers_uncompressed_total", Counter, nil, "", "Answers that were to be compressed and were sent as they are, because the compressors in use took all the memory that they may."},
 
 	famConfigRevision:    {"weir_config_revision", Gauge, nil, "", "Revision of the live configuration; 0 before the first."},
 	famConfigInfo:        {"weir_config_info", Gauge, []string{"version"}, "", "Always 1; the label is the hash of the live configuration."},

@@ -20,6 +20,7 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = field(b, "request_id", r.ID)
 	b = field(b, "traceparent", r.TraceParent)
 	b = addressField(b, "client", r.Client)
+	b = field(b, "identity", r.Identity)
 	b = field(b, "method", r.Request.Method)
 	b = field(b, "host", r.Request.Host)
 	b = field(b, "path", r.Request.Path)

@@ -24,7 +24,10 @@ type ConnStats struct {
 	bytesIn  atomic.Uint64
 	bytesOut atomic.Uint64
 	refused  [refusals]atomic.Uint64
-	_        [64]byte
+
+	handshakes handshakeStats
+
+	_ [64]byte
 }
 
 // Listener returns the counters of a listener, made if need be. Listeners are few, and

@@ -43,6 +43,8 @@ type Metrics struct {
 
 	// Mirrors counts mirrored copies of requests.
 	Mirrors Mirrors
+	// Uncompressed counts answers that were not compressed for want of memory.
+	Uncompressed atomic.Uint64
 
 	config    configState
 	accessLog atomic.Pointer[AccessLog]

@@ -23,6 +23,7 @@ type Record struct {
 	ID          []byte    // x-request-id
 	TraceParent []byte    // as the upstream was sent it; empty if there was none
 	Client      netip.AddrPort
+	Identity    string // that the client proved with a certificate; empty: none
 	Request     RequestPart
 	Status      int // sent to the client; 0 if none was
 	Flag        model.Flag

@@ -153,6 +153,8 @@ func TestNilCountsNothing(*testing.T) {
 	c.Open()
 	c.Refuse(RefusedLimit)
 	c.Close(1, 1)
+	c.EndHandshake(HandshakeFull)
+	c.QueueHandshake(1)
 	var l *AccessLog
 	l.Write(0, &Record{})
 }

@@ -6,6 +6,7 @@ package lint
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"weir.dev/weir/controlplane/resource"
 	"weir.dev/weir/controlplane/translate"
@@ -37,6 +38,10 @@ type Rule struct {
 // Rules are all rules, in the order of names.
 var Rules = []Rule{
 	{"bounded-load-without-hash", Warning, "The load of hosts is bounded where the algorithm does not hash: the bound has no effect.", boundedLoadWithoutHash},
+	{"certificate-expired", Error, "A certificate in use has expired, or is not valid yet.", certificateExpired},
+	{"certificate-expires-soon", Warning, "A certificate in use expires within 30 days, or within the last third of its life if that is shorter.", certificateExpiresSoon},
+	{"certificate-hostname", Warning, "No certificate of an HTTPS listener is for its hostname, or for that of a route.", certificateHostname},
+	{"certificate-weak", Warning, "A certificate in use has a key or signature that clients no longer accept.", certificateWeak},
 	{translate.RuleClientSettings, Warning, "Listeners that share a socket have different client settings, of which only one set holds: the oldest gateway's, and of that the first listener's.", nil},
 	{"contradictory-timeouts", Warning, "One try of a request may take longer than all tries together.", contradictoryTimeouts},
 	{translate.RuleDuplicateAddress, Warning, "A Backend lists one address twice.", nil},
@@ -59,6 +64,7 @@ var Rules = []Rule{
 	{"session-name-reused", Warning, "Rules with different backends give their sessions one name, so that clients lose one for the other.", sessionNameReused},
 	{"session-without-weight", Warning, "A backend without weight keeps the sessions that began there, which never end.", sessionWithoutWeight},
 	{"shadowed-route", Warning, "Another route, older or first by name, has the same match for the same hostname.", shadowedRoute},
+	{"suites-without-key", Warning, "Cipher suites are set of which none goes with the key of a certificate.", suitesWithoutKey},
 	{"unattached-route", Error, "No listener of a Gateway or ListenerSet takes the route, so that no request reaches it.", unattachedRoute},
 	{"unreachable-rule", Warning, "An earlier rule of the route has the same match.", unreachableRule},
 	{translate.RuleUnresolved, Error, "A reference is to something that is not there, or not granted.", nil},
@@ -75,7 +81,11 @@ type Override struct {
 }
 
 // Config changes what lint reports. The zero Config leaves every rule at its own level.
-type Config struct{ Overrides []Override }
+type Config struct {
+	Overrides []Override
+	// Now is when certificates are judged; zero: when Run is called.
+	Now time.Time
+}
 
 // Check returns an error for an override that names no rule or level, or has no reason.
 func (c Config) Check() error {
@@ -127,15 +137,17 @@ func Run(set *resource.Set, out translate.Output) []resource.Diagnostic {
 // Run returns what lint finds beyond the problems of the set itself and the diagnostics of
 // the translation, in the order of positions.
 func (c Config) Run(set *resource.Set, out translate.Output) []resource.Diagnostic {
-	p := &pass{set: set, out: out}
+	p := &pass{set: set, out: out, now: c.Now}
+	if p.now.IsZero() {
+		p.now = time.Now()
+	}
 	for _, r := range Rules {
 		if r.check != nil {
 			p.rule, p.severity = r.Name, severities[r.Level]
 			r.check(p)
 		}
 	}
-	found := c.Apply(p.found)
-	set.MarkDeleted(found)
+	found := set.MarkDeleted(c.Apply(p.found))
 	resource.SortDiagnostics(found)
 	return slices.Compact(found)
 }
@@ -146,6 +158,7 @@ var severities = map[Level]resource.Severity{Error: resource.Error, Warning: res
 type pass struct {
 	set      *resource.Set
 	out      translate.Output
+	now      time.Time
 	rule     string
 	severity resource.Severity
 	found    []resource.Diagnostic
@@ -153,6 +166,7 @@ type pass struct {
 	searched bool
 	clusters map[string]*model.Cluster // once asked for, by name
 	rules    []*model.Route            // once asked for
+	served   []served                  // once asked for
 }
 
 // cluster returns a cluster by its name, nil if there is none.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -111,7 +112,8 @@ func completeSecret(v metav1.Object, report reportFunc) {
 	if len(secret.StringData) > 0 && secret.Data == nil {
 		secret.Data = map[string][]byte{}
 	}
-	for name, text := range secret.StringData {
+	plain := secret.StringData
+	for name, text := range plain {
 		secret.Data[name] = []byte(text)
 	}
 	secret.StringData = nil
@@ -122,8 +124,15 @@ func completeSecret(v metav1.Object, report reportFunc) {
 		for _, name := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
 			if _, ok := secret.Data[name]; !ok {
 				report("data."+name, "required: the type is kubernetes.io/tls")
+				return
 			}
 		}
+		checkKeyPair(secret, func(entry string) string {
+			if _, ok := plain[entry]; ok {
+				return "stringData." + entry
+			}
+			return "data." + entry
+		}, report)
 	}
 }
 
@@ -137,6 +146,13 @@ func completeConfigMap(v metav1.Object, report reportFunc) {
 	}
 	for name := range configMap.BinaryData {
 		checkDataKey("binaryData", name, report)
+	}
+	// By this name every reference to authorities finds them. A text without any is a mistake
+	// that must not take the place of what was right.
+	if text := configMap.Data[AuthoritiesKey]; strings.TrimSpace(text) != "" {
+		if _, err := ParseAuthorities([]byte(text)); err != nil {
+			report("data."+AuthoritiesKey, err.Error())
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ type Set struct {
 
 	objects []*Object           // sorted by Key, which is unique
 	deleted map[string]struct{} // files
+	leaving map[Key]struct{}    // objects that are about to be deleted
 }
 
 // NewSet returns the set of the given objects and diagnostics. Of several objects with one
@@ -49,14 +50,29 @@ func (s *Set) AddDeleted(file string) {
 	s.deleted[file] = struct{}{}
 }
 
-// MarkDeleted adds to diagnostics that point into deleted files that these were deleted. It
-// is for what is said of a set's objects; the set's own Diagnostics say it themselves.
-func (s *Set) MarkDeleted(diagnostics []Diagnostic) {
+// AddLeaving notes, before the set is delivered, that an object is no longer declared and
+// about to be deleted: what it refers to may be gone already.
+func (s *Set) AddLeaving(k Key) {
+	if s.leaving == nil {
+		s.leaving = map[Key]struct{}{}
+	}
+	s.leaving[k] = struct{}{}
+}
+
+// MarkDeleted adds to diagnostics that point into deleted files that these were deleted, and
+// leaves out what is said of leaving objects. It changes diagnostics, and is for what is said
+// of a set's objects; the set's own Diagnostics say it themselves.
+func (s *Set) MarkDeleted(diagnostics []Diagnostic) []Diagnostic {
+	diagnostics = slices.DeleteFunc(diagnostics, func(d Diagnostic) bool {
+		_, ok := s.leaving[d.Object]
+		return ok
+	})
 	for i, d := range diagnostics {
 		if _, ok := s.deleted[d.At.File]; ok {
 			diagnostics[i].Message += " (the file was deleted)"
 		}
 	}
+	return diagnostics
 }
 
 // Get returns the object with the given key, nil if there is none.

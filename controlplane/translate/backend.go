@@ -37,7 +37,7 @@ func (r *ruleView) compileBackends(refs []gatewayv1.HTTPBackendRef) {
 	for i := range refs {
 		field := fmt.Sprintf("%s.backendRefs[%d]", r.path, i)
 		ref, name, answer := r.b.resolve(refs[i].BackendObjectReference, field)
-		arm := model.Arm{Name: name, Weight: uint32(deref(refs[i].Weight, 1))}
+		arm := model.Arm{Name: r.b.t.shared.name(name), Weight: uint32(deref(refs[i].Weight, 1))}
 		if answer == nil {
 			if problem := r.compileArmFilters(&arm, refs[i].Filters, field); problem != "" {
 				ref, answer = refusedRef, refusal(problem)
@@ -115,33 +115,30 @@ func (b *routeBuild) resolve(ref gatewayv1.BackendObjectReference, field string)
 	}
 	var reason gatewayv1.RouteConditionReason
 	var at, message string
-	var port int32
-	portName := ""
+	backend := backendRef{object: key}
 	if service {
-		port = int32(deref(ref.Port, 0))
-		reason, at, message = checkService(o.Value.(*corev1.Service), key, port)
-		if p := servicePort(o.Value.(*corev1.Service), port); p != nil {
-			portName = p.Name
-		}
-	} else {
-		reason, at, message = checkBackend(o.Value.(*v1alpha1.Backend), key, ref.Port != nil)
+		backend.port = int32(deref(ref.Port, 0))
+		reason, at, message = checkService(o.Value.(*corev1.Service), key, backend.port)
+	} else if ref.Port != nil {
+		reason, at, message = gatewayv1.RouteReasonBackendNotFound, ".port", fmt.Sprintf("%v has no ports of its own to choose from; leave port out", key)
 	}
 	if message != "" {
 		return fail(reason, at, "%s", message)
 	}
-	if c := b.t.closed(key, portName); c != nil {
-		reason = routeReasonClosed
-		if c.kind.backends { // only the way of speaking to it is not supported
-			reason = gatewayv1.RouteReasonUnsupportedProtocol
-		}
-		b.unresolvedRef(reason, field+".name", fmt.Sprintf("%v is %s", key, c.reason()))
+	portName := b.t.portName(backend)
+	c := b.t.closed(key, portName)
+	if c == nil {
+		_, c = b.t.securityOf(key, portName)
+	}
+	if c != nil {
+		b.unresolvedRef(routeReasonClosed, field+".name", fmt.Sprintf("%v is %s", key, c.reason()))
 		return backendRef{}, name, c.refusal()
 	}
-	return backendRef{object: key, port: port}, name, nil
+	if at, message := b.t.checkProtocol(backend); message != "" {
+		return fail(gatewayv1.RouteReasonUnsupportedProtocol, at, "%s", message)
+	}
+	return backend, name, nil
 }
-
-// plainProtocols are the appProtocols of a Service port that HTTP/1.1 in clear text serves.
-var plainProtocols = []string{"", "http", "kubernetes.io/ws"}
 
 // checkService says why a Service's port cannot be sent requests to, and at which field of
 // the reference.
@@ -159,12 +156,7 @@ func checkService(s *corev1.Service, key resource.Key, port int32) (reason gatew
 	if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
 		return gatewayv1.RouteReasonUnsupportedProtocol, ".port", fmt.Sprintf("port %d of %v is %s; HTTP needs TCP", port, key, p.Protocol)
 	}
-	for _, plain := range plainProtocols {
-		if strings.EqualFold(deref(p.AppProtocol, ""), plain) {
-			return "", "", ""
-		}
-	}
-	return gatewayv1.RouteReasonUnsupportedProtocol, ".port", fmt.Sprintf("appProtocol %s of port %d of %v is not supported by this version", *p.AppProtocol, port, key)
+	return "", "", ""
 }
 
 func servicePort(s *corev1.Service, port int32) *corev1.ServicePort {
@@ -176,26 +168,32 @@ func servicePort(s *corev1.Service, port int32) *corev1.ServicePort {
 	return nil
 }
 
-// checkBackend says why a Backend cannot be sent requests to.
-func checkBackend(backend *v1alpha1.Backend, key resource.Key, port bool) (reason gatewayv1.RouteConditionReason, at, message string) {
-	if port {
-		return gatewayv1.RouteReasonBackendNotFound, ".port", fmt.Sprintf("%v has no ports of its own to choose from; leave port out", key)
+// portName is the name of the Service's port that a reference is to.
+func (t *translator) portName(ref backendRef) string {
+	if ref.port == 0 {
+		return ""
 	}
-	if _, message := unsupportedBackend(backend); message != "" {
-		return gatewayv1.RouteReasonUnsupportedProtocol, ".name", fmt.Sprintf("%v: %s", key, message)
+	if _, s := valueOf[corev1.Service](t.set, ref.object); s != nil {
+		if p := servicePort(s, ref.port); p != nil {
+			return p.Name
+		}
 	}
-	return "", "", ""
+	return ""
 }
 
-// unsupportedBackend says which field of a Backend asks for what this version does not do.
-func unsupportedBackend(backend *v1alpha1.Backend) (field, message string) {
-	switch protocol := deref(backend.Spec.Protocol, v1alpha1.ProtocolHTTP); {
-	case backend.Spec.TLS != nil:
-		return "spec.tls", "TLS to backends is not supported by this version"
-	case backend.Spec.ProxyProtocol != nil:
-		return "spec.proxyProtocol", "the PROXY protocol is not supported by this version"
-	case protocol != v1alpha1.ProtocolHTTP && protocol != v1alpha1.ProtocolHTTP11:
-		return "spec.protocol", fmt.Sprintf("protocol %s is not supported by this version; HTTP and HTTP11 are", protocol)
+// checkProtocol says why a backend cannot be spoken to as it asks, and at which field of the
+// reference.
+func (t *translator) checkProtocol(ref backendRef) (at, message string) {
+	by, _ := t.securityOf(ref.object, t.portName(ref))
+	switch v := t.set.Get(ref.object).Value.(type) {
+	case *v1alpha1.Backend:
+		if _, _, problem := backendProtocol(v, by != nil); problem != "" {
+			return ".name", fmt.Sprintf("%v: %s", ref.object, problem)
+		}
+	case *corev1.Service:
+		if _, problem := servicePortProtocol(servicePort(v, ref.port), by != nil); problem != "" {
+			return ".port", fmt.Sprintf("port %d of %v: %s", ref.port, ref.object, problem)
+		}
 	}
 	return "", ""
 }

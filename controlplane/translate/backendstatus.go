@@ -11,6 +11,8 @@ import (
 // backendView is what became of a Backend by itself.
 type backendView struct {
 	object      *resource.Object
+	own         *securing // by its spec.tls; nil: it has none
+	secured     bool      // by that or a policy
 	status      Status
 	diagnostics []resource.Diagnostic
 }
@@ -24,30 +26,46 @@ func (t *translator) backendStatuses() []Status {
 	t.backendViews = make([]backendView, len(objects))
 	t.backendStatus, t.backendDiagnostics = make([]Status, len(objects)), nil
 	for i, o := range objects {
+		by, closed := t.securityOf(o.Key, "")
+		view := backendView{object: o, own: t.securings.backends[o.Key], secured: by != nil || closed != nil}
 		for len(old) > 0 && old[0].object.Key.Compare(o.Key) < 0 {
 			old = old[1:]
 		}
-		if len(old) > 0 && old[0].object == o {
-			t.backendViews[i] = old[0]
+		if len(old) > 0 && old[0].object == o && old[0].own == view.own && old[0].secured == view.secured {
+			view = old[0]
 		} else {
-			t.backendViews[i] = viewBackend(o)
+			view.read()
 		}
-		t.backendStatus[i] = t.backendViews[i].status
-		t.backendDiagnostics = append(t.backendDiagnostics, t.backendViews[i].diagnostics...)
+		t.backendViews[i] = view
+		t.backendStatus[i] = view.status
+		t.backendDiagnostics = append(t.backendDiagnostics, view.diagnostics...)
 	}
 	return t.backendStatus
 }
 
-func viewBackend(o *resource.Object) backendView {
-	r := reporter{object: o}
+func (v *backendView) read() {
+	o, r := v.object, reporter{object: v.object}
 	backend, _ := o.Value.(*v1alpha1.Backend)
 	accepted := condition(gatewayv1.PolicyConditionAccepted, true, gatewayv1.PolicyReasonAccepted, retainedText(o), generationOf(o))
-	if backend == nil {
-		accepted = condition(gatewayv1.PolicyConditionAccepted, false, gatewayv1.PolicyReasonInvalid, problemText(o.Problems), 0)
-	} else if field, message := unsupportedBackend(backend); message != "" {
-		r.error(RuleUnsupported, field, "%s; requests for it are answered with 500", message)
-		accepted = condition(gatewayv1.PolicyConditionAccepted, false, gatewayv1.RouteReasonUnsupportedValue, field+": "+message, backend.Generation)
+	refuse := func(reason gatewayv1.PolicyConditionReason, field, message string) {
+		accepted = condition(gatewayv1.PolicyConditionAccepted, false, reason, field+": "+message, backend.Generation)
 	}
-	status := Status{Key: o.Key, Value: v1alpha1.BackendStatus{Conditions: []metav1.Condition{accepted}}}
-	return backendView{object: o, status: status, diagnostics: r.diagnostics}
+	conditions := []metav1.Condition{}
+	switch {
+	case backend == nil:
+		accepted = condition(gatewayv1.PolicyConditionAccepted, false, gatewayv1.PolicyReasonInvalid, problemText(o.Problems), 0)
+	case v.own != nil && v.own.tls == nil:
+		refuse(v.own.refused, v.own.refusedField, v.own.refusedText)
+	default:
+		if _, field, message := backendProtocol(backend, v.secured); message != "" {
+			r.error(RuleUnsupported, field, "%s; requests for it are answered with 500", message)
+			refuse(gatewayv1.PolicyConditionReason(gatewayv1.RouteReasonUnsupportedValue), field, message)
+		}
+	}
+	conditions = append(conditions, accepted)
+	if v.own != nil {
+		conditions = append(conditions, v.own.resolution(backend.Generation))
+	}
+	v.status = Status{Key: o.Key, Value: v1alpha1.BackendStatus{Conditions: conditions}}
+	v.diagnostics = r.diagnostics
 }

@@ -1,75 +1,84 @@
 package translate
 
 import (
-	"crypto/tls"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/model"
 )
 
-// readCertificates resolves a listener's references to certificates, on behalf of the object
-// that it is written in: what a Gateway may refer to, its ListenerSets may not by that, nor
-// the other way round. No listener that has any is served yet, but its status is complete.
-func (t *translator) readCertificates(l *listenerView) {
-	if l.spec.TLS == nil {
-		return
-	}
-	for i, ref := range l.spec.TLS.CertificateRefs {
-		permitted, message := t.checkCertificate(l.gateway, l.owner(), ref)
-		if message == "" {
-			continue
-		}
-		reason := gatewayv1.ListenerReasonInvalidCertificateRef
-		if !permitted {
-			reason = gatewayv1.ListenerReasonRefNotPermitted
-		}
-		field := fmt.Sprintf("tls.certificateRefs[%d]", i)
-		l.unresolve(reason, field+": "+message)
-		l.in.error(RuleUnresolved, l.field(field), "%s", message)
-	}
+// refProblem is what can be wrong with a reference to a certificate or to authorities. Each
+// kind of object has reasons of its own for them.
+type refProblem uint8
+
+const (
+	refFine    refProblem = iota
+	refKind               // to something that can hold none
+	refDenied             // no ReferenceGrant
+	refInvalid            // to nothing, or to what is wrong
+)
+
+// keyPair is what became of a Secret as a certificate.
+type keyPair struct {
+	certificate model.Certificate
+	problem     string
 }
 
-// readClientCertificate resolves a gateway's reference to the certificate with which it is to
-// call backends. None is called with it yet, but its status is complete.
-func (t *translator) readClientCertificate(v *gatewayView) {
-	tls := v.gateway.Spec.TLS
-	if tls == nil || tls.Backend == nil || tls.Backend.ClientCertificateRef == nil {
-		return
+// readCertificate resolves an object's reference to a certificate, and notes what it looked
+// at. The message says what is wrong, and never anything of the Secret's content.
+func (t *translator) readCertificate(from resource.Key, ref gatewayv1.SecretObjectReference, deps *[]resource.Key) (model.Certificate, refProblem, string) {
+	key := secretKey(from, ref)
+	if !isKind(key, groupCore, kindSecret) {
+		return model.Certificate{}, refKind, fmt.Sprintf("kind %s of group %q is not supported; use a Secret", key.Kind, key.Group)
 	}
-	permitted, message := t.checkCertificate(v, v.key, *tls.Backend.ClientCertificateRef)
-	if message == "" {
-		return
-	}
-	v.unresolved, v.unresolvedMessage = gatewayv1.GatewayReasonInvalidClientCertificateRef, message
-	if !permitted {
-		v.unresolved = gatewayv1.GatewayReasonRefNotPermitted
-	}
-	v.error(RuleUnresolved, "spec.tls.backend.clientCertificateRef", "%s", message)
-}
-
-// checkCertificate says what is wrong with an object's reference to a certificate, and
-// whether it may refer to that at all; an empty message: nothing is wrong.
-func (t *translator) checkCertificate(v *gatewayView, from resource.Key, ref gatewayv1.SecretObjectReference) (permitted bool, message string) {
-	if group, kind := deref(ref.Group, groupCore), deref(ref.Kind, kindSecret); group != groupCore || kind != kindSecret {
-		return true, fmt.Sprintf("kind %s of group %q is not supported; use a Secret", kind, group)
-	}
-	key := resource.Key{Kind: kindSecret, Namespace: string(deref(ref.Namespace, gatewayv1.Namespace(from.Namespace))), Name: string(ref.Name)}
-	v.deps = append(v.deps, key, grantKey(key.Namespace))
-	if key.Namespace != from.Namespace && !t.allows(from, key) {
-		return false, fmt.Sprintf("no ReferenceGrant in namespace %s allows a %s of namespace %s to refer to %v", key.Namespace, from.Kind, from.Namespace, key)
+	if message := t.refusesRef(from, key, deps); message != "" {
+		return model.Certificate{}, refDenied, message
 	}
 	o, secret := valueOf[corev1.Secret](t.set, key)
 	if secret == nil {
-		return true, absenceText(o, key)
+		return model.Certificate{}, refInvalid, absenceText(o, key)
 	}
-	// The error is left out: it could quote what is secret.
-	if _, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey]); err != nil {
-		return true, fmt.Sprintf("%v holds no certificate with its key in %s and %s", key, corev1.TLSCertKey, corev1.TLSPrivateKeyKey)
+	pair, known := t.keyPairs[key]
+	if !known {
+		pair = newKeyPair(o, secret)
+		t.keyPairs[key] = pair
 	}
-	return true, ""
+	if pair.problem != "" {
+		return model.Certificate{}, refInvalid, pair.problem
+	}
+	return pair.certificate, refFine, ""
+}
+
+func secretKey(from resource.Key, ref gatewayv1.SecretObjectReference) resource.Key {
+	return resource.Key{
+		Group: string(deref(ref.Group, groupCore)), Kind: string(deref(ref.Kind, kindSecret)),
+		Namespace: string(deref(ref.Namespace, gatewayv1.Namespace(from.Namespace))), Name: string(ref.Name),
+	}
+}
+
+func newKeyPair(o *resource.Object, secret *corev1.Secret) keyPair {
+	pair, entry, err := resource.ParseKeyPair(secret.Data)
+	if err != nil {
+		return keyPair{problem: fmt.Sprintf("%s of %v (%v) %v", entry, o.Key, o.At, err)}
+	}
+	return keyPair{certificate: model.Certificate{Name: "secret/" + pathName(o.Key), Chain: pair.Chain, Key: model.PrivateKey(pair.Key)}}
+}
+
+// refusesRef says why an object may not refer to another for want of a ReferenceGrant; empty:
+// it may. It notes what it looked at, the other object included.
+func (t *translator) refusesRef(from, to resource.Key, deps *[]resource.Key) string {
+	*deps = append(*deps, to)
+	if to.Namespace == from.Namespace {
+		return ""
+	}
+	*deps = append(*deps, grantKey(to.Namespace))
+	if t.allows(from, to) {
+		return ""
+	}
+	return fmt.Sprintf("no ReferenceGrant in namespace %s allows a %s of namespace %s to refer to %v", to.Namespace, from.Kind, from.Namespace, to)
 }
 
 // allows reports whether a ReferenceGrant opens an object to one of another namespace.
@@ -81,4 +90,25 @@ func (t *translator) allows(from, to resource.Key) bool {
 		}
 	}
 	return false
+}
+
+// readClientCertificate resolves a gateway's reference to the certificate with which it calls
+// backends. Without it they are called all the same: those that insist on one refuse.
+func (t *translator) readClientCertificate(v *gatewayView) {
+	tls := v.gateway.Spec.TLS
+	if tls == nil || tls.Backend == nil || tls.Backend.ClientCertificateRef == nil {
+		return
+	}
+	certificate, problem, message := t.readCertificate(v.key, *tls.Backend.ClientCertificateRef, &v.deps)
+	switch problem {
+	case refFine:
+		v.client = &certificate
+		return
+	case refDenied:
+		v.unresolved = gatewayv1.GatewayReasonRefNotPermitted
+	default:
+		v.unresolved = gatewayv1.GatewayReasonInvalidClientCertificateRef
+	}
+	v.unresolvedMessage = message
+	v.error(RuleUnresolved, "spec.tls.backend.clientCertificateRef", "%s", message)
 }

@@ -25,31 +25,34 @@ import (
 //     is closed that the kind could be for, and from the system namespace every class;
 //   - never what belongs to others: another Namespace, or a class outside of the system
 //     namespace.
+//
+// What is to be spoken to by TLS, but cannot be, is closed likewise: see securing.
 type closingKind struct {
 	group, kind string
 	flag        model.Flag
 	status      int
 	want        string // what the policy asks for
-	// backends: the kind is only for Services and Backends.
-	backends bool
 }
 
 var closingKinds = []closingKind{
-	{groupWeir, v1alpha1.KindAccessPolicy, model.FlagPA, 503, "which this version does not enforce", false},
-	{groupWeir, v1alpha1.KindRateLimitPolicy, model.FlagPA, 503, "which this version does not enforce", false},
-	{groupWeir, v1alpha1.KindRouteCondition, model.FlagNC, 500, "whose condition this version does not evaluate", false},
-	{groupGateway, kindBackendTLSPolicy, model.FlagNC, 500, "whose TLS to backends this version does not do", true},
+	{groupWeir, v1alpha1.KindAccessPolicy, model.FlagPA, 503, "which this version does not enforce"},
+	{groupWeir, v1alpha1.KindRateLimitPolicy, model.FlagPA, 503, "which this version does not enforce"},
+	{groupWeir, v1alpha1.KindRouteCondition, model.FlagNC, 500, "whose condition this version does not evaluate"},
 }
 
 // closure is what answers requests for what a policy closes.
 type closure struct {
 	policy resource.Key
 	kind   *closingKind
+	why    string // empty: as its kind says
 }
 
 // reason says why nothing is served.
 func (c *closure) reason() string {
-	return fmt.Sprintf("closed by %v, %s", c.policy, c.kind.want)
+	if c.policy.Kind == kindBackend { // by itself
+		return "closed: " + c.why
+	}
+	return fmt.Sprintf("closed by %v, %s", c.policy, cmp.Or(c.why, c.kind.want))
 }
 
 func (c *closure) refusal() *model.Refusal {
@@ -69,11 +72,10 @@ type closureStage struct {
 
 // closingView is one policy of a closing kind.
 type closingView struct {
-	object     *resource.Object
-	kind       *closingKind
-	targets    []targetView
-	deps       []resource.Key
-	references references
+	object  *resource.Object
+	kind    *closingKind
+	targets []targetView
+	deps    []resource.Key
 }
 
 // closed returns what closes an object, or the section of it; nil if nothing does.
@@ -112,18 +114,17 @@ func (t *translator) attachClosures() {
 	}
 	old := t.closures.byTarget
 	t.closures = closureStage{byTarget: map[target]*closure{}}
-	taken := map[target]resource.Key{}
 	for _, o := range oldestFirst(objects) {
 		v := t.readClosing(o)
 		t.closures.views = append(t.closures.views, v)
 		r := reporter{object: o}
 		for i := range v.targets {
-			t.closeTarget(v, &v.targets[i], taken, &r)
+			t.closeTarget(v, &v.targets[i], &r)
 		}
 		if v.unreadable() {
 			t.closures.close(v, v.widest())
 			r.error(RuleUnsupported, "spec.targetRefs", "what it is attached to cannot be read: every %s of namespace %s is closed (%d, %v) because of this %s, %s",
-				v.kind.targetsText(), o.Key.Namespace, v.kind.status, v.kind.flag, v.kind.kind, v.kind.want)
+				closableText, o.Key.Namespace, v.kind.status, v.kind.flag, v.kind.kind, v.kind.want)
 		}
 		t.closures.diagnostics = append(t.closures.diagnostics, r.diagnostics...)
 	}
@@ -170,9 +171,6 @@ func (t *translator) readClosing(o *resource.Object) *closingView {
 		refs = value.Spec.TargetRefs
 	case nil:
 		refs = o.Targets
-	case *gatewayv1.BackendTLSPolicy:
-		refs = value.Spec.TargetRefs
-		v.references = t.readAuthorities(v, &value.Spec.Validation)
 	}
 	for i, ref := range refs {
 		at := targetOf(o.Key, ref)
@@ -187,20 +185,11 @@ func (v *closingView) unreadable() bool { return v.object.Value == nil && len(v.
 
 // widest is what a policy closes that is unreadable.
 func (v *closingView) widest() target {
-	at := target{object: namespaceKey(v.object.Key.Namespace)}
-	if !v.kind.backends {
-		at.section = everything
-	}
-	return at
+	return target{object: namespaceKey(v.object.Key.Namespace), section: everything}
 }
 
-// targetsText names what the kind can be attached to.
-func (k *closingKind) targetsText() string {
-	if k.backends {
-		return "Service and Backend"
-	}
-	return "Gateway, HTTPRoute, Service and Backend"
-}
+// closableText names what a kind can be attached to.
+const closableText = "Gateway, HTTPRoute, Service and Backend"
 
 // targetOf is what a policy's reference names: all but cluster-scoped kinds are local.
 func targetOf(policy resource.Key, ref gatewayv1.LocalPolicyTargetReferenceWithSectionName) target {
@@ -217,7 +206,7 @@ func targetOf(policy resource.Key, ref gatewayv1.LocalPolicyTargetReferenceWithS
 // closeTarget decides what one target of a policy closes, and says so. Where a section does
 // not exist, the whole object is closed: what was to be restricted may have another name by
 // now.
-func (t *translator) closeTarget(v *closingView, at *targetView, taken map[target]resource.Key, r *reporter) {
+func (t *translator) closeTarget(v *closingView, at *targetView, r *reporter) {
 	refuse := func(reason gatewayv1.PolicyConditionReason, message string) {
 		at.reason, at.message = reason, message
 		r.target(*at)
@@ -235,15 +224,10 @@ func (t *translator) closeTarget(v *closingView, at *targetView, taken map[targe
 		}
 	}
 	t.closures.close(v, closes)
-	if winner, ok := taken[at.target]; ok && v.kind.backends {
-		refuse(gatewayv1.PolicyReasonConflicted, fmt.Sprintf("%v already has %v, which is older or comes first by name", at.target, winner))
-	} else if v.kind.backends {
-		taken[at.target] = v.object.Key
-	}
 	message := fmt.Sprintf("%s closed (%d, %v) by this %s, %s", closedText(closes), v.kind.status, v.kind.flag, v.kind.kind, v.kind.want)
 	r.error(RuleUnsupported, at.field(), "%s", message)
 	if at.reason == "" {
-		at.reason, at.message = cmp.Or(v.references.refused, gatewayv1.PolicyReasonInvalid), message
+		at.reason, at.message = gatewayv1.PolicyReasonInvalid, message
 	}
 }
 
@@ -263,8 +247,6 @@ func (t *translator) outOfReach(v *closingView, at target) string {
 		return fmt.Sprintf("a GatewayClass is targeted only from namespace %s", t.system)
 	case isKind(at.object, groupCore, kindNamespace) && at.object.Name != own:
 		return fmt.Sprintf("a Namespace is targeted only from itself, not from %s", own)
-	case v.kind.backends && !isKind(at.object, groupCore, kindService) && !isKind(at.object, groupWeir, kindBackend):
-		return fmt.Sprintf("a target of kind %s and group %q is not supported; use a Service or a Backend", at.object.Kind, at.object.Group)
 	case slices.Contains(unservedKinds, at.object.Kind):
 		return fmt.Sprintf("%s is not supported by this version and not served", at.object.Kind)
 	}

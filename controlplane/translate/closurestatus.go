@@ -17,7 +17,11 @@ func (t *translator) closureStatuses() []Status {
 	if len(t.closures.views) == 0 {
 		return nil
 	}
-	users := t.closedUsers()
+	var targets []targetView
+	for _, v := range t.closures.views {
+		targets = append(targets, v.targets...)
+	}
+	users := t.usersOf(targets)
 	statuses := make([]Status, 0, len(t.closures.views))
 	for _, v := range t.closures.views {
 		statuses = append(statuses, t.statusOfPolicy(v.object, v.targets, users, v.conditions))
@@ -35,15 +39,7 @@ func (v *closingView) conditions(targets []targetView) []metav1.Condition {
 	if retained := retainedText(v.object); retained != "" && v.object.Value != nil {
 		text += "; " + retained
 	}
-	accepted := condition(gatewayv1.PolicyConditionAccepted, false, targets[0].reason, text, generation)
-	if !v.kind.backends || v.object.Value == nil {
-		return []metav1.Condition{accepted}
-	}
-	resolved := condition(gatewayv1.BackendTLSPolicyConditionResolvedRefs, true, gatewayv1.BackendTLSPolicyReasonResolvedRefs, "", generation)
-	if v.references.broken != "" {
-		resolved = condition(gatewayv1.BackendTLSPolicyConditionResolvedRefs, false, v.references.broken, v.references.text(), generation)
-	}
-	return []metav1.Condition{accepted, resolved}
+	return []metav1.Condition{condition(gatewayv1.PolicyConditionAccepted, false, targets[0].reason, text, generation)}
 }
 
 // widestText says of a policy that is unreadable what it closes, empty of any other.
@@ -52,18 +48,16 @@ func (s *closureStage) widestText(o *resource.Object) string {
 	if i < 0 || !s.views[i].unreadable() {
 		return ""
 	}
-	return fmt.Sprintf("; until its targets can be read, every %s of its namespace is closed", s.views[i].kind.targetsText())
+	return fmt.Sprintf("; until its targets can be read, every %s of its namespace is closed", closableText)
 }
 
-// closedUsers are the gateways of the routes that refer to each backend, be it closed or
-// not: an arm that is closed uses nothing.
-func (t *translator) closedUsers() map[resource.Key][]resource.Key {
+// usersOf are the gateways of the routes that refer to each backend among targets, be it
+// closed or not: an arm that is closed uses nothing.
+func (t *translator) usersOf(targets []targetView) map[resource.Key][]resource.Key {
 	users := map[resource.Key][]resource.Key{}
-	for _, v := range t.closures.views {
-		for _, at := range v.targets {
-			if at.object.Kind == kindService || at.object.Kind == kindBackend {
-				users[at.object] = nil
-			}
+	for _, at := range targets {
+		if at.object.Kind == kindService || at.object.Kind == kindBackend {
+			users[at.object] = nil
 		}
 	}
 	for _, slot := range t.routeSlots {

@@ -86,15 +86,22 @@ func (t *translator) buildCluster(slot *clusterSlot) {
 	cluster := &model.Cluster{Name: slot.name()}
 	endpoints := &model.EndpointSet{Cluster: cluster.Name}
 	var side backendSide
-	if gateway := t.gateways.views[slot.gateway]; gateway != nil {
+	gateway := t.gateways.views[slot.gateway]
+	if gateway != nil {
 		slot.deps = append(slot.deps, slot.gateway)
 		side = gateway.backend
 	}
 	o := t.set.Get(key)
 	r := reporter{object: o}
+	portName := t.portName(slot.backend)
+	cluster.TLS = t.upstreamTLS(key, portName, gateway, &cluster.Origins)
 	side = t.policy(key, "").backend.under(side)
 	switch v := o.Value.(type) {
 	case *v1alpha1.Backend:
+		cluster.Protocol, _, _ = backendProtocol(v, cluster.TLS != nil)
+		if v.Spec.Protocol != nil {
+			noteOrigin("protocol", originOf(o, "spec.protocol"), &cluster.Origins)
+		}
 		if d := v.Spec.DNS; d != nil {
 			cluster.DNS = &model.DNSName{Hostname: string(d.Hostname), Port: uint16(d.Port)}
 			endpoints = nil
@@ -105,6 +112,7 @@ func (t *translator) buildCluster(slot *clusterSlot) {
 		service := serviceName{key.Namespace, key.Name}
 		slot.deps = append(slot.deps, slicesKey(service))
 		port := servicePort(v, slot.backend.port)
+		cluster.Protocol, _ = servicePortProtocol(port, cluster.TLS != nil)
 		if port.Name != "" {
 			side = t.policy(key, port.Name).backend.under(side)
 		}

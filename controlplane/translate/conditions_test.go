@@ -22,19 +22,12 @@ var unreached = map[string]string{
 	"GatewayClassReasonUnsupported":        "Weir has one controller, which supports all of its classes",
 	"GatewayClassReasonUnsupportedVersion": "the schemas are built in, and so of the right version",
 
-	"GatewayReasonPending":                           decidedAtOnce,
-	"GatewayReasonNoResources":                       "nothing is provisioned",
-	"GatewayReasonAddressNotAssigned":                "addresses are bound, not assigned",
-	"GatewayConditionInsecureFrontendValidationMode": noTLS,
-	"GatewayReasonConfigurationChanged":              noTLS,
+	"GatewayReasonPending":            decidedAtOnce,
+	"GatewayReasonNoResources":        "nothing is provisioned",
+	"GatewayReasonAddressNotAssigned": "addresses are bound, not assigned",
 
-	"ListenerReasonPending":                  decidedAtOnce,
-	"ListenerReasonNoValidCACertificate":     noTLS,
-	"ListenerReasonInvalidCACertificateRef":  noTLS,
-	"ListenerReasonInvalidCACertificateKind": noTLS,
-	"ListenerConditionOverlappingTLSConfig":  noTLS,
-	"ListenerReasonOverlappingHostnames":     noTLS,
-	"ListenerReasonOverlappingCertificates":  noTLS,
+	"ListenerReasonPending":                 decidedAtOnce,
+	"ListenerReasonOverlappingCertificates": "whose certificates they are decides nothing here: hostnames do, and 421 guards them",
 
 	"ListenerSetReasonPending":            decidedAtOnce,
 	"ListenerEntryReasonPending":          decidedAtOnce,
@@ -45,7 +38,6 @@ var unreached = map[string]string{
 
 const (
 	decidedAtOnce = "translation decides at once, before there is any status"
-	noTLS         = "no TLS to clients (issue 5)"
 )
 
 // TestConditions checks that each condition type and reason that upstream has for our kinds

@@ -222,6 +222,10 @@ func (c claims) take(l *listenerView) {
 		c[port] = p
 	}
 	for _, a := range l.gateway.addresses {
+		if other := p.rival(a, l.family()); other != nil {
+			l.loseAcross(gatewayv1.ListenerReasonProtocolConflict, fmt.Sprintf("port %d is already served with another protocol by %s, which is older or comes first by name", port, other.name))
+			return
+		}
 		if b, other := p.overlap(a); other != nil {
 			l.loseAcross("", fmt.Sprintf("port %d cannot be bound to %v beside %v, where %s is; choose addresses that do not overlap, or another port", port, a, b, other.name))
 			return
@@ -237,6 +241,16 @@ func (c claims) take(l *listenerView) {
 		}
 		p.hosts[hostClaim{a, l.hostname}] = l
 	}
+}
+
+// rival finds a listener that has an address for another protocol.
+func (p *portClaims) rival(a netip.Addr, f family) *listenerView {
+	for _, c := range p.addresses {
+		if c.address == a && c.first.family() != f {
+			return c.first
+		}
+	}
+	return nil
 }
 
 // overlap finds an address that is taken and that cannot be bound beside a: one of them is

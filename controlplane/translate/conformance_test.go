@@ -62,7 +62,7 @@ func TestConformance(t *testing.T) {
 		t.Fatal(err)
 	}
 	var manifests []string
-	for _, kind := range []string{"gateway", "gatewayclass", "httproute", "listenerset"} {
+	for _, kind := range []string{"backendtlspolicy", "gateway", "gatewayclass", "httproute", "listenerset"} {
 		found, err := fs.Glob(suite, "tests/"+kind+"-*.yaml")
 		if err != nil || len(found) == 0 {
 			t.Fatalf("no manifests for %s: %v", kind, err)
@@ -144,7 +144,7 @@ var manifestBlanks = map[string]string{
 	"PLACEHOLDER_SUPPORTED_PROTOCOL": "HTTP",
 }
 
-// suiteSecrets are those that the suite makes when it runs.
+// suiteSecrets are the Secrets and ConfigMaps that the suite makes when it runs.
 func suiteSecrets(t *testing.T) []*resource.Object {
 	t.Helper()
 	certificate, key := selfSigned(t)
@@ -157,6 +157,18 @@ func suiteSecrets(t *testing.T) []*resource.Object {
 		secrets = append(secrets, &resource.Object{
 			Key:   resource.Key{Kind: kindSecret, Namespace: name[0], Name: name[1]},
 			Value: &corev1.Secret{Type: corev1.SecretTypeTLS, Data: map[string][]byte{corev1.TLSCertKey: certificate, corev1.TLSPrivateKeyKey: key}},
+		})
+	}
+	for _, name := range [][2]string{
+		{conformanceNamespace, "tls-validity-checks-ca-certificate"},
+		{conformanceNamespace, "tls-validity-checks-per-port-ca-certificate"},
+		{conformanceNamespace, "tls-checks-ca-certificate"},
+		{conformanceNamespace, "mismatch-ca-certificate"},
+		{"gateway-conformance-web-backend", "web-backend-cm"},
+	} {
+		secrets = append(secrets, &resource.Object{
+			Key:   resource.Key{Kind: kindConfigMap, Namespace: name[0], Name: name[1]},
+			Value: &corev1.ConfigMap{Data: map[string]string{authoritiesKey: string(certificate)}},
 		})
 	}
 	return secrets
@@ -227,6 +239,10 @@ func addFacts(facts map[string][]string, subject string, status any, check func(
 				parent += "/" + string(*p.ParentRef.SectionName)
 			}
 			add(subject+" below "+parent, p.Conditions)
+		}
+	case gatewayv1.PolicyStatus:
+		for _, a := range s.Ancestors {
+			add(fmt.Sprintf("%s below %s %s", subject, deref(a.AncestorRef.Kind, kindGateway), a.AncestorRef.Name), a.Conditions)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"weir.dev/weir/model"
@@ -21,6 +22,9 @@ const (
 	defaultPerTry  = 0
 	defaultIdle    = 60 * time.Second
 
+	defaultCompressionMinSize     = 1 << 10
+	defaultCompressionCredentials = false
+
 	defaultConnect           = 2 * time.Second
 	defaultUpstreamKeepAlive = 60 * time.Second
 	defaultAlgorithm         = model.LeastRequest
@@ -38,6 +42,7 @@ const (
 	defaultEscapes         = model.EscapeReject
 	defaultFlagHeaders     = true
 	defaultTrustHops       = 0
+	defaultMinVersion      = model.TLS12
 
 	// An HTTPRoute's retry stanza that leaves these out.
 	defaultRetryAttempts = 1
@@ -47,6 +52,12 @@ const (
 	defaultSessionPrefix = "weir-session-"
 )
 
+// defaultCompressionTypes are text and what is written like it.
+var defaultCompressionTypes = []string{
+	"text/*", "*/*+json", "*/*+xml", "application/json", "application/javascript", "application/xml",
+	"application/x-ndjson", "application/yaml",
+}
+
 // Defaults is the table of defaults, in the order of TrafficPolicy's fields.
 var Defaults = []Default{
 	{"timeouts.request", durationText(defaultRequest), "no limit: a limit would cut long downloads and streams; idle ends what stalls"},
@@ -55,6 +66,10 @@ var Defaults = []Default{
 	{"timeouts.connect", durationText(defaultConnect), "one lost SYN is sent again after a second (RFC 6298), a second loss is a failure"},
 	{"timeouts.keepAlive", durationText(defaultUpstreamKeepAlive), "shorter than the idle timeout of common servers, so that a reused connection is rarely one that they just closed"},
 	{"hashOn", "[]", "which key tells requests apart, only their owner knows; without one RingHash and Maglev choose at random"},
+	{"compression.algorithms", "[]", "compression costs CPU and weakens ETags, which only the service's owner can weigh; [zstd, br, gzip] is a good order"},
+	{"compression.minSize", "1Ki", "what fits in one packet arrives no sooner when it is smaller"},
+	{"compression.types", "[" + strings.Join(defaultCompressionTypes, ", ") + "]", "text and what is written like it; images, sound, video and archives are compressed already"},
+	{"compression.credentials", strconv.FormatBool(defaultCompressionCredentials), "the size of a compressed answer can give away a secret in it (BREACH)"},
 	{"loadBalancing.algorithm", string(defaultAlgorithm), "the less busy of two hosts adapts to slow ones and needs no tuning"},
 	{"loadBalancing.slowStart", durationText(defaultSlowStart), "a host that is ready carries its share; slow start puts the rest on the others, and is for hosts that begin cold"},
 	{"loadBalancing.zoneAware", strconv.FormatBool(defaultZoneAware), "it shifts load where zones have unequal hosts or clients; it is worth that where traffic between zones is slow or costs money"},
@@ -68,6 +83,8 @@ var Defaults = []Default{
 	{"client.underscoreHeaders", string(defaultUnderscores), "servers that turn - into _ would mistake them for other fields"},
 	{"client.pathEscapes", string(defaultEscapes), "servers that decode %2F would see another path than the one matched"},
 	{"client.flagHeaders", strconv.FormatBool(defaultFlagHeaders), "says whose doing a failed answer was; switch it off for the public"},
+	{"client.tls.minVersion", `"` + string(defaultMinVersion) + `"`, "what every current client speaks; TLS 1.0 and 1.1 are broken (RFC 8996)"},
+	{"client.tls.cipherSuites", "[]", "Go's own choice for TLS 1.2: forward secrecy only, and AEADs first; those of TLS 1.3 are fixed"},
 	{"client.trust.hops", strconv.Itoa(defaultTrustHops), "nobody's forwarded headers count until someone is named"},
 	{"HTTPRoute retry.attempts", strconv.Itoa(defaultRetryAttempts), "one more try repairs a lost connection without multiplying load"},
 	{"HTTPRoute retry.backoff", durationText(defaultRetryBackoff), "long enough to leave a host that just restarted, short enough not to be noticed"},

@@ -41,6 +41,12 @@ type gatewayView struct {
 	// scope is what is put behind the names of clusters; empty without backend defaults.
 	scope   string
 	backend backendSide
+	// tlsScope is the same behind the names of clusters that are spoken to by TLS, which the
+	// gateway's client certificate sets apart as well.
+	tlsScope string
+	client   *model.Certificate // that backends may ask for; nil: none
+	// frontends are what clients must prove, by port; without an entry as on anyPort.
+	frontends map[gatewayv1.PortNumber]*frontend
 	// unresolved is why something that the gateway itself refers to does not resolve; empty:
 	// all does.
 	unresolved        gatewayv1.GatewayConditionReason
@@ -157,7 +163,12 @@ func (t *translator) readGateway(o *resource.Object, g *gatewayv1.Gateway) *gate
 	t.readParameters(view)
 	view.readAddresses()
 	view.readAllowedListeners()
+	t.readFrontends(view)
 	t.readClientCertificate(view)
+	view.tlsScope = view.scope
+	if view.client != nil {
+		view.tlsScope = "@" + pathName(o.Key)
+	}
 	for i := range g.Spec.Listeners {
 		view.listeners = append(view.listeners, t.newListener(view, nil, i, &g.Spec.Listeners[i]))
 	}
@@ -173,9 +184,6 @@ func (t *translator) readParameters(view *gatewayView) {
 	if i := g.Spec.Infrastructure; i != nil && i.ParametersRef != nil {
 		view.refused, view.message = gatewayv1.GatewayReasonInvalidParameters, "spec.infrastructure.parametersRef is not supported"
 		view.error(RuleUnsupported, "spec.infrastructure.parametersRef", "is not supported; the gateway is not accepted")
-	}
-	if g.Spec.TLS != nil {
-		view.warn(RuleUnsupported, "spec.tls", "is not supported by this version; no listener and no backend uses TLS")
 	}
 }
 
@@ -217,7 +225,7 @@ func (v *gatewayView) readAddresses() {
 
 // sign hashes what routes and clusters can see of a gateway.
 func (v *gatewayView) sign() model.Hash {
-	parts := []any{v.scope, v.refused, originsOf(v.backend), v.gateway.Spec.DefaultScope}
+	parts := []any{v.scope, v.tlsScope, v.client, v.refused, originsOf(v.backend), v.gateway.Spec.DefaultScope}
 	return model.HashOf(append(parts, signListeners(v.listeners)...))
 }
 

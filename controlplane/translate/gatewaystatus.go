@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -13,13 +14,17 @@ import (
 	"weir.dev/weir/controlplane/resource"
 )
 
-// Features are what this version claims of Gateway API, sorted. HTTPS, which upstream counts
-// in with Gateway, HTTPRoute, ReferenceGrant and ListenerSet, is not done yet: the status of
-// such listeners says so.
+// Features are what this version claims of Gateway API, sorted.
 var Features = []gatewayv1.FeatureName{
+	gatewayv1.FeatureName(features.SupportBackendTLSPolicy),
+	gatewayv1.FeatureName(features.SupportBackendTLSPolicySANValidation),
 	gatewayv1.FeatureName(features.SupportGateway),
 	gatewayv1.FeatureName(features.SupportGatewayAddressEmpty),
+	gatewayv1.FeatureName(features.SupportGatewayBackendClientCertificate),
+	gatewayv1.FeatureName(features.SupportGatewayFrontendClientCertificateValidation),
+	gatewayv1.FeatureName(features.SupportGatewayFrontendClientCertificateValidationInsecureFallback),
 	gatewayv1.FeatureName(features.SupportGatewayHTTPListenerIsolation),
+	gatewayv1.FeatureName(features.SupportGatewayHTTPSListenerDetectMisdirectedRequests),
 	gatewayv1.FeatureName(features.SupportGatewayPort8080),
 	gatewayv1.FeatureName(features.SupportGatewayStaticAddresses),
 	gatewayv1.FeatureName(features.SupportHTTPRoute),
@@ -138,6 +143,9 @@ func (t *translator) gatewayStatus(v *gatewayView) gatewayv1.GatewayStatus {
 	default:
 		is(gatewayv1.GatewayConditionResolvedRefs, true, gatewayv1.GatewayReasonResolvedRefs, "")
 	}
+	if text := v.insecureText(); text != "" {
+		is(gatewayv1.GatewayConditionInsecureFrontendValidationMode, true, gatewayv1.GatewayReasonConfigurationChanged, text)
+	}
 	return status
 }
 
@@ -152,16 +160,16 @@ func (v *gatewayView) acceptance() (bool, gatewayv1.GatewayConditionReason, stri
 	if broken == "" {
 		return true, gatewayv1.GatewayReasonAccepted, retainedText(v.object)
 	}
-	some := slices.ContainsFunc(v.listeners, func(l *listenerView) bool { return l.refused == "" })
+	some := slices.ContainsFunc(v.listeners, (*listenerView).valid)
 	return some, gatewayv1.GatewayReasonListenersNotValid, broken
 }
 
-// brokenListeners says which listeners of an object are not accepted; empty: all are.
+// brokenListeners says which listeners of an object are not valid; empty: all are.
 func brokenListeners(listeners []*listenerView) string {
 	var broken []string
 	for _, l := range listeners {
-		if l.refused != "" {
-			broken = append(broken, fmt.Sprintf("%s: %s", l.spec.Name, l.message))
+		if !l.valid() {
+			broken = append(broken, fmt.Sprintf("%s: %s", l.spec.Name, cmp.Or(l.message, l.secure.missing)))
 		}
 	}
 	if len(broken) == 0 {
@@ -230,7 +238,10 @@ func (l *listenerView) conditions() []metav1.Condition {
 	if l.unresolved != "" {
 		is(gatewayv1.ListenerConditionResolvedRefs, false, l.unresolved, strings.Join(l.unresolvedMessages, "; "))
 	} else {
-		is(gatewayv1.ListenerConditionResolvedRefs, true, gatewayv1.ListenerReasonResolvedRefs, "")
+		is(gatewayv1.ListenerConditionResolvedRefs, true, gatewayv1.ListenerReasonResolvedRefs, strings.Join(l.secure.retained, "; "))
+	}
+	if text := l.secure.overlapText(); text != "" {
+		is(gatewayv1.ListenerConditionOverlappingTLSConfig, true, gatewayv1.ListenerReasonOverlappingHostnames, text)
 	}
 	return conditions
 }

@@ -60,7 +60,7 @@ func archiveSet(archive *txtar.Archive) *resource.Set {
 		if strings.HasPrefix(f.Name, "want/") {
 			continue
 		}
-		o, d := decoder.Decode(f.Name, f.Data)
+		o, d := decoder.Decode(f.Name, fillPEM(f.Data))
 		objects, diagnostics = append(objects, o...), append(diagnostics, d...)
 	}
 	return resource.NewSet(objects, diagnostics)
@@ -133,6 +133,9 @@ func readableSnapshot(v any) any {
 			if slices.Contains(leftOut, name) || name == "PanicThreshold" && value == defaultPanicThreshold {
 				continue
 			}
+			if text, ok := value.(string); ok && (name == "Chain" || name == "cas") {
+				value = pemSubjects(text)
+			}
 			if d, ok := value.(float64); ok && slices.Contains(durationFields, name) {
 				value = time.Duration(d).String()
 				if value == "0s" {
@@ -152,9 +155,10 @@ func readableSnapshot(v any) any {
 	return v
 }
 
-var leftOut = []string{"Hash", "Version", "Kind", "Namespace", "Object", "Rule"}
+// A Key is the hash of a private one.
+var leftOut = []string{"Hash", "Version", "Kind", "Namespace", "Object", "Rule", "Key"}
 
-var durationFields = []string{"HeadTimeout", "BodyTimeout", "KeepAlive", "ConnectTimeout", "Request", "PerTry", "Idle", "Backoff", "MaxAge", "SlowStart", "AbsoluteTimeout", "IdleTimeout"}
+var durationFields = []string{"HeadTimeout", "BodyTimeout", "KeepAlive", "ConnectTimeout", "Request", "PerTry", "Idle", "Backoff", "MaxAge", "SlowStart", "AbsoluteTimeout", "Handshake"}
 
 // plainClient reports whether a client side is what the defaults make it.
 func plainClient(v map[string]any) bool {

@@ -27,6 +27,7 @@ type listenerView struct {
 	request  requestSide
 	client   clientSide
 	closed   *closure // nil: it serves
+	secure   secureSide
 	// variant tells apart listeners on which one route means different things.
 	variant model.Hash
 
@@ -65,13 +66,19 @@ func (l *listenerView) unresolve(reason gatewayv1.ListenerConditionReason, messa
 	}
 }
 
+// valid reports whether the listener could be served, by itself.
+func (l *listenerView) valid() bool { return l.refused == "" && l.secure.missing == "" }
+
 // served reports whether the listener has a socket and a table.
 func (l *listenerView) served() bool {
-	return l.refused == "" && l.gateway.refused == "" && (l.set == nil || l.set.refused == "")
+	return l.valid() && l.gateway.refused == "" && (l.set == nil || l.set.refused == "")
 }
 
 // unservedText says why a listener that is accepted is not served all the same.
 func (l *listenerView) unservedText() string {
+	if l.secure.missing != "" {
+		return l.secure.missing
+	}
 	if l.set != nil && l.set.refused != "" {
 		return "the ListenerSet is not served: " + l.set.message
 	}
@@ -119,16 +126,16 @@ func (t *translator) newListener(view *gatewayView, set *setView, index int, spe
 	l.request = closest.request.under(own.request).under(gateway.request).under(class.request)
 	l.client = closest.client.under(own.client).under(gateway.client)
 	l.closed = cmp.Or(t.closed(classKey(view.gateway), ""), t.closed(view.key, ""), t.closed(l.owner(), string(spec.Name)))
-	l.variant = variantOf(l, view.scope)
+	l.variant = variantOf(l)
 	t.readListener(l)
 	return l
 }
 
 // variantOf is the same for listeners on which every route means the same.
-func variantOf(l *listenerView, scope string) model.Hash {
+func variantOf(l *listenerView) model.Hash {
 	var r model.Route
 	fillRequest(&r, l.request)
-	return model.HashOf([]any{r.Timeouts, r.HashOn, r.Origins, scope, l.closedText()})
+	return model.HashOf([]any{r.Timeouts, r.HashOn, r.Compression, r.Origins, l.gateway.scope, l.gateway.tlsScope, l.closedText()})
 }
 
 var httpRouteKind = gatewayv1.RouteGroupKind{Group: ptr(gatewayv1.Group(groupGateway)), Kind: kindHTTPRoute}
@@ -136,10 +143,10 @@ var httpRouteKind = gatewayv1.RouteGroupKind{Group: ptr(gatewayv1.Group(groupGat
 func ptr[T any](v T) *T { return &v }
 
 func (t *translator) readListener(l *listenerView) {
-	served := l.spec.Protocol == gatewayv1.HTTPProtocolType
+	served := l.spec.Protocol == gatewayv1.HTTPProtocolType || l.spec.Protocol == gatewayv1.HTTPSProtocolType
 	if !served {
 		l.refuse(gatewayv1.ListenerReasonUnsupportedProtocol,
-			fmt.Sprintf("protocol %s is not supported by this version; HTTP is", l.spec.Protocol))
+			fmt.Sprintf("protocol %s is not supported by this version; HTTP and HTTPS are", l.spec.Protocol))
 		l.in.error(RuleUnsupported, l.field("protocol"), "%s is not supported by this version; nothing is served on this listener", l.spec.Protocol)
 	}
 	l.from = gatewayv1.NamespacesFromSame
@@ -167,7 +174,7 @@ func (t *translator) readListener(l *listenerView) {
 		l.unresolve(gatewayv1.ListenerReasonInvalidRouteKinds, fmt.Sprintf("routes of kind %s are not supported here", k.Kind))
 		l.in.error(RuleUnsupported, l.field(fmt.Sprintf("allowedRoutes.kinds[%d]", i)), "%s is not a kind of route that a listener of protocol %s takes in this version", k.Kind, l.spec.Protocol)
 	}
-	t.readCertificates(l)
+	t.secureListener(l)
 }
 
 // admits reports whether a listener takes routes of kind HTTPRoute from a namespace.

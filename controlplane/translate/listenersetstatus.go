@@ -65,6 +65,6 @@ func (v *setView) acceptance() (bool, gatewayv1.ListenerSetConditionReason, stri
 	if broken == "" {
 		return true, gatewayv1.ListenerSetReasonAccepted, retainedText(v.object)
 	}
-	some := slices.ContainsFunc(v.listeners, func(l *listenerView) bool { return l.refused == "" })
+	some := slices.ContainsFunc(v.listeners, (*listenerView).valid)
 	return some, gatewayv1.ListenerSetReasonListenersNotValid, broken
 }

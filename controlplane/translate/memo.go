@@ -29,8 +29,10 @@ type Memo struct {
 	slices     map[serviceName][]*resource.Object
 	policies   policyStage
 	closures   closureStage
+	securings  securingStage
 	gateways   gatewayStage
-	routes     map[resource.Key]*routeSlot
+	keyPairs   map[resource.Key]keyPair // of Secrets that were referred to
+	routes     map[routeName]*routeSlot
 	routeSlots []*routeSlot // in the order of keys
 	ranked     []*routeSlot // oldest first, then by namespace/name; nil: to be sorted
 
@@ -47,8 +49,6 @@ type Memo struct {
 	backendStatus      []Status
 	backendDiagnostics []resource.Diagnostic
 
-	deps []resource.Key // of the route translated last
-
 	last      Output // with its diagnostics as they were found
 	lastLocal []netip.Addr
 }
@@ -57,9 +57,10 @@ type Memo struct {
 func NewMemo() *Memo {
 	return &Memo{
 		slices:   map[serviceName][]*resource.Object{},
-		routes:   map[resource.Key]*routeSlot{},
+		routes:   map[routeName]*routeSlot{},
 		clusters: map[string]*clusterSlot{},
 		policies: newPolicyStage(),
+		keyPairs: map[resource.Key]keyPair{},
 	}
 }
 
@@ -109,7 +110,15 @@ type serviceName struct{ namespace, name string }
 
 // policyKey stands for the policies attached to an object, whatever the section.
 func policyKey(target resource.Key) resource.Key {
-	target.Group = "policies-of:" + target.Group
+	const prefix = "policies-of:"
+	switch target.Group {
+	case groupGateway: // put together once
+		target.Group = prefix + groupGateway
+	case groupWeir:
+		target.Group = prefix + groupWeir
+	default:
+		target.Group = prefix + target.Group
+	}
 	return target
 }
 
@@ -182,6 +191,8 @@ func (t *translator) changed(old, current *resource.Object) {
 		t.changedSlice(old, current)
 	case isKind(o.Key, groupGateway, kindReferenceGrant):
 		t.dirty.mark(grantKey(o.Key.Namespace))
+	case isKind(o.Key, groupCore, kindSecret):
+		delete(t.keyPairs, o.Key)
 	}
 	t.structural = true
 }
@@ -189,15 +200,15 @@ func (t *translator) changed(old, current *resource.Object) {
 func (t *translator) changedRoute(old, current *resource.Object) {
 	key := cmp.Or(current, old).Key
 	if current == nil {
-		t.replaceUses(t.routes[key].view, nil)
-		delete(t.routes, key)
+		t.replaceUses(t.route(key).view, nil)
+		delete(t.routes, routeNameOf(key))
 		t.routeSlots, t.ranked, t.reshaped, t.relisted = nil, nil, true, true
 		return
 	}
-	slot := t.routes[key]
+	slot := t.route(key)
 	if slot == nil {
-		slot = &routeSlot{key: key, name: key.Namespace + "/" + key.Name, view: &routeView{}}
-		t.routes[key] = slot
+		slot = &routeSlot{name: key.Namespace + "/" + key.Name, view: noView}
+		t.routes[routeNameOf(key)] = slot
 		t.routeSlots, t.ranked, t.relisted = nil, nil, true
 	}
 	slot.object = current
@@ -216,13 +227,4 @@ func (t *translator) rankedRoutes() []*routeSlot {
 		})
 	}
 	return t.ranked
-}
-
-// shareDeps returns what a route looked at in no more memory than it needs: none of its own,
-// if the route before it looked at the same, as those of one file often do.
-func (m *Memo) shareDeps(deps []resource.Key) []resource.Key {
-	if !slices.Equal(deps, m.deps) {
-		m.deps = append(make([]resource.Key, 0, len(deps)), deps...)
-	}
-	return m.deps
 }

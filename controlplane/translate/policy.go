@@ -27,6 +27,7 @@ type (
 	requestSide struct {
 		request, perTry, idle *setting[time.Duration]
 		hashOn                *setting[[]model.Key]
+		compression           compressionSide
 	}
 
 	backendSide struct {
@@ -43,16 +44,19 @@ type (
 		escapes                             *setting[model.EscapePolicy]
 		flagHeaders                         *setting[bool]
 		trustAddresses                      *setting[[]netip.Prefix]
+		minVersion                          *setting[model.TLSVersion]
+		cipherSuites                        *setting[[]string]
 	}
 )
 
 // under returns r with the fields that nobody set taken from a level above.
 func (r requestSide) under(above requestSide) requestSide {
 	return requestSide{
-		request: cmp.Or(r.request, above.request),
-		perTry:  cmp.Or(r.perTry, above.perTry),
-		idle:    cmp.Or(r.idle, above.idle),
-		hashOn:  cmp.Or(r.hashOn, above.hashOn),
+		request:     cmp.Or(r.request, above.request),
+		perTry:      cmp.Or(r.perTry, above.perTry),
+		idle:        cmp.Or(r.idle, above.idle),
+		hashOn:      cmp.Or(r.hashOn, above.hashOn),
+		compression: r.compression.under(above.compression),
 	}
 }
 
@@ -80,6 +84,8 @@ func (c clientSide) under(above clientSide) clientSide {
 		escapes:        cmp.Or(c.escapes, above.escapes),
 		flagHeaders:    cmp.Or(c.flagHeaders, above.flagHeaders),
 		trustAddresses: cmp.Or(c.trustAddresses, above.trustAddresses),
+		minVersion:     cmp.Or(c.minVersion, above.minVersion),
+		cipherSuites:   cmp.Or(c.cipherSuites, above.cipherSuites),
 	}
 }
 
@@ -109,9 +115,9 @@ const (
 )
 
 var sideTargets = map[fieldSide]string{
-	sideRequest: "per request: target a GatewayClass, Gateway, listener, HTTPRoute or rule",
+	sideRequest: "per request: target a GatewayClass, Gateway, ListenerSet, listener, HTTPRoute or rule",
 	sideBackend: "for backends: target a Backend, a Service or its port, or a Gateway for all backends behind it",
-	sideClient:  "for clients: target a Gateway or one of its listeners",
+	sideClient:  "for clients: target a Gateway, a ListenerSet or one of their listeners",
 }
 
 // writtenField is a field that a policy sets.
@@ -154,6 +160,9 @@ func readPolicy(o *resource.Object, policy *v1alpha1.TrafficPolicy) *policyView 
 	if keys := policy.Spec.HashOn; keys != nil {
 		v.request.hashOn = set(r, "spec.hashOn", sideRequest, r.readKeys(keys))
 	}
+	if c := policy.Spec.Compression; c != nil {
+		r.readCompression(c)
+	}
 	if l := policy.Spec.LoadBalancing; l != nil {
 		r.readBalancing(l)
 	}
@@ -183,6 +192,9 @@ func (r *policyReader) readClient(c *v1alpha1.Client) {
 	}
 	if c.FlagHeaders != nil {
 		v.flagHeaders = set(r, "spec.client.flagHeaders", sideClient, *c.FlagHeaders)
+	}
+	if c.TLS != nil {
+		r.readClientTLS(c.TLS)
 	}
 	if t := c.Trust; t != nil {
 		if t.Hops != nil {

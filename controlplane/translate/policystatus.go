@@ -39,6 +39,7 @@ func (t *translator) policyStatuses() []Status {
 		}))
 	}
 	t.policyStatus = append(t.policyStatus, t.closureStatuses()...)
+	t.policyStatus = append(t.policyStatus, t.securingStatuses()...)
 	return t.policyStatus
 }
 
@@ -70,6 +71,9 @@ func (t *translator) statusOfPolicy(
 	if o.Value == nil {
 		text := problemText(o.Problems)
 		text += t.closures.widestText(o)
+		if s := t.securings.unreadable[o.Key.Namespace]; s != nil && s.object == o {
+			text += "; " + s.widestText()
+		}
 		add(o.Key, []metav1.Condition{condition(gatewayv1.PolicyConditionAccepted, false, gatewayv1.PolicyReasonInvalid, text, 0)})
 	}
 	return Status{Key: o.Key, Value: status}
@@ -95,7 +99,7 @@ func (t *translator) ancestorsOf(at targetView, users map[resource.Key][]resourc
 			}
 		}
 	case kindHTTPRoute:
-		if slot := t.routes[at.object]; slot != nil {
+		if slot := t.route(at.object); slot != nil {
 			gateways = slot.view.gateways
 		}
 	default:

@@ -16,21 +16,33 @@ import (
 
 // routeSlot is where the memo keeps an HTTPRoute.
 type routeSlot struct {
-	key     resource.Key
 	name    string // namespace/name
 	created time.Time
 	object  *resource.Object
 	view    *routeView
 }
 
+func (s *routeSlot) key() resource.Key { return s.object.Key }
+
+// routeName is what tells the keys of HTTPRoutes apart.
+type routeName struct{ namespace, name string }
+
+func routeNameOf(k resource.Key) routeName { return routeName{k.Namespace, k.Name} }
+
+// route returns the slot of an object, nil if that is not an HTTPRoute that there is.
+func (m *Memo) route(k resource.Key) *routeSlot {
+	if !isKind(k, groupGateway, kindHTTPRoute) {
+		return nil
+	}
+	return m.routes[routeNameOf(k)]
+}
+
 // routeView is what became of one HTTPRoute.
 type routeView struct {
-	deps        []resource.Key // every object that it looked at, itself excluded
+	*ties
 	attachments []attachment
-	accepted    bool           // by some parent
-	gateways    []resource.Key // that take it
-	uses        []use
-	status      Status
+	accepted    bool // by some parent
+	status      any  // Status.Value
 	diagnostics []resource.Diagnostic
 }
 
@@ -77,24 +89,24 @@ func (t *translator) translateRoutes() {
 	if t.routeSlots == nil {
 		t.routeSlots = make([]*routeSlot, 0, len(objects))
 		for _, o := range objects {
-			t.routeSlots = append(t.routeSlots, t.routes[o.Key])
+			t.routeSlots = append(t.routeSlots, t.route(o.Key))
 		}
 	}
 	if t.structural {
-		var deps []resource.Key // of the slot before; many share theirs
+		var last *ties // those of the slot before; many share theirs
 		looked := false
 		for _, slot := range t.routeSlots {
-			if own := slot.view.deps; len(own) != len(deps) || len(own) > 0 && &own[0] != &deps[0] {
-				deps, looked = own, t.dirty.hasAny(own)
+			if own := slot.view.ties; own != last {
+				last, looked = own, t.dirty.hasAny(own.deps)
 			}
-			if looked || t.dirty.has(slot.key) {
+			if looked || t.dirty.has(slot.key()) || t.dirty.has(policyKey(slot.key())) {
 				t.replaceRoute(slot)
 			}
 		}
 		return
 	}
 	for key := range t.dirty.keys {
-		if slot := t.routes[key]; slot != nil {
+		if slot := t.route(key); slot != nil {
 			t.replaceRoute(slot)
 		}
 	}
@@ -104,9 +116,9 @@ func (t *translator) replaceRoute(slot *routeSlot) {
 	old := slot.view
 	slot.view = t.translateRoute(slot)
 	slot.view.keep(old)
-	slot.view.deps = t.shareDeps(slot.view.deps)
+	t.shared.view(slot.view, old)
 	t.replaceUses(old, slot.view)
-	if !slices.Equal(old.gateways, slot.view.gateways) || !slices.Equal(old.uses, slot.view.uses) || len(t.closures.views) > 0 {
+	if !slices.Equal(old.gateways, slot.view.gateways) || !slices.Equal(old.uses, slot.view.uses) || len(t.closures.views)+len(t.securings.policies) > 0 {
 		t.reshaped = true
 	}
 }
@@ -130,22 +142,21 @@ func (v *routeView) keep(old *routeView) {
 }
 
 func (t *translator) translateRoute(slot *routeSlot) *routeView {
-	view := &routeView{deps: []resource.Key{}}
+	view := &routeView{ties: &ties{}}
 	route, _ := slot.object.Value.(*gatewayv1.HTTPRoute)
 	if route == nil {
-		view.status = Status{Key: slot.key, Value: absentRouteStatus(t.controller, slot.object)}
+		view.status = absentRouteStatus(t.controller, slot.object)
 		return view
 	}
-	b := &routeBuild{reporter: reporter{object: slot.object}, t: t, key: slot.key, route: route, view: view}
+	b := &routeBuild{reporter: reporter{object: slot.object}, t: t, key: slot.key(), route: route, view: view}
 	for _, h := range route.Spec.Hostnames {
 		b.hostnames = append(b.hostnames, strings.ToLower(string(h)))
 	}
-	b.dependOn(namespaceKey(slot.key.Namespace))
-	b.dependOn(policyKey(slot.key))
+	b.dependOn(namespaceKey(b.key.Namespace))
 	parents := b.parents()
 	b.compileRules()
 	b.place(parents)
-	b.view.status = Status{Key: slot.key, Value: b.status(parents)}
+	b.view.status = b.status(parents)
 	view.diagnostics = b.diagnostics
 	return view
 }
@@ -209,20 +220,32 @@ func (b *routeBuild) variant(r *ruleView, l *listenerView, suffix string) *model
 		noteOrigin(sessionPath, r.sessionOrigin, &route.Origins)
 	}
 	route.Split.Arms = slices.Clone(route.Split.Arms)
-	scope := l.gateway.scope
 	for i := range route.Split.Arms {
 		if arm := &route.Split.Arms[i]; arm.Cluster != "" {
-			b.use(arm.Cluster+scope, r.armRefs[i], l.gateway.key)
-			arm.Cluster += scope
+			arm.Cluster = b.t.shared.name(arm.Cluster + b.t.scopeOf(l.gateway, r.armRefs[i]))
+			b.use(arm.Cluster, r.armRefs[i], l.gateway.key)
 		}
 	}
 	route.Mirrors = slices.Clone(route.Mirrors)
 	for i := range route.Mirrors {
-		b.use(route.Mirrors[i].Cluster+scope, r.mirrorRefs[i], l.gateway.key)
-		route.Mirrors[i].Cluster += scope
+		mirror := &route.Mirrors[i]
+		mirror.Cluster += b.t.scopeOf(l.gateway, r.mirrorRefs[i])
+		b.use(mirror.Cluster, r.mirrorRefs[i], l.gateway.key)
 	}
 	route.Hash = model.HashOf(route)
 	return &route
+}
+
+// scopeOf is what is put behind the name of a backend's cluster for a gateway.
+func (t *translator) scopeOf(v *gatewayView, ref backendRef) string {
+	if v.scope == v.tlsScope {
+		return v.scope
+	}
+	own := t.securings.backends[ref.object]
+	if by, _ := t.securityOf(ref.object, t.portName(ref)); by == nil || own != nil && own.tls != nil && own.tls.Client != nil {
+		return v.scope
+	}
+	return v.tlsScope
 }
 
 func (b *routeBuild) use(cluster string, ref backendRef, gateway resource.Key) {
@@ -232,7 +255,7 @@ func (b *routeBuild) use(cluster string, ref backendRef, gateway resource.Key) {
 	}
 }
 
-// fillRequest gives a route its timeouts and keys, and their origins.
+// fillRequest gives a route its timeouts, keys and compression, and their origins.
 func fillRequest(r *model.Route, s requestSide) {
 	r.Timeouts = model.Timeouts{
 		Request: effective(s.request, defaultRequest, "timeouts.request", &r.Origins),
@@ -240,6 +263,7 @@ func fillRequest(r *model.Route, s requestSide) {
 		Idle:    effective(s.idle, defaultIdle, "timeouts.idle", &r.Origins),
 	}
 	r.HashOn = effective(s.hashOn, nil, "hashOn", &r.Origins)
+	fillCompression(r, s.compression)
 }
 
 func (b *routeBuild) unresolvedRef(reason gatewayv1.RouteConditionReason, field, message string) {

@@ -30,9 +30,11 @@ func (t *translator) openSockets(old []*model.Listener) {
 	}
 	for at, listeners := range sockets {
 		socket := &model.Listener{Name: at.String(), Address: at}
-		fillClient(&socket.Client, sharedClient(listeners))
+		shared := sharedClient(listeners)
+		fillClient(&socket.Client, shared)
+		socket.TLS = secureSocket(listeners, shared)
 		for _, l := range listeners {
-			l.reportClient(socket.Client)
+			l.reportClient(socket)
 			socket.Tables = append(socket.Tables, model.TableBinding{Hostname: l.hostname, Table: l.name})
 		}
 		slices.SortFunc(socket.Tables, func(a, b model.TableBinding) int { return compareHostnames(a.Hostname, b.Hostname) })
@@ -60,11 +62,12 @@ func sharedClient(listeners []*listenerView) clientSide {
 }
 
 // reportClient warns when a listener's own client settings are not those of its socket.
-func (l *listenerView) reportClient(socket model.Client) {
+func (l *listenerView) reportClient(socket *model.Listener) {
 	var own model.Client
 	fillClient(&own, l.client)
-	own.Origins, socket.Origins = nil, nil
-	if model.HashOf(own) != model.HashOf(socket) {
+	shared := socket.Client
+	own.Origins, shared.Origins = nil, nil
+	if model.HashOf(own) != model.HashOf(shared) || socket.TLS != nil && !sameTLS(l.client, socket.TLS) {
 		l.in.warn(RuleClientSettings, l.field("port"),
 			"port %d is shared with other listeners, whose client settings hold for this one, too", l.spec.Port)
 	}

@@ -107,11 +107,11 @@ func (t *translator) patch() (Output, bool) {
 	}
 	statuses := slices.Clone(t.last.Statuses)
 	for _, r := range t.replaced {
-		at, found := slices.BinarySearchFunc(statuses, r.slot.key, func(s Status, k resource.Key) int { return s.Key.Compare(k) })
+		at, found := slices.BinarySearchFunc(statuses, r.slot.key(), func(s Status, k resource.Key) int { return s.Key.Compare(k) })
 		if !found {
 			return Output{}, false
 		}
-		statuses[at] = r.slot.view.status
+		statuses[at].Value = r.slot.view.status
 	}
 	snapshot := *t.last.Snapshot
 	snapshot.RouteTables = t.patchTables()

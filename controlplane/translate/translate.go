@@ -72,6 +72,7 @@ func Translate(in Input) Output {
 	t.diff()
 	t.attachPolicies()
 	t.attachClosures()
+	t.readSecurings()
 	t.acceptGateways()
 	t.translateRoutes()
 	t.buildClusters()
@@ -91,6 +92,7 @@ type translator struct {
 	// relisted: a route has come, gone or changed its rank since the last run.
 	relisted bool
 	replaced []replacement // the routes whose objects have changed
+	shared   sharing
 }
 
 func (t *translator) assemble() Output {
@@ -103,7 +105,7 @@ func (t *translator) assemble() Output {
 		Endpoints:   t.endpointList,
 		Listeners:   t.gateways.sockets,
 	}
-	diagnostics := slices.Concat(t.gateways.diagnostics, t.policies.diagnostics, t.closures.diagnostics)
+	diagnostics := slices.Concat(t.gateways.diagnostics, t.policies.diagnostics, t.closures.diagnostics, t.securings.diagnostics)
 	for _, c := range t.clusterSlots {
 		diagnostics = append(diagnostics, c.diagnostics...)
 	}
@@ -120,8 +122,7 @@ func (t *translator) finish(out Output) Output {
 	t.last, t.lastLocal = out, t.local
 	out.Snapshot.Revision = t.set.Revision
 	out.Snapshot.Version = t.versionOf(out.Snapshot)
-	diagnostics := slices.Clone(out.Diagnostics)
-	t.set.MarkDeleted(diagnostics)
+	diagnostics := t.set.MarkDeleted(slices.Clone(out.Diagnostics))
 	resource.SortDiagnostics(diagnostics)
 	out.Diagnostics = slices.Compact(diagnostics)
 	return out
@@ -135,7 +136,7 @@ func (t *translator) assembleStatuses() []Status {
 	at, _ := slices.BinarySearchFunc(others, routes, func(s Status, k resource.Key) int { return s.Key.Compare(k) })
 	statuses := append(make([]Status, 0, len(others)+len(t.routeSlots)), others[:at]...)
 	for _, slot := range t.routeSlots {
-		statuses = append(statuses, slot.view.status)
+		statuses = append(statuses, Status{Key: slot.key(), Value: slot.view.status})
 	}
 	return append(statuses, others[at:]...)
 }

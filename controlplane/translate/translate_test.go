@@ -236,15 +236,23 @@ func TestParseDuration(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	var route model.Route
 	fillRequest(&route, requestSide{})
+	var compressing model.Route
+	fillCompression(&compressing, compressionSide{algorithms: &setting[[]model.Coding]{value: []model.Coding{model.CodingGzip}}})
+	compression := compressing.Compression
 	var cluster model.Cluster
 	fillBackend(&cluster, backendSide{})
 	var client model.Client
 	fillClient(&client, clientSide{})
+	var tls model.TLS
+	fillTLS(&tls, clientSide{})
 	want := map[string]string{
+		"client.tls.minVersion": fmt.Sprintf("%q", tls.MinVersion), "client.tls.cipherSuites": fmt.Sprint(tls.CipherSuites),
 		"timeouts.request": route.Timeouts.Request.String(), "timeouts.perTry": route.Timeouts.PerTry.String(), "timeouts.idle": route.Timeouts.Idle.String(),
 		"timeouts.connect": cluster.ConnectTimeout.String(), "timeouts.keepAlive": cluster.KeepAlive.String(), "loadBalancing.algorithm": string(cluster.Balancing.Algorithm),
 		"hashOn": fmt.Sprint(route.HashOn), "loadBalancing.slowStart": cluster.Balancing.SlowStart.String(), "loadBalancing.zoneAware": fmt.Sprint(cluster.Balancing.ZoneAware),
 		"loadBalancing.panicThreshold": fmt.Sprintf("%v%%", 100*cluster.Balancing.PanicThreshold), "loadBalancing.boundedLoad": fmt.Sprintf("%q", fmt.Sprint(cluster.Balancing.BoundedLoad)),
+		"compression.algorithms": "[]", "compression.minSize": fmt.Sprintf("%dKi", compression.MinSize>>10),
+		"compression.types": "[" + strings.Join(compression.Types, ", ") + "]", "compression.credentials": fmt.Sprint(compression.Credentials),
 		"client.headTimeout": client.HeadTimeout.String(), "client.bodyTimeout": client.BodyTimeout.String(), "client.keepAlive": client.KeepAlive.String(),
 		"client.maxConnections": fmt.Sprint(client.MaxConnections), "client.maxHead": fmt.Sprintf("%dKi", client.MaxHead>>10),
 		"client.underscoreHeaders": string(client.Underscores), "client.pathEscapes": string(client.Escapes),
@@ -266,12 +274,8 @@ func TestDefaults(t *testing.T) {
 
 // unclaimed are the features of the kinds we serve that this version does not claim, and why.
 var unclaimed = map[features.FeatureName]string{
-	features.SupportHTTPRouteBackendProtocolH2C:                                "appProtocol kubernetes.io/h2c is refused",
-	features.SupportGatewayBackendClientCertificate:                            "no TLS",
-	features.SupportGatewayFrontendClientCertificateValidation:                 "no TLS",
-	features.SupportGatewayFrontendClientCertificateValidationInsecureFallback: "no TLS",
-	features.SupportGatewayHTTPSListenerDetectMisdirectedRequests:              "no TLS",
-	features.SupportGatewayInfrastructure:                                      "there is no object whose labels it could set",
+	features.SupportHTTPRouteBackendProtocolH2C: "appProtocol kubernetes.io/h2c is refused",
+	features.SupportGatewayInfrastructure:       "there is no object whose labels it could set",
 }
 
 // TestFeatures: each feature that upstream has for our kinds is claimed, or there is a reason;
@@ -281,6 +285,7 @@ func TestFeatures(t *testing.T) {
 	for _, set := range []sets.Set[features.Feature]{
 		features.GatewayCoreFeatures, features.GatewayExtendedFeatures, features.HTTPRouteCoreFeatures,
 		features.HTTPRouteExtendedFeatures, features.ReferenceGrantCoreFeatures,
+		features.BackendTLSPolicyCoreFeatures, features.BackendTLSPolicyExtendedFeatures,
 	} {
 		for f := range set {
 			name := f.Name

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"crypto/tls"
 	"fmt"
 	"runtime"
 	"sync"
@@ -121,4 +122,31 @@ func BenchmarkApply(b *testing.B) {
 			s.tend()
 		}
 	})
+}
+
+// BenchmarkFresh is a new connection with its handshake, the host's half included.
+func BenchmarkFresh(b *testing.B) {
+	ca := newAuthority(b, "our CA")
+	up := serve(b, &tls.Config{Certificates: []tls.Certificate{keyPair(b, ca.issue(b))}})
+	for _, resumed := range []bool{false, true} {
+		name := "full"
+		if resumed {
+			name = "resumed"
+		}
+		b.Run(name, func(b *testing.B) {
+			s := New(Config{Dial: dialTCP})
+			apply(b, s, secured(&model.UpstreamTLS{Hostname: "a.test", CAs: ca.pem}), at(up.address))
+			h := pick(b, s.Cluster("c"))
+			b.ReportAllocs()
+			for b.Loop() {
+				if !resumed {
+					h.tls.Store(nil)
+				}
+				if _, err := ask(b, h); err != nil {
+					b.Fatal(err)
+				}
+				h.drop(h.shards[0].outdated(0))
+			}
+		})
+	}
 }

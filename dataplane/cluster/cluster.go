@@ -24,6 +24,7 @@ type Cluster struct {
 
 	// Guarded by set.mu.
 	endpoints *model.EndpointSet
+	wiring    *wiring                  // of hosts that are placed, unless a name is awaited
 	placed    []model.Endpoint         // what the hosts are of, see current
 	hosts     map[netip.AddrPort]*Host // current and draining ones
 	names     resolution
@@ -68,10 +69,15 @@ func (c *Cluster) apply(spec *model.Cluster, endpoints *model.EndpointSet) error
 	if _, err := balance.New(balance.Options{Algorithm: spec.Balancing.Algorithm}, nil); err != nil {
 		return err
 	}
+	w, err := c.set.wire(c.wiring, spec)
+	if err != nil {
+		return err
+	}
 	// Who held a retired cluster kept its picker: of that nothing may stay.
 	rebuild := revived || old != nil && old.Balancing != spec.Balancing
 	c.spec.Store(spec)
-	c.endpoints = endpoints
+	c.set.rewired = c.set.rewired || c.wiring != w
+	c.endpoints, c.wiring = endpoints, w
 	c.follow(spec.DNS)
 	return c.reconcile(rebuild)
 }
@@ -85,10 +91,10 @@ func sameEndpoints(a, b *model.EndpointSet) bool {
 // current returns the endpoints as configured or as last resolved. While a new name has been
 // neither resolved nor failed to, the cluster keeps what it had: make before break.
 func (c *Cluster) current() []model.Endpoint {
+	if c.awaits() {
+		return c.placed
+	}
 	if c.spec.Load().DNS != nil {
-		if c.names.awaited() {
-			return c.placed
-		}
 		return c.names.endpoints()
 	}
 	if c.endpoints == nil {
@@ -97,9 +103,12 @@ func (c *Cluster) current() []model.Endpoint {
 	return c.endpoints.Endpoints
 }
 
+// awaits reports whether the cluster has a name that has not been answered for yet.
+func (c *Cluster) awaits() bool { return c.spec.Load().DNS != nil && c.names.awaited() }
+
 // reconcile brings hosts and picker in line with the current endpoints; the picker stays
 // where nothing of it changed, unless it is to be rebuilt anyway. New hosts are there before the
-// picker knows them, and old ones drain after it has forgotten them.
+// picker knows them, and old ones drain after it has forgotten them, wired as they were.
 func (c *Cluster) reconcile(rebuild bool) error {
 	endpoints := c.current()
 	served := c.serves()
@@ -109,6 +118,9 @@ func (c *Cluster) reconcile(rebuild bool) error {
 		if !ok {
 			h = newHost(c, e.Address)
 			c.hosts[e.Address] = h
+		}
+		if !ok || !c.awaits() {
+			h.rewire(c.wiring)
 		}
 		wasHealthy := ok && h.healthy()
 		rebuild = rebuild || !ok || h.draining.Load() || differ(h.endpoint, e)
@@ -172,7 +184,7 @@ func (c *Cluster) retire() {
 	if c.retired {
 		return
 	}
-	c.retired, c.placed = true, nil
+	c.retired, c.placed, c.set.rewired = true, nil, true
 	c.follow(nil)
 	c.cool()
 	for _, h := range c.hosts {

@@ -17,7 +17,9 @@ type Host struct {
 	cluster  *Cluster
 	address  netip.AddrPort
 	token    uint64
-	shards   []shard     // the pool, see pool.go
+	shards   []shard                // the pool, see pool.go
+	wiring   atomic.Pointer[wiring] // never nil
+	tls      atomic.Pointer[hostConfig]
 	draining atomic.Bool // see drain
 	pooled   atomic.Bool // it is in set.pooled
 
@@ -32,6 +34,8 @@ type Host struct {
 	load  balance.Load
 	idle  atomic.Int64 // connections in shards
 	Stats Stats
+
+	failure atomic.Pointer[connectFailure] // nil: the last connection could be made
 }
 
 // Stats counts what happened at a host since it appeared.
@@ -60,6 +64,9 @@ type HostStatus struct {
 	Failures        uint64
 	ConnectFailures uint64
 	Opened          uint64
+	TLS             bool      // connections are secured
+	LastError       string    // why the last connection could not be made; empty: it could
+	LastErrorAt     time.Time // when that was
 }
 
 func newHost(c *Cluster, address netip.AddrPort) *Host {
@@ -115,6 +122,7 @@ func (h *Host) status(now transport.Instant) HostStatus {
 		Healthy:         h.healthy(),
 		Warmth:          float64(h.warmth(now)) / wholeWarmth,
 		Draining:        h.draining.Load(),
+		TLS:             h.wiring.Load().config != nil,
 		InFlight:        h.load.InFlight(),
 		Idle:            h.idle.Load(),
 		Open:            h.Stats.Open.Load(),
@@ -125,6 +133,9 @@ func (h *Host) status(now transport.Instant) HostStatus {
 	}
 	if h.load.Tried() {
 		s.Latency = h.load.Latency(int64(now))
+	}
+	if f := h.failure.Load(); f != nil {
+		s.LastError, s.LastErrorAt = f.text, f.at
 	}
 	return s
 }

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -84,28 +83,6 @@ func (h *Host) take(now transport.Instant, shard int) *transport.Conn {
 	return nil
 }
 
-// Fresh opens a new connection, whatever the pool holds: for the try that follows when a
-// pooled connection turned out to be closed. Bounds and Release are as for Acquire.
-func (h *Host) Fresh(ctx context.Context, by transport.Instant) (*transport.Conn, error) {
-	bounded := ctx
-	by = transport.Earlier(by, transport.Now().Add(h.cluster.spec.Load().ConnectTimeout))
-	if by != 0 {
-		var cancel context.CancelFunc
-		bounded, cancel = context.WithDeadline(ctx, by.Time())
-		defer cancel()
-	}
-	conn, err := h.cluster.set.config.Dial(bounded, h.address)
-	if err != nil {
-		if ctx.Err() == nil { // else it is the caller who gave up
-			h.Stats.ConnectFailures.Add(1)
-		}
-		return nil, fmt.Errorf("cluster %s: endpoint %s: %w", h.cluster.name, h.address, err)
-	}
-	h.Stats.Opened.Add(1)
-	h.Stats.Open.Add(1)
-	return transport.New(conn), nil
-}
-
 // Release gives a connection back. One that is reusable (between two exchanges, nothing
 // unread) goes to the pool of the shard with the time, unless the pool is full, the host is
 // draining or the cluster reuses none; any other comes without a time and is closed.
@@ -123,7 +100,7 @@ func (h *Host) put(c *transport.Conn, shard int, now transport.Instant) bool {
 	s := &h.shards[shard%len(h.shards)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h.draining.Load() {
+	if h.draining.Load() || c.Era != h.wiring.Load().era {
 		h.idle.Add(-1)
 		return false
 	}

@@ -339,6 +339,7 @@ func TestEveryConnectionIsAccountedFor(t *testing.T) {
 			"change": func(t *rapid.T) {
 				apply(t, s, testCluster(func(c *model.Cluster) {
 					c.KeepAlive = rapid.SampledFrom([]time.Duration{0, time.Minute}).Draw(t, "keep-alive")
+					c.Protocol = rapid.SampledFrom([]model.Protocol{model.ProtocolHTTP1, model.ProtocolH2C}).Draw(t, "protocol")
 				}), endpoints(make([]uint32, rapid.IntRange(0, 1).Draw(t, "hosts"))...))
 			},
 			"": func(t *rapid.T) {
@@ -352,6 +353,13 @@ func TestEveryConnectionIsAccountedFor(t *testing.T) {
 				}
 				if h.draining.Load() && idle > 0 {
 					t.Fatalf("%d idle while draining", idle)
+				}
+				for i := range h.shards {
+					for _, c := range h.shards[i].idle {
+						if c.Era != h.wiring.Load().era {
+							t.Fatal("an idle connection of another wiring")
+						}
+					}
 				}
 			},
 		})

@@ -8,6 +8,7 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -57,8 +58,11 @@ type Set struct {
 	named    map[*Cluster]struct{} // live ones with a DNS name
 	warming  map[*Cluster]struct{} // live ones with a host in slow start
 	draining map[*Host]struct{}
-	answered chan struct{} // closed, and made anew, when a name has been answered for
-	ended    bool          // Run is over: nothing is pooled any more
+	configs  map[string]*tls.Config // by wiring.key, of live clusters
+	rewired  bool                   // a cluster has let go of one
+	eras     uint32                 // wirings made so far
+	answered chan struct{}          // closed, and made anew, when a name has been answered for
+	ended    bool                   // Run is over: nothing is pooled any more
 
 	pooledMu sync.Mutex
 	pooled   []*Host // hosts that may have idle connections, each once: Host.pooled
@@ -81,6 +85,7 @@ func New(config Config) *Set {
 		named:    map[*Cluster]struct{}{},
 		warming:  map[*Cluster]struct{}{},
 		draining: map[*Host]struct{}{},
+		configs:  map[string]*tls.Config{},
 	}
 	s.live.Store(&map[string]*Cluster{})
 	return s
@@ -120,6 +125,7 @@ func (s *Set) Apply(clusters []*model.Cluster, endpoints []*model.EndpointSet) e
 		}
 	}
 	s.publish(order)
+	s.forgetConfigs()
 	if len(s.named) > 0 || len(s.warming) > 0 {
 		s.rouse()
 	}

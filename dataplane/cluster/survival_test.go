@@ -16,6 +16,7 @@ type survival struct {
 	change  func(*model.Cluster, *model.Endpoint)
 	host    bool // the same object, with its requests in flight, latency, counters and pool
 	rebuilt bool // another picker
+	rewired bool // only its pool goes: connections are made in another way
 }
 
 // survivals has a row for every field: what changes live resets nothing that it does not name.
@@ -27,6 +28,10 @@ var survivals = map[string]survival{
 	"Cluster.DNS": {change: func(c *model.Cluster, _ *model.Endpoint) {
 		c.DNS = &model.DNSName{Hostname: "example.com", Port: 80}
 	}, host: true}, // until the name has been asked for
+	"Cluster.Protocol": {change: func(c *model.Cluster, _ *model.Endpoint) { c.Protocol = model.ProtocolH2C }, host: true, rewired: true},
+	"Cluster.TLS": {change: func(c *model.Cluster, _ *model.Endpoint) {
+		c.TLS = &model.UpstreamTLS{Hostname: "a.test"}
+	}, host: true, rewired: true},
 	"Cluster.Origins": {change: func(c *model.Cluster, _ *model.Endpoint) { c.Origins = model.Origins{"x": {}} }, host: true},
 
 	"Balancing.Algorithm": {change: func(c *model.Cluster, _ *model.Endpoint) { c.Balancing.Algorithm = model.Maglev }, host: true, rebuilt: true},
@@ -118,10 +123,18 @@ func survive(t *testing.T, name string, want survival) {
 	if now := c.hosts[netip.MustParseAddrPort("10.0.0.1:80")]; now != h || got.Draining == want.host {
 		t.Fatalf("the same host: %v, draining: %v", now == h, got.Draining)
 	}
-	if n.closed(t, 1) == want.host {
-		t.Errorf("the idle connection is closed: %v", !want.host)
+	kept := want.host && !want.rewired
+	if n.closed(t, 1) == kept {
+		t.Errorf("the idle connection is closed: %v", !kept)
 	}
 	if !want.host {
+		return
+	}
+	if want.rewired {
+		h.Release(used, 0, transport.Now())
+		if h.End(transport.Now(), time.Millisecond, false); !n.closed(t, 0) || h.idle.Load() != 0 || h.Stats.Open.Load() != 0 {
+			t.Errorf("after the request: %+v", status(t, s, "10.0.0.1:80"))
+		}
 		return
 	}
 	if again, reused, _ := h.Acquire(t.Context(), transport.Now(), 0, 0); !reused || again != idle {

@@ -65,9 +65,15 @@ func (c *Chunked) Scan(buf []byte) (n int, done bool, err error) {
 	}
 }
 
+// Trailing reports whether the line of the last chunk has been used: every byte from there on
+// belongs to the trailer section, whose field lines and empty line Next gives only whole.
+func (c *Chunked) Trailing() bool { return c.state >= chunkTrailer }
+
 // Next is the same walk for decoding: data is the next piece of content in buf, possibly
-// empty, and n how many bytes of buf were used up to its end.
+// empty, and n how many bytes of buf were used up to its end. It stops where the trailer
+// section begins.
 func (c *Chunked) Next(buf []byte) (data []byte, n int, done bool, err error) {
+	trailing := c.Trailing()
 	for {
 		if c.state == chunkData {
 			size := int(min(c.left, int64(len(buf)-n)))
@@ -87,6 +93,9 @@ func (c *Chunked) Next(buf []byte) (data []byte, n int, done bool, err error) {
 			return nil, n, false, nil
 		}
 		n += used
+		if c.state == chunkTrailer && !trailing {
+			return nil, n, false, nil
+		}
 	}
 }
 

@@ -243,3 +243,26 @@ func FuzzChunked(f *testing.F) {
 		}
 	})
 }
+
+// TestTrailing looks that Next stops where the trailer section begins, so that what follows
+// can be passed on as it is.
+func TestTrailing(t *testing.T) {
+	const content, trailer = "5\r\nhello\r\n0\r\n", "X-A: 1\r\nX-B: 2\r\n\r\n"
+	var c Chunked
+	var got, passed []byte
+	for buf, done := []byte(content+trailer+"next"), false; !done; {
+		trailing := c.Trailing()
+		data, n, over, err := c.Next(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, data...)
+		if trailing {
+			passed = append(passed, buf[:n]...)
+		}
+		buf, done = buf[n:], over
+	}
+	if string(got) != "hello" || string(passed) != trailer {
+		t.Errorf("content %q, trailer section %q", got, passed)
+	}
+}

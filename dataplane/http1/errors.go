@@ -59,6 +59,9 @@ var (
 	errAboveRoot   = fault(400, uri.ErrAboveRoot.Reason)
 )
 
+// ErrVersion is the fault of a request line that names no version of HTTP.
+var ErrVersion error = errVersion
+
 // Faults of hosts.
 var (
 	errNoHost       = fault(400, "no Host")

@@ -1,6 +1,7 @@
 // Package listener owns the sockets that clients connect to: opening and closing them as
-// snapshots come, accepting, the limits on connections, and draining. It hands each
-// connection to a Handler in a goroutine that it waits for, and knows no protocol.
+// snapshots come, accepting, TLS, the limits on connections and handshakes, and draining. It
+// hands each connection to a Handler in a goroutine that it waits for, and knows no protocol
+// above TLS.
 package listener
 
 import (
@@ -40,6 +41,10 @@ type Config struct {
 	// IdleGrace is how long a draining socket leaves idle connections open, so that a
 	// request already on its way still gets its answer.
 	IdleGrace time.Duration
+	// HTTP2 says that the handler speaks HTTP/2 where a handshake has agreed on it.
+	HTTP2 bool
+	// Refuse is told of each handshake that fails, before its connection is closed; nil: nobody.
+	Refuse func(c *Conn, r Refusal)
 }
 
 // Set is all sockets, by name. Its methods may be called from any goroutine.
@@ -47,6 +52,9 @@ type Set struct {
 	cfg   Config
 	total *budget
 	lot   *lot
+
+	turns   *turns
+	tickets ticketry
 
 	mu       sync.Mutex
 	failed   map[string]error
@@ -61,12 +69,16 @@ func New(cfg Config) *Set {
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = connectionsForFiles()
 	}
-	return &Set{cfg: cfg, total: newBudget(cfg.MaxConnections), lot: newLot(), sockets: map[string]*Socket{}, retired: map[*Socket]struct{}{}}
+	return &Set{
+		cfg: cfg, total: newBudget(cfg.MaxConnections), lot: newLot(), turns: newTurns(),
+		sockets: map[string]*Socket{}, retired: map[*Socket]struct{}{},
+	}
 }
 
 // Apply drains the sockets that are gone, whose addresses are free from then on, keeps those
-// that stay, and opens those that are new. A socket that cannot be opened is reported and does not keep the others from
-// opening; a later Apply tries it again.
+// that stay, and opens those that are new. One that had no TLS and now has, or the other way,
+// is another one. A socket that cannot be opened is reported and does not keep the others from
+// opening; a later Apply tries it again. So is what of a socket's TLS cannot be put into effect.
 func (s *Set) Apply(listeners []*model.Listener) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,12 +86,12 @@ func (s *Set) Apply(listeners []*model.Listener) error {
 		return net.ErrClosed
 	}
 	var errs []error
-	wanted := make(map[string]bool, len(listeners))
+	wanted := make(map[string]*model.Listener, len(listeners))
 	for _, l := range listeners {
-		wanted[l.Name] = true
+		wanted[l.Name] = l
 	}
 	for name, sock := range s.sockets {
-		if !wanted[name] {
+		if l := wanted[name]; l == nil || (l.TLS != nil) != (sock.security.Load() != nil) {
 			delete(s.sockets, name)
 			s.retire(sock)
 		}
@@ -88,6 +100,9 @@ func (s *Set) Apply(listeners []*model.Listener) error {
 	for _, l := range listeners {
 		if sock := s.sockets[l.Name]; sock != nil {
 			sock.limit.Store(int64(l.Client.MaxConnections))
+			if err := sock.secure(l); err != nil {
+				errs = append(errs, fmt.Errorf("listener %s: %w", l.Name, err))
+			}
 			continue
 		}
 		sock, err := s.open(l)
@@ -97,6 +112,10 @@ func (s *Set) Apply(listeners []*model.Listener) error {
 			continue
 		}
 		s.sockets[l.Name] = sock
+		if err := sock.secure(l); err != nil {
+			errs = append(errs, fmt.Errorf("listener %s: %w", l.Name, err))
+		}
+		sock.work.Go(sock.accept)
 	}
 	return errors.Join(errs...)
 }
@@ -106,9 +125,7 @@ func (s *Set) open(l *model.Listener) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	sock := newSocket(l, nl, s)
-	sock.work.Go(sock.accept)
-	return sock, nil
+	return newSocket(l, nl, s), nil
 }
 
 // Failed returns the sockets that the last Apply could not open, by listener name.
@@ -184,12 +201,20 @@ type Conn struct {
 	Socket *Socket
 	Shard  int
 	Remote netip.AddrPort
+	// Secured is what the handshake has settled; nil: clear text.
+	Secured *Secured
 
 	// BytesIn and BytesOut are kept by the handler: what it read from and wrote to the client.
 	BytesIn, BytesOut int64
 
 	at    int32 // in the socket's connections; guarded by its mu
 	place int32 // in the lot, plus one; 0: not parked; stays: never again; guarded by the lot
+}
+
+// Stream returns c as the handler of one of its streams sees it: carried by t, and not to be
+// parked.
+func (c *Conn) Stream(t *transport.Conn) Conn {
+	return Conn{Conn: t, Socket: c.Socket, Shard: c.Shard, Remote: c.Remote, Secured: c.Secured, place: stays}
 }
 
 // stays is the place of a connection that could not be parked once.

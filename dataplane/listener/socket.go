@@ -29,8 +29,9 @@ type Socket struct {
 	stats *telemetry.ConnStats
 	limit atomic.Int64 // 0: none
 
-	stopping atomic.Bool // no new connections; answers close
-	stopIdle atomic.Bool // idle connections end now
+	security atomic.Pointer[security] // of handshakes to come; nil: clear text
+	stopping atomic.Bool              // no new connections; answers close
+	stopIdle atomic.Bool              // idle connections end now
 	stop     chan struct{}
 	work     sync.WaitGroup // goroutines, and connections: parked ones have none
 
@@ -50,6 +51,16 @@ func newSocket(l *model.Listener, nl net.Listener, set *Set) *Socket {
 	}
 	s.limit.Store(int64(l.Client.MaxConnections))
 	return s
+}
+
+// secure makes handshakes from now on follow l. Connections that are there stay.
+func (s *Socket) secure(l *model.Listener) error {
+	if l.TLS == nil {
+		return nil
+	}
+	sec, err := s.set.secure(l.TLS, s.security.Load())
+	s.security.Store(sec)
+	return err
 }
 
 // Draining reports whether connections should end after the request they are at.
@@ -177,12 +188,20 @@ func (s *Socket) admit(nc net.Conn, shard int) {
 		Conn: transport.New(nc), Socket: s, Shard: shard,
 		Remote: addrPort(nc.RemoteAddr()),
 	}
+	sec := s.security.Load()
+	if sec != nil {
+		c.Secure(sec.server)
+	}
 	s.mu.Lock()
 	c.at = int32(len(s.conns))
 	s.conns = append(s.conns, c)
 	s.mu.Unlock()
 	s.stats.Open()
 	s.work.Add(1)
+	if sec != nil {
+		s.work.Go(func() { s.greet(c, sec) })
+		return
+	}
 	s.work.Go(func() { s.serve(c) })
 }
 

@@ -51,7 +51,9 @@ type Caller struct {
 	// through a trusted proxy, which may pass on x-weir-* fields of anybody. Where trust is by
 	// hops alone only the peer can be inside, because an address in a chain proves nothing.
 	Inside bool
-	kept   Generated // incoming fields that stand, or are continued
+	// HTTP2 says that the request came over HTTP/2, for Via.
+	HTTP2 bool
+	kept  Generated // incoming fields that stand, or are continued
 }
 
 // CompileForwarding prepares c's trust for a listener that serves scheme ("http" or "https")
@@ -219,7 +221,11 @@ func (f *Forwarding) AppendTo(dst []byte, c *Caller, req *http1.Request, skip Ge
 	if done&GeneratedHost == 0 && len(req.Authority) > 0 {
 		dst = http1.AppendField(dst, "X-Forwarded-Host", req.Authority)
 	}
-	if skip&GeneratedVia == 0 {
+	switch {
+	case skip&GeneratedVia != 0:
+	case c.HTTP2:
+		dst = append(dst, "Via: 2.0 weir\r\n"...)
+	default:
 		dst = AppendVia(dst, req.Minor)
 	}
 	return dst

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/listener"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 )
@@ -16,6 +17,7 @@ type refusal struct {
 	status int // 0: the flag's
 	flag   model.Flag
 	detail string // for the access log
+	silent bool   // the client would not understand an answer
 }
 
 // answer is any answer of our own.
@@ -31,6 +33,10 @@ func (x *exchange) refuse(r refusal) {
 	x.result.flag, x.result.detail = r.flag, r.detail
 	if x.result.sent || r.flag == model.FlagDC && r.status == 0 {
 		x.result.abort = true
+		return
+	}
+	if r.silent {
+		x.result.close = true
 		return
 	}
 	info := &model.FlagInfos[r.flag]
@@ -107,16 +113,20 @@ const (
 func (x *exchange) linger() {
 	x.in.Release()
 	x.body.full.Release()
-	if x.c.CloseWrite() != nil {
+	linger(x.c, x.in)
+}
+
+func linger(c *listener.Conn, in *transport.Buffer) {
+	if c.CloseWrite() != nil {
 		return
 	}
 	by := transport.Now().Add(lingerTime)
 	for read := 0; read < lingerBytes; {
-		n, err := x.c.ReadInto(x.in, transport.Wait{By: by})
+		n, err := c.ReadInto(in, transport.Wait{By: by})
 		if err != nil {
 			return
 		}
-		x.in.Consume(n)
+		in.Consume(n)
 		read += n
 	}
 }

@@ -21,6 +21,9 @@ type exchange struct {
 	c    *listener.Conn
 	door *door
 
+	stream listener.Conn // c, of a request that came over HTTP/2
+	http2  bool          // and that it did
+
 	// The request.
 	view    *view
 	in      *transport.Buffer // what the client sent: the head, then body or the next request
@@ -44,6 +47,7 @@ type exchange struct {
 	result   result
 	started  transport.Instant // when the first byte came
 	asked    transport.Instant // when the head was complete
+	coding   coding
 	timings  timings
 	attempts []telemetry.Attempt
 
@@ -110,7 +114,12 @@ func (x *exchange) serveWaiting() (since transport.Instant, open bool) {
 func (x *exchange) release() {
 	x.body.full.Release()
 	x.up.discard()
+	if x.coding.encoder != nil { // after a panic
+		x.p.encoders.Drop(x.coding.encoder)
+		x.coding = coding{}
+	}
 	x.c, x.door, x.in = nil, nil, nil
+	x.stream, x.http2 = listener.Conn{}, false
 }
 
 // contain keeps a defect in the handling of one connection from ending the process.
@@ -158,6 +167,7 @@ func (x *exchange) reset() {
 	x.attempts = x.attempts[:0]
 	x.route, x.match, x.arm, x.up.host = nil, nil, nil, nil
 	x.bond, x.explaining = bond{}, false
+	x.coding = coding{}
 	x.forward.path, x.forward.host = nil, ""
 	x.caller, x.id = policy.Caller{}, policy.Identity{} // they may point into another connection's memory
 	x.head, x.leftSince, x.started = 0, 0, 0
@@ -177,10 +187,15 @@ func (x *exchange) handle() {
 		x.idMemory = x.id.ID
 	}
 	x.caller = x.view.forwarding.Judge(x.c.Remote.Addr(), &x.req.Head)
+	x.caller.HTTP2 = x.http2
 	x.explaining = x.asksToExplain()
 	if err := x.frame(); err != nil {
 		x.result.close = true
 		x.refuse(refusal{status: statusOf(err), flag: model.FlagDPE, detail: err.Error()})
+		return
+	}
+	if why := x.misdirected(); why != "" {
+		x.refuse(refusal{status: 421, flag: model.FlagDPE, detail: why})
 		return
 	}
 	if !x.findRoute() {

@@ -40,7 +40,7 @@ func (x *exchange) appendExplanation(dst []byte) []byte {
 // explanation says what happened to the request up to its answer.
 func (x *exchange) explanation() *model.Explanation {
 	e := &model.Explanation{
-		Listener: x.view.listener.Name, Version: x.view.snapshot.Version, Revision: x.view.snapshot.Revision,
+		Listener: x.view.listener.Name, Identity: x.c.Identity(), Version: x.view.snapshot.Version, Revision: x.view.snapshot.Revision,
 		Status: x.result.status, Flag: x.result.flag.String(), Reason: x.result.detail,
 	}
 	x.explainTable(e)

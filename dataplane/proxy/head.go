@@ -21,7 +21,9 @@ func (x *exchange) readHead() (ok bool, refused *refusal) {
 	for {
 		n, err := x.req.Parse(x.in.Bytes(), &x.view.limits)
 		if err != nil {
-			return true, &refusal{status: statusOf(err), flag: model.FlagDPE, detail: err.Error()}
+			// A first line without a version of HTTP is another protocol's, or a broken preface of HTTP/2.
+			silent := errors.Is(err, http1.ErrVersion) && x.c.BytesIn == int64(x.in.Len())
+			return true, &refusal{status: statusOf(err), flag: model.FlagDPE, detail: err.Error(), silent: silent}
 		}
 		if n > 0 {
 			x.head = n

@@ -24,9 +24,13 @@ func (p *Proxy) serve(c *listener.Conn) (until transport.Instant) {
 		c.Since = from
 	}
 	for {
+		first := c.BytesIn == 0
 		came, until := p.await(d, c, in, from)
 		if !came {
 			return until
+		}
+		if first && p.tookHTTP2(d, c, in) {
+			return 0
 		}
 		x := p.exchanges.Get().(*exchange)
 		x.p, x.c, x.door, x.in = p, c, d, in

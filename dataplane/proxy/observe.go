@@ -16,6 +16,9 @@ func (x *exchange) countTry(flag model.Flag, status int, took time.Duration) {
 		Code: status, Flag: flag, Duration: took,
 		BytesIn: x.result.request + x.body.seen, BytesOut: x.result.out, Retries: min(x.result.retries, 1),
 	}
+	if x.coding.read > 0 {
+		out.BytesOut = x.coding.read
+	}
 	if x.up.host != nil {
 		x.up.host.Series.End(x.c.Shard, &out)
 	}
@@ -59,7 +62,7 @@ func (x *exchange) elapsed() time.Duration {
 func (x *exchange) log(took time.Duration) {
 	r := &x.req
 	rec := telemetry.Record{
-		Time: time.Now().Add(-took), ID: x.id.ID, Client: x.client(),
+		Time: time.Now().Add(-took), ID: x.id.ID, Client: x.client(), Identity: x.c.Identity(),
 		Request: telemetry.RequestPart{
 			Method: r.Method, Host: r.Host, Path: r.Path,
 		},
@@ -68,6 +71,9 @@ func (x *exchange) log(took time.Duration) {
 	}
 	if x.head > 0 { // else the head was never complete, and the version is not known
 		rec.Request.Protocol = protocols[r.Minor&1]
+	}
+	if x.http2 {
+		rec.Request.Protocol = "HTTP/2"
 	}
 	if x.id.Traced {
 		rec.TraceParent, _ = r.Get(http1.NameTraceparent)

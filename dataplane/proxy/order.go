@@ -83,7 +83,7 @@ func (x *exchange) preflight() bool {
 func (x *exchange) sendRedirect() bool {
 	fields := append(x.scratch[:0], "Location: "...)
 	fields = x.route.redirect.AppendLocation(fields, policy.RedirectInput{
-		Scheme: "http", Host: x.req.Host, Port: x.view.port,
+		Scheme: x.view.scheme, Host: x.req.Host, Port: x.view.port,
 		Path: x.req.Path, Query: x.req.Query, HasQuery: x.req.HasQuery, Prefix: x.prefix(),
 	})
 	fields = append(fields, "\r\n"...)

@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"weir.dev/weir/dataplane/cluster"
+	"weir.dev/weir/dataplane/http2"
 	"weir.dev/weir/dataplane/listener"
+	"weir.dev/weir/dataplane/policy"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
 )
@@ -59,6 +61,8 @@ type Proxy struct {
 	doors sync.Map // listener name → *door
 
 	exchanges sync.Pool // of *exchange
+	http2     http2.Server
+	encoders  policy.Encoders
 
 	applying sync.Mutex
 	compiled memo
@@ -86,6 +90,7 @@ func New(cfg Config) *Proxy {
 	p.listeners = listener.New(listener.Config{
 		Listen: cfg.Listen, Handle: p.serve, Log: cfg.Log, Metrics: cfg.Metrics,
 		Shards: cfg.Shards, MaxConnections: cfg.MaxConnections, IdleGrace: cfg.IdleGrace,
+		Refuse: p.refuseHandshake, HTTP2: true,
 	})
 	p.shadows = newShadows(p, cfg.MaxMirrors)
 	return p

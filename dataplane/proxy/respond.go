@@ -26,6 +26,9 @@ func (x *exchange) respond() {
 	if u.resp.Body == http1.BodyUntilClose && x.req.Minor == 0 || u.resp.Body == http1.BodyChunked && x.req.Minor == 0 {
 		x.result.close = true // its end is the connection's end
 	}
+	if x.arm.compress != nil {
+		x.chooseCoding()
+	}
 	x.out = x.appendAnswer(x.out[:0])
 	keep := u.resp.KeepAlive
 	u.answered = 0
@@ -101,7 +104,10 @@ func (x *exchange) appendAnswer(dst []byte) []byte {
 		origin, _ := x.req.Get(http1.NameOrigin)
 		dst = cors.AppendResponse(dst, origin)
 	}
-	if x.req.Minor > 0 && (resp.Body == http1.BodyChunked || resp.Body == http1.BodyUntilClose) {
+	if x.arm.compress != nil {
+		dst = x.coding.verdict.AppendTo(dst)
+	}
+	if x.req.Minor > 0 && (resp.Body == http1.BodyChunked || resp.Body == http1.BodyUntilClose || x.coding.encoder != nil) {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
 	dst = x.appendExplanation(dst)
@@ -136,6 +142,8 @@ func (x *exchange) relay() *failure {
 	switch {
 	case body == http1.BodyNone:
 		return x.sendFront(x.out, 0)
+	case x.coding.encoder != nil:
+		return x.relayEncoded()
 	case body == http1.BodyLength:
 		return x.relayLength(length)
 	case body == http1.BodyChunked && x.req.Minor > 0:

@@ -36,6 +36,7 @@ type arm struct {
 	series   *telemetry.Series
 	request  *policy.HeaderEdit
 	response *policy.HeaderEdit
+	compress *policy.Compression // nil: none
 }
 
 // mirror is one copy of a route's requests.
@@ -100,6 +101,7 @@ func (r *route) addArm(p *Proxy, m *model.Route, a *model.Arm) {
 	if r.cors != nil {
 		made.response = made.response.Without(r.cors.Owns)
 	}
+	made.compress = policy.CompileCompression(m.Compression, made.response)
 	if a.Refusal == nil {
 		made.cluster = p.clusters.Cluster(a.Cluster)
 		made.series = p.cfg.Metrics.Cluster(a.Cluster)

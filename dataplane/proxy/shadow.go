@@ -87,7 +87,7 @@ func (s *shadows) send(c *cluster.Cluster, request []byte, method string) {
 		now := transport.Now()
 		host.End(now, now.Sub(began), result == telemetry.MirrorFailed)
 	}()
-	conn, _, err := host.Acquire(s.p.ctx, began, by, 0)
+	conn, reused, err := host.Acquire(s.p.ctx, began, by, 0)
 	if err != nil {
 		return
 	}
@@ -100,8 +100,11 @@ func (s *shadows) send(c *cluster.Cluster, request []byte, method string) {
 		}
 	}()
 	reusable, err = exchangeCopy(conn, request, method, transport.Wait{By: by, Watch: s.p.ctx.Err})
-	if err == nil {
+	switch {
+	case err == nil:
 		result = telemetry.MirrorSent
+	case !reused:
+		_ = host.Rejected(err) // remembers why; nobody waits for the copy
 	}
 }
 

@@ -117,6 +117,10 @@ func (x *exchange) exchangeWith(by transport.Instant) *failure {
 	}
 	if err == nil {
 		err = x.readAnswer(by, wait)
+	} else if !u.reused {
+		if refused := u.host.Rejected(err); refused != nil {
+			return x.connected(refused, by)
+		}
 	}
 	if err != nil {
 		return x.failed(err, by, !sent)
@@ -209,7 +213,7 @@ func (x *exchange) failed(err error, by transport.Instant, unsent bool) *failure
 		flag = x.timeoutFlag(by)
 	case errors.As(err, &fault), errors.Is(err, errUnexpected), errors.Is(err, transport.ErrUnsolicited):
 		flag = model.FlagUPE
-	case !errors.Is(err, io.EOF):
+	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF): // the latter within a TLS record
 		flag = model.FlagUR
 	}
 	if x.cutOff() {

@@ -22,16 +22,24 @@ type view struct {
 	limits     http1.Limits
 	forwarding *policy.Forwarding
 	tables     match.Hosts[*table]
+	names      names
+	scheme     string // of the listener
 	port       uint16
 	unmatched  *telemetry.Series // requests that no route takes
 }
 
 func newView(p *Proxy, s *model.Snapshot, l *model.Listener, tables map[string]*table) *view {
+	scheme := "http"
+	if l.TLS != nil {
+		scheme = "https"
+	}
 	v := &view{
 		snapshot:   s,
 		listener:   l,
 		client:     &l.Client,
-		forwarding: policy.CompileForwarding(&l.Client, "http", l.Address.Port()),
+		forwarding: policy.CompileForwarding(&l.Client, scheme, l.Address.Port()),
+		names:      newNames(l.TLS),
+		scheme:     scheme,
 		port:       l.Address.Port(),
 		unmatched:  p.cfg.Metrics.Route(telemetry.Unmatched),
 		limits: http1.Limits{

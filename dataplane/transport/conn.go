@@ -42,7 +42,8 @@ type Conn struct {
 	put int32      // the descriptor of a connection that is put by; -1: none
 
 	closed atomic.Bool
-	*work  // what reads and writes need; nil: put by
+	tls    *secure // nil: clear text; never changed once others know the connection
+	*work          // what reads and writes need; nil: put by
 
 	// Since is when the connection last became idle. It belongs to whoever keeps idle connections.
 	Since Instant
@@ -55,8 +56,10 @@ type work struct {
 	in, out direction
 
 	// Rested is whether the connection has been idle long before the exchange to come, so that
-	// it must be looked at first. It belongs to whoever keeps idle connections.
+	// it must be looked at first. Era is what the connection was made for. Both belong to
+	// whoever keeps idle connections.
 	Rested bool
+	Era    uint32
 }
 
 // direction is the state of reading or of writing: the pending call's arguments, which the
@@ -96,6 +99,9 @@ func (c *Conn) equip() {
 // connection, so that nothing but its descriptor is left. No reads and writes may be under
 // way, and none may begin before Resume. On an error nothing has changed.
 func (c *Conn) PutBy() error {
+	if c.tls != nil && !c.tls.rests() {
+		return ErrUnsupported
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if tcp, ok := c.nc.(*net.TCPConn); ok {
@@ -128,7 +134,13 @@ func (c *Conn) Resume() error {
 
 // Close closes the connection. Pending reads and writes end with an error.
 func (c *Conn) Close() error {
-	c.closed.Store(true)
+	if again := c.closed.Swap(true); c.tls != nil && !again {
+		c.tls.leave()
+	}
+	return c.closeSocket()
+}
+
+func (c *Conn) closeSocket() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.nc != nil {
@@ -141,6 +153,9 @@ func (c *Conn) Close() error {
 
 // CloseWrite ends the writing side and leaves the reading side open.
 func (c *Conn) CloseWrite() error {
+	if c.tls != nil {
+		return c.tls.closeWrite()
+	}
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
@@ -152,7 +167,8 @@ func (c *Conn) Abort() {
 	if tcp, ok := c.nc.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // the close that follows reports what matters
 	}
-	_ = c.Close()
+	c.closed.Store(true)
+	_ = c.closeSocket()
 }
 
 // RemoteAddr and LocalAddr are the two ends.
@@ -187,14 +203,47 @@ const (
 	PeerReset               // it has reset the connection, or we have closed it
 )
 
+// observer is a net.Conn that knows what its peer is doing, as the streams of HTTP/2 do.
+type observer interface{ Peer() Peer }
+
+// observed is what a connection that is no TCP connection knows of its peer.
+func (c *Conn) observed() Peer {
+	if o, ok := c.nc.(observer); ok {
+		return o.Peer()
+	}
+	return PeerQuiet
+}
+
+// Renew makes a connection whose net.Conn serves another stream now as good as new. Nobody
+// else may use it. It is not for TCP.
+func (c *Conn) Renew() {
+	c.closed.Store(false)
+	c.Since = 0
+	*c.work = work{}
+}
+
 // Stale reports whether an idle connection can no longer be used: its peer has closed it or
-// sent what nobody asked for. It is false for anything but TCP.
-func (c *Conn) Stale() bool { return c.Peer() != PeerQuiet }
+// sent what nobody asked for. It is false for anything but TCP, and TLS over it, whose peer may
+// send messages of TLS itself at any time: Stale takes these in, and nobody else may read.
+func (c *Conn) Stale() bool {
+	if c.secured() {
+		return c.closed.Load() || c.tls.unread(true) != nil
+	}
+	return c.Peer() != PeerQuiet
+}
 
 // ReadInto reads what is there into b, waiting as w says for the first byte. b's memory
 // is taken only when bytes have come. A full b reads nothing: the caller makes room first.
 // It returns io.EOF at the end of the stream.
 func (c *Conn) ReadInto(b *Buffer, w Wait) (int, error) {
+	if c.secured() {
+		return c.tls.readInto(b, w)
+	}
+	return c.readSocket(b, w)
+}
+
+// readSocket is ReadInto without TLS.
+func (c *Conn) readSocket(b *Buffer, w Wait) (int, error) {
 	d := &c.in
 	if b.Full() {
 		return 0, io.ErrShortBuffer
@@ -241,6 +290,14 @@ func (c *Conn) readOnce() error {
 
 // Write writes all of p, waiting as w says while the peer takes nothing.
 func (c *Conn) Write(p []byte, w Wait) error {
+	if c.secured() {
+		return c.tls.write(p, w)
+	}
+	return c.writeSocket(p, w)
+}
+
+// writeSocket is Write without TLS.
+func (c *Conn) writeSocket(p []byte, w Wait) error {
 	d := &c.out
 	d.begin(nil, w)
 	defer d.end()
@@ -277,8 +334,12 @@ func (c *Conn) writeOnce() error {
 // Exchange sends p, a whole request, on a connection that has been idle, and reads the
 // first bytes of the answer into b. On a rested connection, bytes that were there before
 // the request are ErrUnsolicited, an end that was there is io.EOF, and sent is false then:
-// nothing has been written. This keeps one answer from being taken for another's.
+// nothing has been written. This keeps one answer from being taken for another's. With TLS,
+// what came with the last answer is found on a connection that has not rested, too.
 func (c *Conn) Exchange(p []byte, b *Buffer, w Wait) (n int, sent bool, err error) {
+	if c.secured() {
+		return c.tls.exchange(p, b, w)
+	}
 	if c.raw == nil {
 		if err := c.Write(p, w); err != nil {
 			return 0, true, err

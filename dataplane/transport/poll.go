@@ -2,7 +2,7 @@ package transport
 
 import "errors"
 
-// ErrUnsupported says that a connection cannot be watched by a Poll: it is not plain TCP, or
+// ErrUnsupported says that a connection cannot be watched by a Poll: it is not TCP, or
 // the system has no epoll.
 var ErrUnsupported = errors.New("connection cannot be polled")
 

@@ -113,10 +113,10 @@ func (c *Conn) exchangeRaw(p []byte, b *Buffer, w Wait) (int, bool, error) {
 		rest := d.p
 		if errors.Is(err, errPartial) && rest != nil {
 			d.p = nil
-			if err := c.Write(rest, w); err != nil {
+			if err := c.writeSocket(rest, w); err != nil {
 				return 0, true, err
 			}
-			n, err := c.ReadInto(b, w)
+			n, err := c.readSocket(b, w)
 			return n, true, err
 		}
 		if err == nil || !isTimeout(err) {
@@ -155,7 +155,7 @@ func (c *Conn) Peer() Peer {
 		return PeerReset
 	}
 	if c.raw == nil {
-		return PeerQuiet
+		return c.observed()
 	}
 	state := PeerReset
 	_ = c.raw.Control(func(fd uintptr) { // a closed connection is as good as reset
@@ -175,4 +175,60 @@ func (c *Conn) Peer() Peer {
 		}
 	})
 	return state
+}
+
+// readNow reads what is there into b, without waiting: 0 without an error is nothing.
+func (c *Conn) readNow(b *Buffer) (n int, err error) {
+	if c.raw == nil {
+		return 0, nil
+	}
+	if b.Full() {
+		b.Compact()
+	}
+	d := &c.in
+	d.buf, d.n, d.err = b, 0, nil
+	defer d.end()
+	if err := c.raw.Control(c.tls.now); err != nil {
+		return 0, err
+	}
+	return d.n, d.err
+}
+
+// readNowOn is the raw callback of readNow.
+func (c *Conn) readNowOn(fd uintptr) {
+	d := &c.in
+	n, errno := sysRead(fd, d.buf.space())
+	switch errno {
+	case 0:
+		d.n, d.err = n, eof(n)
+		d.buf.to += n
+	case syscall.EAGAIN, syscall.EINTR:
+	default:
+		d.err = errno
+	}
+}
+
+// writeNow writes what the socket takes at once. The connection may be put by.
+func (c *Conn) writeNow(p []byte) (n int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.put >= 0 {
+		n, errno := sysWrite(uintptr(c.put), p)
+		if errno != 0 {
+			return 0, errno
+		}
+		return n, nil
+	}
+	if c.work == nil || c.raw == nil {
+		return c.writeSoon(p)
+	}
+	closed := c.raw.Control(func(fd uintptr) {
+		got, errno := sysWrite(fd, p)
+		if errno != 0 {
+			err = errno
+			return
+		}
+		n = got
+	})
+	return n, errors.Join(err, closed)
 }

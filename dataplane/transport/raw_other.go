@@ -18,8 +18,12 @@ func (c *Conn) Peer() Peer {
 	if c.closed.Load() {
 		return PeerReset
 	}
-	return PeerQuiet
+	return c.observed()
 }
+
+func (c *Conn) readNowOn(uintptr)              {}
+func (c *Conn) readNow(*Buffer) (int, error)   { return 0, nil }
+func (c *Conn) writeNow(p []byte) (int, error) { return c.writeSoon(p) }
 
 func detach(*net.TCPConn) (int32, error) { return -1, ErrUnsupported }
 func attach(int32) (net.Conn, error)     { return nil, net.ErrClosed }

@@ -39,6 +39,7 @@ type TrafficPolicy struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.perTry) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".timeouts.perTry",message="is for requests: target a Gateway, ListenerSet or route"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.idle) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".timeouts.idle",message="is for requests: target a Gateway, ListenerSet or route"
 // +kubebuilder:validation:XValidation:rule="!has(self.hashOn) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".hashOn",message="is for requests: target a Gateway, ListenerSet or route"
+// +kubebuilder:validation:XValidation:rule="!has(self.compression) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".compression",message="is for requests: target a Gateway, ListenerSet or route"
 type TrafficPolicySpec struct {
 	// TargetRefs are what the policy is attached to, in its own namespace. The sectionName is
 	// a listener of a Gateway or ListenerSet, a rule of a route or a port name of a Service.
@@ -61,6 +62,10 @@ type TrafficPolicySpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	HashOn []Key `json:"hashOn,omitempty"`
+
+	// Compression says which answers are compressed; absent: none.
+	// +optional
+	Compression *Compression `json:"compression,omitempty"`
 
 	// LoadBalancing is how a host of the backend is chosen.
 	// +optional
@@ -103,7 +108,8 @@ type Timeouts struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type Client struct {
-	// HeadTimeout is from a request's first byte to the end of its head; 0s: none.
+	// HeadTimeout is from a request's first byte to the end of its head, and as long again for
+	// the TLS handshake before the first; 0s: none.
 	// +optional
 	HeadTimeout *gatewayv1.Duration `json:"headTimeout,omitempty"`
 
@@ -140,10 +146,41 @@ type Client struct {
 	// +optional
 	FlagHeaders *bool `json:"flagHeaders,omitempty"`
 
+	// TLS is what HTTPS listeners speak.
+	// +optional
+	TLS *ClientTLS `json:"tls,omitempty"`
+
 	// Trust is whose forwarded, priority, attempt and deadline headers count.
 	// +optional
 	Trust *Trust `json:"trust,omitempty"`
 }
+
+// ClientTLS is what HTTPS listeners speak. One socket has one such setting.
+//
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.minVersion) || self.minVersion != '1.3' || !has(self.cipherSuites) || size(self.cipherSuites) == 0",fieldPath=".cipherSuites",message="has no effect with minVersion 1.3: the suites of TLS 1.3 are fixed"
+type ClientTLS struct {
+	// MinVersion is the oldest version of TLS that is spoken: "1.2" or "1.3".
+	// +optional
+	MinVersion *TLSVersion `json:"minVersion,omitempty"`
+
+	// CipherSuites are those of TLS 1.2, by their IANA names; their order means nothing. An
+	// empty list: Go's own choice. Those of TLS 1.3 are fixed.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	CipherSuites []CipherSuite `json:"cipherSuites,omitempty"`
+}
+
+// TLSVersion is a version of TLS.
+//
+// +kubebuilder:validation:Enum="1.2";"1.3"
+type TLSVersion string
+
+// CipherSuite is a suite of TLS 1.2.
+//
+// +kubebuilder:validation:Enum=TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256;TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384;TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384;TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256;TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA;TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA;TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA;TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA
+type CipherSuite string
 
 // UnderscoreHeaders says what happens to header names with underscores.
 //
