@@ -1,0 +1,114 @@
+package http2
+
+import "strconv"
+
+// Header blocks of answers use no dynamic table and no Huffman code (RFC 7541 lets the
+// encoder choose): so they can be made in any order, cost little, and an idle connection
+// keeps no table. Names that the static table has are sent as its indices.
+
+// appendNoTable tells the decoder that the dynamic table stays empty.
+func appendNoTable(dst []byte) []byte { return append(dst, 0x20) }
+
+// statusIndices are the statuses that the static table has whole (RFC 7541 appendix A).
+var statusIndices = map[int]byte{200: 8, 204: 9, 206: 10, 304: 11, 400: 12, 404: 13, 500: 14}
+
+// statusName is the index of ":status".
+const statusName = 8
+
+// appendStatus appends ":status", of three digits.
+func appendStatus(dst []byte, status int) []byte {
+	if status == 200 {
+		return append(dst, 0x80|8)
+	}
+	if i, ok := statusIndices[status]; ok {
+		return append(dst, 0x80|i)
+	}
+	dst = append(dst, statusName, 3)
+	return strconv.AppendInt(dst, int64(status), 10)
+}
+
+// appendField appends a field, its name in lower case, as a literal that no table remembers.
+func appendField(dst, name, value []byte) []byte {
+	var memory [32]byte
+	if len(name) <= len(memory) {
+		folded := memory[:len(name)]
+		for i, c := range name {
+			folded[i] = lower[c]
+		}
+		if index := staticNames[string(folded)]; index > 0 {
+			dst = appendInt(dst, 0, 4, index)
+			return appendString(dst, value)
+		}
+	}
+	dst = append(dst, 0)
+	dst = appendInt(dst, 0, 7, len(name))
+	at := len(dst)
+	dst = append(dst, name...)
+	for i := at; i < len(dst); i++ {
+		dst[i] = lower[dst[i]]
+	}
+	return appendString(dst, value)
+}
+
+func appendString(dst, s []byte) []byte {
+	return append(appendInt(dst, 0, 7, len(s)), s...)
+}
+
+// appendInt appends an integer with a prefix of some bits (RFC 7541 section 5.1).
+func appendInt(dst []byte, first byte, bits uint, n int) []byte {
+	limit := 1<<bits - 1
+	if n < limit {
+		return append(dst, first|byte(n))
+	}
+	dst = append(dst, first|byte(limit))
+	n -= limit
+	for n >= 0x80 {
+		dst = append(dst, byte(n)|0x80)
+		n >>= 7
+	}
+	return append(dst, byte(n))
+}
+
+// staticNames are the indices of names in the static table (RFC 7541 appendix A), without
+// those of requests alone.
+var staticNames = map[string]int{
+	"accept-ranges":               18,
+	"access-control-allow-origin": 20,
+	"age":                         21,
+	"allow":                       22,
+	"cache-control":               24,
+	"content-disposition":         25,
+	"content-encoding":            26,
+	"content-language":            27,
+	"content-length":              28,
+	"content-location":            29,
+	"content-range":               30,
+	"content-type":                31,
+	"date":                        33,
+	"etag":                        34,
+	"expires":                     36,
+	"last-modified":               44,
+	"link":                        45,
+	"location":                    46,
+	"refresh":                     52,
+	"retry-after":                 53,
+	"server":                      54,
+	"set-cookie":                  55,
+	"strict-transport-security":   56,
+	"vary":                        59,
+	"via":                         60,
+	"www-authenticate":            61,
+}
+
+// lower folds ASCII letters, and nothing else, to lower case.
+var lower = lowerTable()
+
+func lowerTable() (t [256]byte) {
+	for i := range t {
+		t[i] = byte(i)
+	}
+	for b := 'A'; b <= 'Z'; b++ {
+		t[b] = byte(b) + 'a' - 'A'
+	}
+	return t
+}

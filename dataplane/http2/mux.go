@@ -1,0 +1,337 @@
+package http2
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2/hpack"
+
+	"weir.dev/weir/dataplane/transport"
+)
+
+// Bounds of one connection.
+const (
+	maxStreams     = 128       // open at once, as SETTINGS_MAX_CONCURRENT_STREAMS says
+	maxHandlers    = 256       // at work at once: streams that the client has reset may not have ended yet
+	streamWindow   = 64 << 10  // bytes of a body that a client may send ahead
+	grownWindow    = 256 << 10 // the same, of a stream whose handler has read streamWindow bytes
+	connWindow     = 1 << 20   // the same, of all streams together
+	maxOut         = 64 << 10  // bytes of frames waiting to be written, beyond which bodies wait
+	maxControl     = 128 << 10 // and beyond which answers to PING and SETTINGS end the connection
+	maxFragments   = 32        // CONTINUATION frames of one header block
+	rememberResets = 2 * maxStreams
+	lingerTime     = time.Second // how long a connection that has ended is read from
+	drainTime      = time.Second // how long after the first GOAWAY streams are still accepted
+)
+
+// Config is what Serve needs to know of a connection.
+type Config struct {
+	// Handle serves one stream, in a goroutine of its own.
+	Handle func(s *Stream)
+	// Draining says that the client should take its requests elsewhere soon.
+	Draining func() bool
+	// Stop ends an idle connection when it is set and the connection woken.
+	Stop *atomic.Bool
+	// Malformed hears of each request that could not be given to Handle, and why a connection
+	// was ended for its client's fault.
+	Malformed func(reason string)
+	// Panicked hears of a defect in this package, which has ended one connection.
+	Panicked func(fault any)
+
+	MaxHead     int           // bytes of a request's head
+	HeadTimeout time.Duration // longest time for a head; 0: none
+	BodyTimeout time.Duration // longest time without progress of a frame, either way; 0: none
+	KeepAlive   time.Duration // longest time without streams; 0: the connection ends after its first
+}
+
+// Server serves connections. What their streams need is pooled in it.
+type Server struct{ streams sync.Pool }
+
+// mux is one connection. Its reader, which runs Serve, owns the first group of fields.
+type mux struct {
+	server *Server
+	cfg    *Config
+	conn   *transport.Conn
+
+	in      *transport.Buffer
+	decoder *hpack.Decoder
+	head    head
+	block   []byte // a header block whose end has not come yet
+	open    frame  // the HEADERS that it belongs to; stream 0: none
+	pieces  int    // of the block
+	greeted bool   // the client's SETTINGS have come
+	partial transport.Instant
+	read    int64
+
+	work sync.WaitGroup // handlers and the writer
+
+	mu       sync.Mutex
+	streams  map[uint32]*Stream // whose handlers are at work
+	last     uint32             // the highest stream that the client has opened
+	current  int                // streams that are open on either side
+	idle     transport.Instant  // when the last handler ended
+	calm     allowance
+	resets   [rememberResets]uint32 // streams that we reset: what was on its way may come
+	resetAt  int
+	inWindow int64 // what the client may still send
+	inOwed   int   // what has been read of it and not been given back
+
+	out       []byte // frames to be written
+	spare     []byte
+	holders   []*output // of their memory
+	writing   bool      // the writer is at work
+	noTable   bool      // the client's decoder knows that there is no dynamic table
+	outWindow int64
+	outFirst  int64     // of new streams
+	waiting   []*Stream // for outWindow or room in out, first come first served
+	turn      bool      // one that waited has been told to go on, and has not yet
+	written   int64
+
+	phase    phase
+	timer    *time.Timer // of phases
+	accepted uint32      // from phaseLast on: the last stream that is served
+}
+
+// phase is how far a connection is on its way to its end.
+//
+//	open ──drain──► warned (GOAWAY of all) ──PING acknowledged, time──► last (GOAWAY of accepted)
+//	  │                                                                  │ no streams
+//	  └──────────fault, idle────────► ending (GOAWAY) ◄──────────────────┘
+//	                                    │ written
+//	any ──connection broken──► over ◄───┘
+type phase uint8
+
+const (
+	phaseOpen phase = iota
+	phaseWarned
+	phaseLast
+	phaseEnding // nothing is sent but what is in out
+	phaseOver   // nothing is sent or received
+)
+
+// Serve serves a connection whose preface has come and is at the start of in, until the
+// connection has ended and every handler has returned. It returns how many bytes it read and
+// wrote. The caller closes conn.
+func (v *Server) Serve(conn *transport.Conn, in *transport.Buffer, cfg *Config) (read, written int64) {
+	now := transport.Now()
+	m := &mux{
+		server: v, cfg: cfg, conn: conn, in: in, idle: now, calm: newAllowance(), partial: now,
+		inWindow: connWindow, outWindow: firstWindow, outFirst: firstWindow,
+	}
+	m.decoder = hpack.NewDecoder(firstTable, m.head.field)
+	in.Consume(len(Preface))
+	m.mu.Lock()
+	m.out = m.appendSettings(m.buffer())
+	m.kick()
+	m.mu.Unlock()
+	m.run()
+	m.work.Wait()
+	return m.read, m.written
+}
+
+func (m *mux) appendSettings(dst []byte) []byte {
+	dst = appendFrame(dst, 4*settingSize, kindSettings, 0, 0)
+	dst = appendSetting(dst, settingStreams, maxStreams)
+	dst = appendSetting(dst, settingWindow, streamWindow)
+	dst = appendSetting(dst, settingHeaderList, uint32(m.cfg.MaxHead))
+	dst = appendSetting(dst, settingConnect, 1)
+	return appendWindow(dst, 0, connWindow-firstWindow)
+}
+
+// run reads until the connection ends.
+func (m *mux) run() {
+	defer func() {
+		if f := recover(); f != nil {
+			m.cfg.Panicked(f)
+			m.sever()
+		}
+	}()
+	err := m.serve()
+	var wrong *fault
+	if errors.As(err, &wrong) {
+		if wrong.code != codeNo {
+			m.cfg.Malformed(wrong.reason)
+		}
+		m.end(wrong.code, wrong.reason)
+		m.linger()
+	}
+	m.sever()
+}
+
+// serve reads and handles frames. A *fault is said to the client; after any other error
+// there is nobody to say anything to.
+func (m *mux) serve() error {
+	by := transport.Earlier(m.partial.Add(m.cfg.HeadTimeout), m.partial.Add(m.cfg.KeepAlive))
+	stop := m.cfg.Stop
+	for {
+		large, err := m.frames()
+		if err != nil {
+			return err
+		}
+		wait := transport.Wait{By: by, Stop: stop}
+		if m.in.Len() > 0 || m.open.stream != 0 || !m.greeted {
+			wait.By, wait.Gap = m.patience()
+		} else {
+			m.partial = 0
+			m.in.ReleaseIfEmpty()
+		}
+		if m.in.Full() {
+			m.in.Compact()
+		}
+		if m.in.Full() {
+			m.in.Widen()
+		}
+		if large {
+			m.in.Expect(transport.Large)
+		} else {
+			m.in.Expect(0)
+		}
+		n, err := m.conn.ReadInto(m.in, wait)
+		m.read += int64(n)
+		switch {
+		case err == nil:
+		case errors.Is(err, transport.ErrInterrupted):
+			stop = nil
+			m.mu.Lock()
+			m.drain()
+			m.kick()
+			m.mu.Unlock()
+		case errors.Is(err, transport.ErrTimeout) && m.partial == 0:
+			if by = m.idleUntil(); by == 0 {
+				return connFault(codeNo, "idle")
+			}
+		case errors.Is(err, transport.ErrTimeout):
+			return connFault(codeNo, "frame not complete in time")
+		default:
+			return err
+		}
+	}
+}
+
+// patience is how long the rest of a frame or of a header block may take. A body's pieces
+// may be slow as long as they come.
+func (m *mux) patience() (by transport.Instant, gap time.Duration) {
+	if m.partial == 0 {
+		m.partial = transport.Now()
+	}
+	if f, ok := parseFrame(m.in.Bytes()); ok && f.kind == kindData {
+		return 0, m.cfg.BodyTimeout
+	}
+	return m.partial.Add(m.cfg.HeadTimeout), 0
+}
+
+// idleUntil is when to look again whether the connection has been idle for too long; 0: it has.
+func (m *mux) idleUntil() transport.Instant {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := transport.Now()
+	if len(m.streams) > 0 {
+		return now.Add(max(m.cfg.KeepAlive, time.Second))
+	}
+	if until := m.idle.Add(m.cfg.KeepAlive); until > now {
+		return until
+	}
+	return 0
+}
+
+// frames handles the frames that are whole. large is whether much more may come.
+func (m *mux) frames() (large bool, err error) {
+	for {
+		b := m.in.Bytes()
+		f, ok := parseFrame(b)
+		if !ok {
+			return large, nil
+		}
+		if f.length > maxFrame {
+			return false, errFrameLong
+		}
+		if len(b) < headerSize+f.length {
+			return large, nil
+		}
+		large = f.kind == kindData && f.length > transport.Small/4
+		if wrong := m.frame(f, b[headerSize:headerSize+f.length]); wrong != nil {
+			if !wrong.stream {
+				return false, wrong
+			}
+			if wrong := m.refuse(f.stream, wrong); wrong != nil {
+				return false, wrong
+			}
+		}
+		m.in.Consume(headerSize + f.length)
+		if m.greeted && m.open.stream == 0 {
+			m.partial = 0
+		}
+	}
+}
+
+// frame handles one frame.
+func (m *mux) frame(f frame, p []byte) *fault {
+	if !m.greeted && (f.kind != kindSettings || f.has(flagAck)) {
+		return errGreeting
+	}
+	if m.open.stream != 0 && (f.kind != kindContinuation || f.stream != m.open.stream) {
+		return errBlockOpen
+	}
+	if wrong := f.check(); wrong != nil {
+		return wrong
+	}
+	switch f.kind {
+	case kindHeaders:
+		return m.onHeaders(f, p)
+	case kindContinuation:
+		return m.onContinuation(f, p)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer m.kick()
+	switch f.kind {
+	case kindData:
+		return m.onData(f, p)
+	case kindPriority:
+		if f.dependsOnItself(p) {
+			return errSelf
+		}
+		return m.charge(costPriority)
+	case kindReset:
+		return m.onReset(f)
+	case kindSettings:
+		return m.onSettings(f, p)
+	case kindPing:
+		return m.onPing(f, p)
+	case kindGoAway:
+		return nil // it opens no more streams, and ends the connection itself
+	case kindWindow:
+		return m.onWindow(f, p)
+	}
+	return m.charge(costUnknown)
+}
+
+// Faults of the order of frames.
+var (
+	errGreeting    = connFault(codeProtocol, "first frame is not SETTINGS")
+	errBlockOpen   = connFault(codeProtocol, "header block interrupted")
+	errNoBlock     = connFault(codeProtocol, "CONTINUATION without HEADERS")
+	errBlockLong   = connFault(codeCalm, "header block too long")
+	errBlock       = connFault(codeCompressed, "malformed header block")
+	errStreamEven  = connFault(codeProtocol, "client opens a stream of the server's")
+	errStreamIdle  = connFault(codeProtocol, "frame on an idle stream")
+	errStreamOver  = connFault(codeClosed, "frame on a closed stream")
+	errStreamEnded = streamFault(codeClosed, "frame behind the end of a stream")
+	errTrailerLong = streamFault(codeCalm, "trailers too long")
+	errTrailerEnd  = streamFault(codeProtocol, "trailers that do not end the stream")
+	errTooMany     = streamFault(codeRefused, "too many streams")
+	errWindowIn    = connFault(codeFlow, "more bytes than the connection's window")
+	errWindowOf    = streamFault(codeFlow, "more bytes than the stream's window")
+	errWindowOut   = connFault(codeFlow, "connection's window too large")
+	errWindowLarge = streamFault(codeFlow, "stream's window too large")
+)
+
+// charge takes units of the client's allowance. It is called with mu held.
+func (m *mux) charge(units int) *fault {
+	if !m.calm.spend(units) {
+		return errCalm
+	}
+	return nil
+}

@@ -1,0 +1,180 @@
+package http2
+
+import (
+	"runtime"
+	"sync"
+	"time"
+
+	"weir.dev/weir/dataplane/transport"
+)
+
+// output is memory of connections that have something to write.
+type output struct{ p []byte }
+
+var outputs = sync.Pool{New: func() any { return new(output) }}
+
+// buffer returns out, or memory for it. It is called with mu held.
+func (m *mux) buffer() []byte {
+	if m.out == nil {
+		o := outputs.Get().(*output)
+		m.holders = append(m.holders, o)
+		m.out, o.p = o.p[:0], nil
+	}
+	return m.out
+}
+
+// kick has what is in out written. It is called with mu held, at the end of whatever
+// appends to it.
+func (m *mux) kick() {
+	if len(m.out) == 0 || m.writing || m.phase == phaseOver {
+		return
+	}
+	m.writing = true
+	m.work.Add(1)
+	go m.write()
+}
+
+// write is the connection's writer: it exists while there is something to write. It lets
+// others run first, so that what they have to say leaves in the same write.
+func (m *mux) write() {
+	defer m.work.Done()
+	defer func() {
+		if f := recover(); f != nil {
+			m.cfg.Panicked(f)
+			m.sever()
+		}
+	}()
+	for {
+		runtime.Gosched()
+		m.mu.Lock()
+		p := m.out
+		if len(p) == 0 || m.phase == phaseOver {
+			m.rest()
+			m.mu.Unlock()
+			return
+		}
+		m.out = m.spare[:0]
+		m.spare = nil
+		m.pass()
+		m.mu.Unlock()
+		err := m.conn.Write(p, transport.Wait{Gap: m.cfg.BodyTimeout})
+		m.mu.Lock()
+		m.written += int64(len(p))
+		m.spare = p[:0]
+		m.mu.Unlock()
+		if err != nil {
+			m.sever()
+		}
+	}
+}
+
+// rest gives memory back when nothing is left to write. It is called with mu held.
+func (m *mux) rest() {
+	m.writing = false
+	for i, p := range [...][]byte{m.out, m.spare} {
+		if cap(p) > 0 && cap(p) <= 4*maxOut && i < len(m.holders) {
+			o := m.holders[i]
+			o.p = p[:0]
+			outputs.Put(o)
+		}
+	}
+	m.out, m.spare, m.holders = nil, nil, m.holders[:0]
+	if m.phase == phaseEnding {
+		_ = m.conn.CloseWrite() // if that fails, the timer closes it
+		m.after(lingerTime, func() { _ = m.conn.Close() })
+	}
+}
+
+// pass gives the next waiting stream its turn to send one frame, if there is anything to be
+// had and nobody else has it. Whoever has had it passes it on. It is called with mu held.
+func (m *mux) pass() {
+	if m.turn || len(m.waiting) == 0 || m.outWindow <= 0 || len(m.out) >= maxOut {
+		return
+	}
+	s := m.waiting[0]
+	m.leave(s)
+	s.turn = true
+	m.turn = true
+	signal(s.writable)
+}
+
+// leave takes s out of those who wait. It is called with mu held.
+func (m *mux) leave(s *Stream) {
+	if !s.queued {
+		return
+	}
+	s.queued = false
+	for i, w := range m.waiting {
+		if w == s {
+			n := copy(m.waiting[i:], m.waiting[i+1:])
+			m.waiting[i+n] = nil
+			m.waiting = m.waiting[:i+n]
+			return
+		}
+	}
+}
+
+// end says good-bye and ends every stream.
+func (m *mux) end(c code, reason string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.endLocked(c, reason)
+	m.kick()
+}
+
+func (m *mux) endLocked(c code, reason string) {
+	if m.phase >= phaseEnding {
+		return
+	}
+	m.phase = phaseEnding
+	m.out = appendGoAway(m.buffer(), m.last, c, reason)
+	m.loseAll()
+}
+
+// sever ends the connection at once.
+func (m *mux) sever() {
+	m.mu.Lock()
+	m.phase = phaseOver
+	m.loseAll()
+	if m.timer != nil {
+		m.timer.Stop()
+	}
+	m.mu.Unlock()
+	_ = m.conn.Close() // it may have been closed by its client
+}
+
+func (m *mux) loseAll() {
+	for _, s := range m.streams {
+		s.lose()
+	}
+}
+
+// after sets the timer. It is called with mu held.
+func (m *mux) after(d time.Duration, f func()) {
+	if m.timer != nil {
+		m.timer.Stop()
+	}
+	m.timer = time.AfterFunc(d, f)
+}
+
+// linger reads on for a moment after the last frame: to close with unread bytes would reset
+// the connection, and the client might not see why.
+func (m *mux) linger() {
+	by := transport.Now().Add(lingerTime)
+	for read := 0; read < 4*maxOut; {
+		m.in.Consume(m.in.Len())
+		n, err := m.conn.ReadInto(m.in, transport.Wait{By: by})
+		if err != nil {
+			return
+		}
+		read += n
+	}
+}
+
+// signal wakes a stream that waits, now or next time.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,312 @@
+package http2
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/transport"
+)
+
+// errReset: the client has reset the stream, or its connection has ended.
+var errReset = errors.New("stream reset")
+
+// Stream is one stream as its handler sees it: a connection of HTTP/1.1 that carries one
+// request. It is a net.Conn; one goroutine may read while another writes. It is valid until
+// the handler returns.
+type Stream struct {
+	// In has the request's head; the body is read from Conn.
+	In transport.Buffer
+	// Conn is the stream for those who need more than a net.Conn.
+	Conn *transport.Conn
+
+	m       *mux // whose mu guards all that follows, but what one side alone uses
+	id      uint32
+	method  []byte
+	tunnel  bool   // a WebSocket: after the answer's head, bytes are carried as they are
+	scratch []byte // of the reader, then of the writing side
+
+	counted  bool // in current
+	gone     bool // reset by either side, or the connection is over
+	closed   bool // by the handler
+	readable chan struct{}
+	writable chan struct{}
+
+	// The request's body.
+	got      queue
+	inEnded  bool
+	chunked  bool  // it is read in chunks
+	closing  bool  // the last chunk is in pending, or has been read
+	rest     int64 // bytes that are to come; -1: not announced
+	trailers []byte
+	pending  []byte // bytes to be read before those in got
+	memory   [64]byte
+	inWindow int64
+	inOwed   int
+	inRead   int
+	grown    bool
+	readBy   time.Time
+	reading  *time.Timer
+
+	// The answer.
+	outEnded  bool
+	outWindow int64
+	queued    bool // waits for its turn
+	turn      bool
+	writeBy   time.Time
+	timer     *time.Timer
+	part      part // of the writing side, as are these:
+	resp      http1.Response
+	left      int64 // bytes of the body or chunk
+	line      []byte
+	tail      []byte // the trailers' header block
+}
+
+// stream returns a stream that has been opened. It is called with mu held.
+func (v *Server) stream(m *mux, id uint32) *Stream {
+	s, ok := v.streams.Get().(*Stream)
+	if ok {
+		s.Conn.Renew()
+	} else {
+		s = &Stream{readable: make(chan struct{}, 1), writable: make(chan struct{}, 1)}
+		s.Conn = transport.New(s)
+	}
+	s.m, s.id, s.counted = m, id, true
+	s.inWindow, s.outWindow = streamWindow, m.outFirst
+	return s
+}
+
+// recycle makes a stream ready for another one. Its handler has returned, and no frame finds it.
+func (v *Server) recycle(s *Stream) {
+	s.In.Release()
+	s.resp.Reset()
+	for _, c := range [...]chan struct{}{s.readable, s.writable} {
+		select {
+		case <-c:
+		default:
+		}
+	}
+	*s = Stream{
+		Conn: s.Conn, readable: s.readable, writable: s.writable, reading: s.reading, timer: s.timer, resp: s.resp,
+		method: s.method[:0], scratch: small(s.scratch), trailers: small(s.trailers), line: small(s.line), tail: small(s.tail),
+	}
+	v.streams.Put(s)
+}
+
+// small returns b empty, or nothing if it has become large.
+func small(b []byte) []byte {
+	if cap(b) > 4<<10 {
+		return nil
+	}
+	return b[:0]
+}
+
+// endIn notes that the client sends no more. It is called with mu held.
+func (s *Stream) endIn() {
+	s.inEnded = true
+	s.settle()
+}
+
+// settle counts the stream as closed once both sides have ended it, as the client does.
+func (s *Stream) settle() {
+	if s.counted && (s.gone || s.inEnded && s.outEnded) {
+		s.counted = false
+		s.m.current--
+	}
+}
+
+// lose ends the stream for its handler. It is called with mu held.
+func (s *Stream) lose() {
+	s.gone = true
+	s.settle()
+	s.m.credit(s.got.drop())
+	signal(s.readable)
+	signal(s.writable)
+}
+
+// hangUp ends what the handler has left open: an answer that is not complete is broken off,
+// a request that it did not read is not wanted. It is called with mu held.
+func (s *Stream) hangUp() {
+	s.closed = true
+	if s.gone {
+		return
+	}
+	switch {
+	case s.outEnded && s.inEnded:
+		return
+	case s.outEnded:
+		s.m.reset(s.id, codeNo)
+	case s.tunnel:
+		s.m.reset(s.id, codeCancel)
+	default:
+		s.m.reset(s.id, codeInternal)
+	}
+	s.lose()
+}
+
+// Read reads the body in the form that the head announces, or the bytes of a tunnel.
+func (s *Stream) Read(p []byte) (int, error) {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	for {
+		if n, err := s.take(p); n > 0 || err != nil || len(p) == 0 {
+			s.m.kick()
+			return n, err
+		}
+		if err := s.wait(s.readable, &s.reading, &s.readBy); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// take reads what is there.
+func (s *Stream) take(p []byte) (int, error) {
+	switch {
+	case s.closed:
+		return 0, net.ErrClosed
+	case s.gone:
+		return 0, errReset
+	}
+	n := s.unpend(p)
+	switch {
+	case n > 0:
+	case !s.chunked && s.got.size > 0:
+		n = s.got.pull(p)
+		s.creditBoth(n)
+	case s.chunked && s.got.size > 0 && len(p) < len(s.memory):
+		s.pending = s.memory[:s.chunk(s.memory[:])]
+		n = s.unpend(p)
+	case s.chunked && s.got.size > 0:
+		n = s.chunk(p)
+	}
+	if s.got.size > 0 || !s.inEnded || len(s.pending) > 0 {
+		return n, nil
+	}
+	if s.chunked && !s.closing {
+		s.closing = true
+		s.pending = lastChunk
+		if len(s.trailers) > 0 {
+			s.pending = []byte("0\r\n" + string(s.trailers) + "\r\n")
+		}
+		n += s.unpend(p[n:])
+	}
+	if n == 0 && len(s.pending) == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// lastChunk ends a body without trailers.
+var lastChunk = []byte("0\r\n\r\n")
+
+func (s *Stream) unpend(p []byte) int {
+	n := copy(p, s.pending)
+	s.pending = s.pending[n:]
+	return n
+}
+
+// chunk makes one chunk of what is there: four digits, CRLF, the bytes, CRLF.
+func (s *Stream) chunk(p []byte) int {
+	const front, digits = 6, "0123456789abcdef"
+	n := s.got.pull(p[front : front+min(len(p)-front-2, s.got.size, 0xffff)])
+	p[0], p[1], p[2], p[3] = digits[n>>12], digits[n>>8&15], digits[n>>4&15], digits[n&15]
+	p[4], p[5], p[front+n], p[front+n+1] = '\r', '\n', '\r', '\n'
+	s.creditBoth(n)
+	return front + n + 2
+}
+
+// wait waits for a signal. It is called with mu held, gives it up meanwhile, and has the
+// deadline passed or the caller look again.
+func (s *Stream) wait(c chan struct{}, timer **time.Timer, by *time.Time) error {
+	mu := &s.m.mu
+	s.m.kick()
+	if by.IsZero() {
+		mu.Unlock()
+		<-c
+		mu.Lock()
+		return nil
+	}
+	d := time.Until(*by)
+	if d <= 0 {
+		return os.ErrDeadlineExceeded
+	}
+	if *timer == nil {
+		*timer = time.NewTimer(d)
+	} else {
+		(*timer).Reset(d)
+	}
+	t := *timer
+	mu.Unlock()
+	select {
+	case <-c:
+	case <-t.C:
+	}
+	t.Stop()
+	mu.Lock()
+	return nil
+}
+
+// Close ends the stream, with a reset if either side has not ended.
+func (s *Stream) Close() error {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	s.hangUp()
+	signal(s.readable)
+	signal(s.writable)
+	s.m.kick()
+	return nil
+}
+
+// CloseWrite ends the answer's side of a tunnel. Any other answer has ended itself.
+func (s *Stream) CloseWrite() error {
+	if s.part != partTunnel {
+		return nil
+	}
+	_, err := s.send(nil, true)
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	s.m.kick()
+	return err
+}
+
+// Peer says whether the client has reset the stream: see transport.Conn.
+func (s *Stream) Peer() transport.Peer {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	if s.gone || s.closed {
+		return transport.PeerReset
+	}
+	return transport.PeerQuiet
+}
+
+// SetReadDeadline is net.Conn's.
+func (s *Stream) SetReadDeadline(t time.Time) error {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	s.readBy = t
+	signal(s.readable)
+	return nil
+}
+
+// SetWriteDeadline is net.Conn's.
+func (s *Stream) SetWriteDeadline(t time.Time) error {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	s.writeBy = t
+	signal(s.writable)
+	return nil
+}
+
+// SetDeadline is net.Conn's.
+func (s *Stream) SetDeadline(t time.Time) error {
+	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
+}
+
+// LocalAddr is the connection's.
+func (s *Stream) LocalAddr() net.Addr { return s.m.conn.LocalAddr() }
+
+// RemoteAddr is the connection's.
+func (s *Stream) RemoteAddr() net.Addr { return s.m.conn.RemoteAddr() }
