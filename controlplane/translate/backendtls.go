@@ -253,21 +253,13 @@ func (s *securing) report(r *reporter) {
 	}
 }
 
-// securingStatuses are those of the BackendTLSPolicies, gateway by gateway.
+// securingStatuses are those of the BackendTLSPolicies.
 func (t *translator) securingStatuses() []Status {
-	if len(t.securings.policies) == 0 {
-		return nil
-	}
-	var targets []targetView
+	policies := make([]judged, 0, len(t.securings.policies))
 	for _, s := range t.securings.policies {
-		targets = append(targets, s.targets...)
+		policies = append(policies, judged{s.object, s.targets, s.conditions})
 	}
-	users := t.usersOf(targets)
-	statuses := make([]Status, 0, len(t.securings.policies))
-	for _, s := range t.securings.policies {
-		statuses = append(statuses, t.statusOfPolicy(s.object, s.targets, users, s.conditions))
-	}
-	return statuses
+	return t.statusesOf(policies)
 }
 
 // conditions words what became of a policy's targets below one ancestor.

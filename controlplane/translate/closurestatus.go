@@ -11,22 +11,37 @@ import (
 	"weir.dev/weir/controlplane/resource"
 )
 
-// closureStatuses are those of the policies of closing kinds, gateway by gateway: none is
-// ever accepted.
-func (t *translator) closureStatuses() []Status {
-	if len(t.closures.views) == 0 {
+// judged is a policy with its targets and the words for what became of them.
+type judged struct {
+	object     *resource.Object
+	targets    []targetView
+	conditions func([]targetView) []metav1.Condition // of targets below one ancestor
+}
+
+// statusesOf are the statuses of policies, gateway by gateway.
+func (t *translator) statusesOf(policies []judged) []Status {
+	if len(policies) == 0 {
 		return nil
 	}
 	var targets []targetView
-	for _, v := range t.closures.views {
-		targets = append(targets, v.targets...)
+	for _, p := range policies {
+		targets = append(targets, p.targets...)
 	}
 	users := t.usersOf(targets)
-	statuses := make([]Status, 0, len(t.closures.views))
-	for _, v := range t.closures.views {
-		statuses = append(statuses, t.statusOfPolicy(v.object, v.targets, users, v.conditions))
+	statuses := make([]Status, 0, len(policies))
+	for _, p := range policies {
+		statuses = append(statuses, t.statusOfPolicy(p.object, p.targets, users, p.conditions))
 	}
 	return statuses
+}
+
+// closureStatuses are those of the policies of closing kinds: none is ever accepted.
+func (t *translator) closureStatuses() []Status {
+	policies := make([]judged, 0, len(t.closures.views))
+	for _, v := range t.closures.views {
+		policies = append(policies, judged{v.object, v.targets, v.conditions})
+	}
+	return t.statusesOf(policies)
 }
 
 // conditions words what became of a policy's targets below one ancestor.
