@@ -50,12 +50,15 @@ var rooms = []room{
 	{"dataplane/transport", []string{"model"}},
 	{"dataplane/http1", []string{"model", "traffic/uri"}},
 	{"dataplane/http2", []string{"dataplane/transport", "dataplane/http1"}},
+	{"dataplane/http3", []string{"model", "dataplane/transport", "dataplane/http1"}},
 	{"dataplane/policy", []string{"model", "traffic/uri", "traffic/fields", "dataplane/http1"}},
 	{"dataplane/listener", []string{"model", "telemetry", "traffic/...", "dataplane/transport"}},
-	{"dataplane/cluster", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/http1"}},
+	{"dataplane/cluster", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/http1", "dataplane/http2"}},
+	{"dataplane/stream", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/listener", "dataplane/cluster"}},
 	{"dataplane/proxy", []string{
 		"model", "telemetry", "traffic/...",
-		"dataplane/transport", "dataplane/http1", "dataplane/http2", "dataplane/policy", "dataplane/listener", "dataplane/cluster",
+		"dataplane/transport", "dataplane/http1", "dataplane/http2", "dataplane/http3", "dataplane/policy", "dataplane/listener",
+		"dataplane/cluster", "dataplane/stream",
 	}},
 
 	{"console", []string{"model", "telemetry", "traffic/...", "controlplane/...", "dataplane/..."}},
@@ -80,7 +83,9 @@ type fence struct {
 var fences = []fence{
 	{"k8s.io/", []string{"controlplane/..."}},
 	{"sigs.k8s.io/", []string{"controlplane/..."}},
-	{"github.com/google/cel-go/", []string{"controlplane/resource"}},
+	{"github.com/google/cel-go/", []string{"controlplane/resource", "traffic/expression"}},
+	{"github.com/quic-go/quic-go", []string{"dataplane/http3"}},
+	{"github.com/pires/go-proxyproto", []string{"dataplane/listener", "dataplane/cluster"}},
 	{"go.yaml.in/yaml/v3", []string{"controlplane/resource"}},
 	{"github.com/fsnotify/fsnotify", []string{"controlplane/source"}},
 	{"github.com/coreos/go-systemd/v22/daemon", []string{"app"}},
@@ -105,6 +110,8 @@ var testFences = []string{
 	"github.com/klauspost/compress/",
 	"github.com/rogpeppe/go-internal/",
 	"golang.org/x/net/http2", // frames by others
+	"google.golang.org/grpc", // clients and servers by others
+	"github.com/quic-go/quic-go",
 	"go.uber.org/goleak",
 	"pgregory.net/rapid",
 }

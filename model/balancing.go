@@ -37,7 +37,7 @@ const (
 // Key is one way to tell requests apart by who or what they are for.
 type Key struct {
 	Source KeySource
-	Name   string // of the header (lower case), cookie or query parameter
+	Name   string // of the header (lower case), cookie or query parameter; of KeyExpression the CEL
 	// IPv6Prefix is how many bits of an IPv6 client address count; 0: all.
 	IPv6Prefix int `json:",omitempty"`
 }
@@ -51,6 +51,9 @@ const (
 	KeyCookie   KeySource = "Cookie"   // the first of that name
 	KeyQuery    KeySource = "Query"    // the first parameter of that name
 	KeyClientIP KeySource = "ClientIP" // the client's address, after trusted proxies
+	KeyIdentity KeySource = "Identity" // the client's verified SPIFFE id
+
+	KeyExpression KeySource = "Expression" // what CEL makes of the request
 )
 
 // Session keeps a client at the host that answered it first (GEP-1619).

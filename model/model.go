@@ -18,6 +18,7 @@ type Snapshot struct {
 	Revision    uint64
 	Listeners   []*Listener
 	RouteTables []*RouteTable
+	Streams     []*StreamRoute
 	Clusters    []*Cluster
 	Endpoints   []*EndpointSet
 }
@@ -34,17 +35,23 @@ type Origin struct {
 // A field that nobody set is absent: its value is the default.
 type Origins map[string]Origin
 
-// Listener is one socket and the route tables that it serves.
+// Listener is one socket and what it serves: route tables, stream routes, or with TLS both.
 type Listener struct {
-	// Name is the socket's address, the stable key of its state: "0.0.0.0:8080", "[::]:8080".
-	Name    string
-	Hash    Hash
-	Address netip.AddrPort
+	// Name is the socket's address, the stable key of its state: "0.0.0.0:8080", "[::]:8080",
+	// for UDP "0.0.0.0:53/udp".
+	Name      string
+	Hash      Hash
+	Address   netip.AddrPort
+	Transport Transport `json:",omitempty"`
 	// Tables are ordered from the most specific hostname to the least; a request is
 	// served by the first whose Hostname matches, and by no other (listener isolation).
 	Tables []TableBinding
-	Client Client
-	TLS    *TLS `json:",omitempty"` // nil: clear text
+	// Streams are ordered like Tables. Of a table and a stream route the one with the more
+	// specific hostname takes a connection; no hostname has both. Without TLS and on UDP there is at most one,
+	// and no table beside it.
+	Streams []StreamBinding `json:",omitempty"`
+	Client  Client
+	TLS     *TLS `json:",omitempty"` // nil: clear text, but for handshakes that Streams pass through
 }
 
 // TableBinding gives the requests for one hostname of a listener to a route table.
@@ -66,7 +73,13 @@ type Client struct {
 	Underscores    NamePolicy    // header names with underscores
 	Escapes        EscapePolicy  // %2F, %5C and %00 in paths
 	FlagHeaders    bool          // send x-weir-flag and x-weir-blame on answers of our own
-	TrustHops      int           // number of proxies in front whose forwarded headers count; 0: none
+	// HTTP3 serves HTTP/3 too, on the port of the same number, and says so in Alt-Svc: for
+	// listeners with TLS.
+	HTTP3 bool `json:",omitempty"`
+	// ProxyProtocol has connections of trusted addresses begin with a PROXY header, which says
+	// whose they are. Those of others must not have one: it is taken for what they send.
+	ProxyProtocol  bool `json:",omitempty"`
+	TrustHops      int  // number of proxies in front whose forwarded headers count; 0: none
 	TrustAddresses []netip.Prefix
 	Origins        Origins
 }
@@ -116,6 +129,8 @@ type Cluster struct {
 	Balancing      Balancing
 	Protocol       Protocol     `json:",omitempty"`
 	TLS            *UpstreamTLS `json:",omitempty"` // nil: clear text
+	// ProxyProtocol begins connections with a PROXY header, so that each is of one client only.
+	ProxyProtocol ProxyProtocol `json:",omitempty"`
 	// DNS is set for a backend that is resolved by name instead of having endpoints.
 	DNS     *DNSName
 	Origins Origins

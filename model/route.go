@@ -9,7 +9,8 @@ type Route struct {
 	// different things, all variants but the first have @ and the name of a table behind.
 	Name string
 	Hash Hash
-	// Namespace, Object and Rule are the parts of Name; Kind is HTTPRoute.
+	// Namespace, Object and Rule are the parts of Name; Kind is HTTPRoute or GRPCRoute. A
+	// GRPCRoute's Name is GRPCRoute/namespace/route/rule.
 	Kind, Namespace, Object, Rule string
 	Origin                        Origin
 	// Rank breaks ties between equal matches: lower wins, and of equal ranks the earlier
@@ -157,5 +158,8 @@ type Timeouts struct {
 type Retry struct {
 	Attempts int // after the first try
 	Codes    []int
-	Backoff  time.Duration // minimum wait before a retry; jitter goes on top
+	// GRPCCodes are codes of gRPC (1 to 16), of answers that have nothing but a status. Whoever
+	// lists one allows that calls are sent again, although they are POSTs.
+	GRPCCodes []int         `json:",omitempty"`
+	Backoff   time.Duration // minimum wait before a retry; jitter goes on top
 }

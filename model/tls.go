@@ -138,4 +138,6 @@ const (
 	ProtocolHTTP1 Protocol = "HTTP11"
 	ProtocolHTTP2 Protocol = "HTTP2" // over TLS
 	ProtocolH2C   Protocol = "H2C"   // HTTP/2 without TLS, by prior knowledge
+	ProtocolTCP   Protocol = "TCP"   // bytes, for stream routes only
+	ProtocolUDP   Protocol = "UDP"   // datagrams, for stream routes only
 )
