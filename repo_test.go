@@ -84,7 +84,8 @@ var fences = []fence{
 	{"k8s.io/", []string{"controlplane/..."}},
 	{"sigs.k8s.io/", []string{"controlplane/..."}},
 	{"github.com/google/cel-go/", []string{"controlplane/resource", "traffic/expression"}},
-	{"github.com/quic-go/quic-go", []string{"dataplane/http3"}},
+	{"github.com/quic-go/quic-go", []string{"dataplane/http3", "bench/..."}},
+	{"golang.org/x/net/http2", []string{"bench/..."}}, // a client by others
 	{"github.com/pires/go-proxyproto", []string{"dataplane/listener", "dataplane/cluster"}},
 	{"go.yaml.in/yaml/v3", []string{"controlplane/resource"}},
 	{"github.com/fsnotify/fsnotify", []string{"controlplane/source"}},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,18 +23,21 @@ import (
 type bench struct {
 	options
 	times
-	progress io.Writer
-	began    time.Time
-	dir      string // for the files of all proxies; removed at the end
-	self     string // our own executable
-	upstream *process.Process
-	ports    []int // of the upstream
-	proxies  []peer.Proxy
-	versions map[string]string // by proxy
-	notes    []string          // what was left out, and why
-	samples  report.Samples
-	done     int // steps
-	total    int
+	progress  io.Writer
+	began     time.Time
+	dir       string // for the files of all proxies; removed at the end
+	self      string // our own executable
+	upstream  *process.Process
+	ports     []int                          // of the upstream
+	others    map[peer.Wire]*process.Process // upstreams that speak something else, once they are wanted
+	elsewhere map[peer.Wire][]int            // their ports
+	cert      string                         // file of the proxies' certificate; its key is beside it, .key
+	proxies   []peer.Proxy
+	versions  map[string]string // by proxy
+	notes     []string          // what was left out, and why
+	samples   report.Samples
+	done      int // steps
+	total     int
 }
 
 // newBench looks for the programs and starts the upstream.
@@ -51,7 +55,7 @@ func newBench(o options, progress io.Writer) (*bench, error) {
 	}
 	b := &bench{
 		options: o, times: durations(o.quick), progress: progress, began: time.Now(), dir: dir, self: self,
-		versions: map[string]string{},
+		versions: map[string]string{}, others: map[peer.Wire]*process.Process{}, elsewhere: map[peer.Wire][]int{},
 	}
 	if runtime.NumCPU() < 2 {
 		b.note("this machine has one core: proxy, generator and upstream share it, and no figure means much")
@@ -61,7 +65,7 @@ func newBench(o options, progress io.Writer) (*bench, error) {
 		b.close()
 		return nil, fmt.Errorf("nothing to measure: neither Weir nor a peer was found")
 	}
-	if err := b.startUpstream(); err != nil {
+	if err := errors.Join(b.makeCertificate(), b.startUpstream()); err != nil {
 		b.close()
 		return nil, err
 	}
@@ -116,6 +120,9 @@ func (b *bench) startUpstream() error {
 
 func (b *bench) close() {
 	b.upstream.Stop(time.Second)
+	for _, other := range b.others {
+		other.Stop(time.Second)
+	}
 	_ = os.RemoveAll(b.dir)
 }
 
@@ -170,7 +177,7 @@ func (b *bench) group(ctx context.Context, g group) error {
 			if running[id] != nil || m.kind == memory || m.kind == scale {
 				continue
 			}
-			s, err := b.start(ctx, p, m.setup)
+			s, err := b.start(ctx, p, m.setup, m.load)
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}

@@ -14,6 +14,7 @@ import (
 // from its input, if anything, and writes JSON to its output.
 var children = map[string]func(in io.Reader, out io.Writer) error{
 	"upstream-process": upstreamChild,
+	"echo-process":     echoChild,
 	"load-process":     loadChild,
 	"idle-process":     idleChild,
 }
@@ -38,6 +39,18 @@ func upstreamChild(_ io.Reader, out io.Writer) error {
 	return u.Serve(context.Background())
 }
 
+// echoChild serves gRPC until it is killed. Its output is its port.
+func echoChild(_ io.Reader, out io.Writer) error {
+	e, err := load.NewEcho()
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(out).Encode([]int{e.Port()}); err != nil {
+		return err
+	}
+	return e.Serve(context.Background())
+}
+
 // loadChild runs one load.Spec and writes its load.Result.
 func loadChild(in io.Reader, out io.Writer) error {
 	runtime.LockOSThread()
@@ -60,7 +73,7 @@ func idleChild(in io.Reader, out io.Writer) error {
 	if err := decoder.Decode(&spec); err != nil {
 		return err
 	}
-	idle, err := load.OpenIdle(spec.Address, spec.Connections, spec.Request)
+	idle, err := load.Hold(spec)
 	if err != nil {
 		return err
 	}

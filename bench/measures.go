@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"weir.dev/weir/bench/load"
+	"weir.dev/weir/bench/peer"
 )
 
 // group is a number of measures whose proxies run at the same time, so that
@@ -28,6 +29,8 @@ type setup struct {
 	routes  int
 	workers int
 	log     bool
+	front   peer.Wire
+	back    peer.Wire
 }
 
 type kind uint8
@@ -42,6 +45,7 @@ const (
 const (
 	small = 200
 	large = 64 << 10
+	mega  = 1 << 20
 )
 
 var one = setup{workers: 1}
@@ -86,9 +90,61 @@ func groups() []group {
 		{name: "memory", measures: []measure{
 			{name: "memory", title: "Resident memory", setup: one, load: get(5000, small, "/bytes/200"), kind: memory},
 		}},
+		{name: "tls", measures: []measure{
+			wire("tls200", "TLS 1.3: 200 B, 64 connections", peer.TLS, peer.HTTP1, by(load.TLS, 64, 1, get(64, small, "/bytes/200"))),
+			wire("tls1m", "TLS 1.3: 1 MiB, 16 connections", peer.TLS, peer.HTTP1, by(load.TLS, 16, 1, get(16, mega, "/bytes/1048576"))),
+			wire("handshakes", "TLS 1.3: a full handshake (ECDSA P-256, X25519) and 200 B a connection", peer.TLS, peer.HTTP1,
+				by(load.Handshakes, 16, 1, get(16, small, "/bytes/200"))),
+		}},
+		{name: "http2", measures: []measure{
+			wire("h2down200", "HTTP/2 over TLS, HTTP/1.1 to the upstream: 200 B, 16 connections of 10 streams", peer.TLS, peer.HTTP1,
+				by(load.HTTP2, 16, 10, get(16, small, "/bytes/200"))),
+			wire("h2down64k", "HTTP/2 over TLS, HTTP/1.1 to the upstream: 64 KiB", peer.TLS, peer.HTTP1, by(load.HTTP2, 16, 10, get(16, large, "/bytes/65536"))),
+			wire("h2both200", "HTTP/2 on both sides, TLS towards clients: 200 B", peer.TLS, peer.H2C, by(load.HTTP2, 16, 10, get(16, small, "/bytes/200"))),
+			wire("h2both64k", "HTTP/2 on both sides, TLS towards clients: 64 KiB", peer.TLS, peer.H2C, by(load.HTTP2, 16, 10, get(16, large, "/bytes/65536"))),
+		}},
+		{name: "grpc", measures: []measure{
+			wire("grpcunary", "gRPC, unary calls of 100 B, 16 connections of 10 calls", peer.H2C, peer.GRPC, by(load.GRPC, 16, 10, call())),
+			wire("grpcstream", "gRPC, messages of 100 B to and fro in 64 calls on 4 connections", peer.H2C, peer.GRPC, by(load.GRPCStream, 64, 1, call())),
+		}},
+		{name: "bytes", measures: []measure{
+			wire("bytes1m", "TCP: 1 MiB to and fro, 16 connections", peer.Bytes, peer.HTTP1, get(16, mega, "/bytes/1048576")),
+			wire("bytes200", "TCP: 200 B to and fro, 64 connections", peer.Bytes, peer.HTTP1, get(64, small, "/bytes/200")),
+		}},
+		{name: "http3", measures: []measure{
+			wire("http3", "HTTP/3: 200 B, 4 connections of 16 streams", peer.HTTP3, peer.HTTP1, by(load.HTTP3, 4, 16, get(4, small, "/bytes/200"))),
+		}},
+		{name: "idle", measures: []measure{
+			idle("idletls", "Resident memory, TLS 1.3", load.TLS),
+			idle("idleh2", "Resident memory, HTTP/2 over TLS 1.3", load.HTTP2),
+		}},
 		{name: "scale", only: []string{"weir"}, measures: []measure{
 			{name: "scale", title: "10,000 routes in 100 files", setup: setup{routes: 10_000, workers: 2}, load: get(64, small, "/bytes/200"), kind: scale},
 		}},
+	}
+}
+
+// wire is a measure of what is spoken.
+func wire(name, title string, front, back peer.Wire, spec load.Spec) measure {
+	return measure{name: name, title: title, setup: setup{workers: 1, front: front, back: back}, load: spec}
+}
+
+// by has a client of another kind play spec.
+func by(client load.Client, connections, streams int, spec load.Spec) load.Spec {
+	spec.Client, spec.Connections, spec.Pipeline = client, connections, streams
+	return spec
+}
+
+// call is a call of gRPC with messages of 100 B.
+func call() load.Spec {
+	return load.Spec{Request: load.Request{Path: "/bench.Echo/Call", Body: 100, Answer: 105}}
+}
+
+// idle is what connections cost that do nothing.
+func idle(name, title string, client load.Client) measure {
+	return measure{
+		name: name, title: title, kind: memory, setup: setup{workers: 1, front: peer.TLS},
+		load: by(client, 5000, 1, get(5000, small, "/bytes/200")),
 	}
 }
 

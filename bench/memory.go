@@ -35,7 +35,7 @@ func (b *bench) memoryRound(ctx context.Context, m measure, proxies []peer.Proxy
 	for _, p := range proxies {
 		b.done++
 		t := &tenant{sample: report.Sample{Measure: m.name, Proxy: p.Name, Round: round, Figures: map[string]float64{}}}
-		s, err := b.start(ctx, p, m.setup)
+		s, err := b.start(ctx, p, m.setup, m.load)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -66,7 +66,7 @@ func (b *bench) memoryRound(ctx context.Context, m measure, proxies []peer.Proxy
 			t.release()
 		}},
 		{0, func(t *tenant) {
-			t.load(ctx, b)
+			t.load(ctx, b, idle.Client)
 			t.read(report.MemoryLoad)
 		}},
 	}
@@ -172,8 +172,8 @@ func (t *tenant) release() {
 }
 
 // load runs two seconds of large answers.
-func (t *tenant) load(ctx context.Context, b *bench) {
-	spec := get(few, large, "/bytes/65536")
+func (t *tenant) load(ctx context.Context, b *bench, client load.Client) {
+	spec := by(client, few, 1, get(few, large, "/bytes/65536"))
 	spec.Address, spec.Window = t.server.address, min(2*time.Second, 2*b.window)
 	_, pin := cores(runtime.NumCPU(), 1)
 	result, err := b.generate(ctx, spec, pin)

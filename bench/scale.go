@@ -32,7 +32,7 @@ const (
 func (b *bench) scaleRound(ctx context.Context, m measure, proxies []peer.Proxy, round int) error {
 	for _, p := range proxies {
 		b.done++
-		s, err := b.start(ctx, p, m.setup)
+		s, err := b.start(ctx, p, m.setup, m.load)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -37,8 +37,8 @@ type server struct {
 	took    time.Duration // until its first answer
 }
 
-// start configures and starts p, and waits until it answers.
-func (b *bench) start(ctx context.Context, p peer.Proxy, s setup) (*server, error) {
+// start configures and starts p, and waits until it answers a request as in first.
+func (b *bench) start(ctx context.Context, p peer.Proxy, s setup, first load.Spec) (*server, error) {
 	dir, err := os.MkdirTemp(b.dir, p.Name+"-")
 	if err != nil {
 		return nil, err
@@ -47,7 +47,13 @@ func (b *bench) start(ctx context.Context, p peer.Proxy, s setup) (*server, erro
 	if err != nil {
 		return nil, err
 	}
-	want := peer.Setup{Dir: dir, Port: ports[0], AdminPort: ports[1], Upstream: b.ports, Routes: s.routes, Workers: s.workers}
+	want := peer.Setup{
+		Dir: dir, Port: ports[0], AdminPort: ports[1], Routes: s.routes, Workers: s.workers,
+		Front: s.front, Back: s.back, Cert: b.cert, Key: b.cert + ".key",
+	}
+	if want.Upstream, err = b.upstreams(s.back); err != nil {
+		return nil, err
+	}
 	running := &server{address: fmt.Sprintf("127.0.0.1:%d", ports[0]), output: filepath.Join(dir, "output"), dir: dir}
 	if s.log {
 		running.log = filepath.Join(dir, "access.log")
@@ -78,7 +84,7 @@ func (b *bench) start(ctx context.Context, p peer.Proxy, s setup) (*server, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := b.ready(ctx, running, s); err != nil {
+	if err := b.ready(ctx, running, first); err != nil {
 		running.Stop(time.Second)
 		return nil, fmt.Errorf("%w%s", err, lastWords(running.output))
 	}
@@ -91,15 +97,14 @@ func appendTo(path string) (*os.File, error) {
 }
 
 // ready asks s until it answers.
-func (b *bench) ready(ctx context.Context, s *server, kind setup) error {
-	request := load.Request{Path: "/bytes/200", Answer: small, Hosts: kind.routes}
+func (b *bench) ready(ctx context.Context, s *server, first load.Spec) error {
+	first.Address = s.address
 	began := time.Now()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		h, err := load.OpenIdle(s.address, 1, request)
+		err := load.Try(first)
 		if err == nil {
-			h.Close()
 			if took := time.Since(began); took > time.Second {
 				b.say("%s took %v to answer", s.Name, took.Round(10*time.Millisecond))
 			}
@@ -191,7 +196,11 @@ func (b *bench) sample(ctx context.Context, m measure, s *server, round int) (re
 	if m.kind == paced {
 		spec.Rate, spec.Window = b.rate, b.paced
 	}
-	spec.Watch = map[string]int{"upstream": b.upstream.PID}
+	up := b.upstream.PID
+	if other := b.others[m.setup.back]; other != nil {
+		up = other.PID
+	}
+	spec.Watch = map[string]int{"upstream": up}
 	if s.Process != nil && s.PID != b.upstream.PID {
 		spec.Watch["proxy"] = s.PID
 	}
@@ -277,10 +286,12 @@ func figures(r load.Result) map[string]float64 {
 	micros := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 	share := func(d time.Duration) float64 { return d.Seconds() / r.Elapsed.Seconds() }
 	found := map[string]float64{
-		report.Rate: float64(r.Completed) / r.Elapsed.Seconds(),
-		report.P50:  micros(r.Latency.P50), report.P99: micros(r.Latency.P99), report.P999: micros(r.Latency.P999),
+		report.Rate:         float64(r.Completed) / r.Elapsed.Seconds(),
 		report.UpstreamBusy: share(r.CPU["upstream"]), report.GeneratorBusy: share(r.Generator),
 		report.Late: micros(r.Late.P99), report.Foreign: share(r.Machine - r.CPU["proxy"] - r.CPU["upstream"] - r.Generator),
+	}
+	if r.Latency.P50 > 0 { // h2load does not tell quantiles
+		found[report.P50], found[report.P99], found[report.P999] = micros(r.Latency.P50), micros(r.Latency.P99), micros(r.Latency.P999)
 	}
 	if used, ok := r.CPU["proxy"]; ok {
 		found[report.CPU] = micros(used) / float64(r.Completed)

@@ -17,6 +17,9 @@ func Run(s Spec) (Result, error) {
 	if s.Connections < 1 || s.Window <= 0 || s.Warmup < 0 || s.Rate < 0 {
 		return Result{}, fmt.Errorf("spec out of range: %+v", s)
 	}
+	if run := others[s.Client]; run != nil {
+		return run(s)
+	}
 	poll, err := newPoller()
 	if err != nil {
 		return Result{}, err
@@ -122,7 +125,7 @@ func (c *client) run() error {
 	for {
 		now := c.now()
 		if opened == 0 && now >= from {
-			if err := c.sample(-1); err != nil {
+			if err := c.sample(c.Watch, -1); err != nil {
 				return err
 			}
 			c.measure, opened = true, c.now()
@@ -132,7 +135,7 @@ func (c *client) run() error {
 		}
 		if c.measure && now >= to && (c.Completed > 0 || now >= to+settle) {
 			c.measure, c.Elapsed = false, c.now()-opened
-			if err := c.sample(1); err != nil {
+			if err := c.sample(c.Watch, 1); err != nil {
 				return err
 			}
 		}
@@ -156,27 +159,29 @@ func (c *client) run() error {
 }
 
 // sample adds the CPU times of now, with a sign, to the result.
-func (c *client) sample(sign time.Duration) error {
-	if c.CPU == nil {
-		c.CPU = map[string]time.Duration{}
+func (r *Result) sample(watch map[string]int, sign time.Duration) error {
+	if r.CPU == nil {
+		r.CPU = map[string]time.Duration{}
 	}
-	for name, pid := range c.Watch {
+	for name, pid := range watch {
 		used, err := process.CPU(pid)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		c.CPU[name] += sign * used
+		r.CPU[name] += sign * used
 	}
-	var own unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &own); err != nil {
-		return err
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var own unix.Rusage
+		if err := unix.Getrusage(who, &own); err != nil {
+			return err
+		}
+		r.Generator += sign * time.Duration(own.Utime.Nano()+own.Stime.Nano())
 	}
 	busy, err := process.Busy()
 	if err != nil {
 		return err
 	}
-	c.Machine += sign * busy
-	c.Generator += sign * time.Duration(own.Utime.Nano()+own.Stime.Nano())
+	r.Machine += sign * busy
 	return nil
 }
 

@@ -23,9 +23,24 @@ type Spec struct {
 	Window      time.Duration // load that is measured
 	Rate        int           // requests per second, evenly spaced; 0: each connection sends when it may
 	Pipeline    int           // requests in flight on a connection, at least 1; with Rate always 1
+	Client      Client        // who plays the clients
 	Request     Request
 	Watch       map[string]int // process trees whose CPU time is read at both ends of the window
 }
+
+// Client is a kind of client.
+type Client string
+
+// The clients. All but the first are by others, because they speak what this package does not.
+const (
+	Plain      Client = ""           // HTTP/1.1 in clear text, by this package
+	TLS        Client = "tls"        // HTTP/1.1 over TLS, by h2load
+	HTTP2      Client = "http2"      // HTTP/2 over TLS, by h2load; Pipeline is the streams of a connection
+	GRPC       Client = "grpc"       // unary calls over HTTP/2 in clear text, by h2load; Pipeline as before
+	GRPCStream Client = "grpcstream" // one call a connection slot, a message after the other, by net/http
+	Handshakes Client = "handshakes" // a connection a request, full handshakes of TLS 1.3, by crypto/tls
+	HTTP3      Client = "http3"      // by quic-go; Pipeline as before
+)
 
 // Request is what every request of a run looks like.
 type Request struct {

@@ -13,6 +13,17 @@ func caddy(s Setup) (Start, error) {
 		"automatic_https": object{"disable": true},
 		"routes":          caddyRoutes(s),
 	}
+	apps := object{"http": object{"servers": object{"bench": server}}}
+	switch s.Front {
+	case Bytes:
+		return Start{}, ErrCannot
+	case H2C:
+		server["protocols"] = list{"h1", "h2c"}
+	case TLS, HTTP3:
+		server["protocols"] = list{"h1", "h2", "h3"}
+		server["tls_connection_policies"] = list{object{"protocol_min": "tls1.3"}}
+		apps["tls"] = object{"certificates": object{"load_files": list{object{"certificate": s.Cert, "key": s.Key}}}}
+	}
 	logs := object{"default": object{"writer": object{"output": "stderr"}, "level": "ERROR"}}
 	if s.Log != "" {
 		server["logs"] = object{"default_logger_name": "access"}
@@ -24,7 +35,7 @@ func caddy(s Setup) (Start, error) {
 	config := object{
 		"admin":   object{"disabled": true, "config": object{"persist": false}},
 		"logging": object{"logs": logs},
-		"apps":    object{"http": object{"servers": object{"bench": server}}},
+		"apps":    apps,
 	}
 	text, err := json.MarshalIndent(config, "", " ")
 	if err != nil {
@@ -45,13 +56,17 @@ func caddyRoutes(s Setup) list {
 	for _, port := range s.Upstream {
 		upstreams = append(upstreams, object{"dial": fmt.Sprintf("127.0.0.1:%d", port)})
 	}
+	version := "1.1"
+	if s.Back == H2C || s.Back == GRPC {
+		version = "h2c"
+	}
 	handle := list{object{
 		"handler":        "reverse_proxy",
 		"upstreams":      upstreams,
 		"load_balancing": object{"selection_policy": object{"policy": "least_conn"}},
 		"headers":        object{"request": object{"set": object{"X-Request-Id": list{"{http.request.uuid}"}}}},
 		"transport": object{
-			"protocol": "http", "compression": false, "versions": list{"1.1"},
+			"protocol": "http", "compression": false, "versions": list{version},
 			"keep_alive": object{"enabled": true, "max_idle_conns": 8192, "max_idle_conns_per_host": 2048, "idle_timeout": "300s"},
 		},
 	}}

@@ -22,7 +22,7 @@ func envoy(s Setup) (Start, error) {
 	manager := object{
 		"@type":              envoyType + "filters.network.http_connection_manager.v3.HttpConnectionManager",
 		"stat_prefix":        "bench",
-		"codec_type":         "HTTP1",
+		"codec_type":         "AUTO",
 		"use_remote_address": true,
 		"route_config":       object{"name": "bench", "virtual_hosts": envoyHosts(s)},
 		"http_filters": list{object{"name": "router", "typed_config": object{
@@ -32,17 +32,40 @@ func envoy(s Setup) (Start, error) {
 	if s.Log != "" {
 		manager["access_log"] = list{envoyLog(s.Log)}
 	}
-	config := object{"static_resources": object{
-		"listeners": list{object{
-			"name": "bench", "address": envoyAddress(s.Port),
-			"filter_chains": list{object{"filters": list{object{"name": "http", "typed_config": manager}}}},
-		}},
-		"clusters": list{object{
-			"name": "ports", "type": "STATIC", "lb_policy": "LEAST_REQUEST", "connect_timeout": "5s",
-			"circuit_breakers": object{"thresholds": list{limits}},
-			"load_assignment":  object{"cluster_name": "ports", "endpoints": list{object{"lb_endpoints": endpoints}}},
-		}},
-	}}
+	filter := object{"name": "http", "typed_config": manager}
+	if s.Front == Bytes {
+		filter = object{"name": "tcp", "typed_config": object{
+			"@type": envoyType + "filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "bench", "cluster": "ports",
+		}}
+	}
+	chain := object{"filters": list{filter}}
+	listener := object{"name": "bench", "address": envoyAddress(s.Port), "filter_chains": list{chain}}
+	switch s.Front {
+	case TLS:
+		context := envoyTLS(s, "h2", "http/1.1")
+		context["@type"] = envoyType + "transport_sockets.tls.v3.DownstreamTlsContext"
+		chain["transport_socket"] = object{"name": "tls", "typed_config": context}
+	case HTTP3:
+		manager["codec_type"] = "HTTP3"
+		listener["address"] = object{"socket_address": object{"protocol": "UDP", "address": "127.0.0.1", "port_value": s.Port}}
+		listener["udp_listener_config"] = object{"quic_options": object{}}
+		chain["transport_socket"] = object{"name": "quic", "typed_config": object{
+			"@type":                  envoyType + "transport_sockets.quic.v3.QuicDownstreamTransport",
+			"downstream_tls_context": envoyTLS(s, "h3"),
+		}}
+	}
+	cluster := object{
+		"name": "ports", "type": "STATIC", "lb_policy": "LEAST_REQUEST", "connect_timeout": "5s",
+		"circuit_breakers": object{"thresholds": list{limits}},
+		"load_assignment":  object{"cluster_name": "ports", "endpoints": list{object{"lb_endpoints": endpoints}}},
+	}
+	if s.Back == H2C || s.Back == GRPC {
+		cluster["typed_extension_protocol_options"] = object{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": object{
+			"@type":                envoyType + "upstreams.http.v3.HttpProtocolOptions",
+			"explicit_http_config": object{"http2_protocol_options": object{}},
+		}}
+	}
+	config := object{"static_resources": object{"listeners": list{listener}, "clusters": list{cluster}}}
 	text, err := json.MarshalIndent(config, "", " ")
 	if err != nil {
 		return Start{}, err
@@ -51,6 +74,18 @@ func envoy(s Setup) (Start, error) {
 	return Start{Args: []string{
 		"-c", path, "--concurrency", strconv.Itoa(max(s.Workers, 1)), "--disable-hot-restart", "-l", "error",
 	}}, err
+}
+
+// envoyTLS is the context of a listener, of TLS 1.3 only.
+func envoyTLS(s Setup, protocols ...string) object {
+	file := func(path string) object { return object{"filename": path} }
+	return object{
+		"common_tls_context": object{
+			"alpn_protocols":   protocols,
+			"tls_params":       object{"tls_minimum_protocol_version": "TLSv1_3"},
+			"tls_certificates": list{object{"certificate_chain": file(s.Cert), "private_key": file(s.Key)}},
+		},
+	}
 }
 
 func envoyAddress(port int) object {

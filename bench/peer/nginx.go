@@ -47,7 +47,28 @@ http {
   proxy_buffers 8 16k;
   proxy_busy_buffers_size 64k;
   proxy_max_temp_file_size 0;
+  ssl_protocols TLSv1.3;
+  http2_max_requests 100000000;
+  grpc_buffer_size 16k;
 %[5]s}
+`
+
+// nginxBytes is for streams, whose module is one to load.
+const nginxBytes = `load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+daemon off;
+%[1]s
+pid %[2]s/nginx.pid;
+error_log stderr error;
+worker_rlimit_nofile 20000;
+events { worker_connections 16000; }
+stream {
+  tcp_nodelay on;
+  upstream backend {
+    least_conn;
+    %[4]s
+  }
+  server { %[3]s; proxy_pass backend; proxy_timeout 300s; proxy_buffer_size 16k; }
+}
 `
 
 const nginxLog = `log_format json escape=json '{"time":"$time_iso8601","id":"$request_id","client":"$remote_addr","method":"$request_method",'
@@ -61,12 +82,28 @@ func nginx(s Setup) (Start, error) {
 		process = fmt.Sprintf("worker_processes %d;", s.Workers)
 		listen += " reuseport"
 	}
+	switch {
+	case s.Front == HTTP3 || s.Back == H2C:
+		return Start{}, ErrCannot
+	case s.Front == TLS:
+		listen += fmt.Sprintf(" ssl http2; ssl_certificate %s; ssl_certificate_key %s", s.Cert, s.Key)
+	case s.Front == H2C:
+		listen += " http2"
+	}
+	if s.Front == Bytes {
+		text := fmt.Sprintf(nginxBytes, process, s.Dir, listen, s.each("server 127.0.0.1:%d max_fails=0;", "\n    "))
+		path, err := s.write("nginx.conf", text)
+		return Start{Args: []string{"-p", filepath.Clean(s.Dir), "-c", path, "-e", "stderr"}}, err
+	}
 	log := "access_log off;"
 	if s.Log != "" {
 		log = fmt.Sprintf(nginxLog, s.Log)
 	}
 	var servers strings.Builder
-	const location = "location / { proxy_pass http://backend; }"
+	location := "location / { proxy_pass http://backend; }"
+	if s.Back == GRPC {
+		location = "location / { grpc_pass grpc://backend; }"
+	}
 	if s.Routes == 0 {
 		fmt.Fprintf(&servers, "  server { %s; %s }\n", listen, location)
 	} else {

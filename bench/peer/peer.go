@@ -8,6 +8,7 @@
 package peer
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,7 +26,26 @@ type Setup struct {
 	Routes    int    // one per host, as load.Host names them; 0 is one route for everything
 	Workers   int    // at least 1
 	Log       string // access log, JSON, one line a request; empty is none
+	Front     Wire   // what clients speak
+	Back      Wire   // what upstreams speak: HTTP1, H2C or GRPC
+	Cert, Key string // PEM files, for fronts with TLS
 }
+
+// Wire is what is spoken on one side of a proxy.
+type Wire string
+
+// The wires.
+const (
+	HTTP1 Wire = ""      // HTTP/1.1 in clear text
+	TLS   Wire = "tls"   // HTTP/2 or HTTP/1.1 over TLS 1.3, as the client likes
+	H2C   Wire = "h2c"   // HTTP/2 in clear text
+	GRPC  Wire = "grpc"  // the same, for calls
+	HTTP3 Wire = "http3" // over QUIC
+	Bytes Wire = "bytes" // whatever it is: TCP, both sides
+)
+
+// ErrCannot is why a proxy is left out: it does not do what the setup asks for.
+var ErrCannot = errors.New("it does not do this")
 
 // Start is how to run a proxy.
 type Start struct {

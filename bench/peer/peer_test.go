@@ -170,3 +170,45 @@ func TestWorkersAndLogs(t *testing.T) {
 		t.Error("nginx has no access log")
 	}
 }
+
+// TestFronts: what clients and upstreams speak is in every configuration, or the proxy is left out.
+func TestFronts(t *testing.T) {
+	cert := filepath.Join(t.TempDir(), "cert.pem")
+	for _, name := range []string{cert, cert + ".key"} {
+		if err := os.WriteFile(name, []byte("PEM"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	says := func(front, back Wire) map[string]string {
+		out := map[string]string{}
+		for _, p := range everyone() {
+			s := Setup{Workers: 1, Front: front, Back: back, Cert: cert, Key: cert + ".key"}
+			s.Dir, s.Port, s.AdminPort, s.Upstream = t.TempDir(), 18000, 18001, []int{9001}
+			if _, err := p.Configure(s); err != nil {
+				out[p.Name] = err.Error()
+				continue
+			}
+			_, files := configured(t, p, s)
+			out[p.Name] = strings.Join(values(files), "\n")
+		}
+		return out
+	}
+	none := ErrCannot.Error()
+	for _, c := range []struct {
+		front, back Wire
+		want        map[string]string
+	}{
+		{TLS, HTTP1, map[string]string{"nginx": "ssl http2", "haproxy": "alpn h2,http/1.1", "envoy": "DownstreamTlsContext", "caddy": "load_files", "weir": "protocol: HTTPS"}},
+		{TLS, H2C, map[string]string{"nginx": none, "haproxy": "9001 proto h2", "envoy": "http2_protocol_options", "caddy": "h2c", "weir": "protocol: H2C"}},
+		{H2C, GRPC, map[string]string{"nginx": "grpc_pass", "haproxy": "4096 proto h2", "envoy": "http2_protocol_options", "caddy": "h2c", "weir": "protocol: H2C"}},
+		{Bytes, HTTP1, map[string]string{"nginx": "stream {", "haproxy": "mode tcp", "envoy": "TcpProxy", "caddy": none, "weir": "TCPRoute"}},
+		{HTTP3, HTTP1, map[string]string{"nginx": none, "haproxy": none, "envoy": "quic_options", "caddy": "h3", "weir": "http3: true"}},
+	} {
+		got := says(c.front, c.back)
+		for name, want := range c.want {
+			if !strings.Contains(got[name], want) {
+				t.Errorf("%s before %s, %s: no %q in\n%s", c.front, c.back, name, want, got[name])
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,12 +17,13 @@ metadata: {name: bench}
 spec:
   gatewayClassName: weir
   listeners:
-  - {name: web, protocol: HTTP, port: %d}
+  - {name: web, port: %d, %s}
 ---
 apiVersion: weir.dev/v1alpha1
 kind: Backend
 metadata: {name: ports}
 spec:
+  protocol: %s
   endpoints:
 %s
 ---
@@ -32,7 +34,23 @@ spec:
   targetRefs:
   - {group: gateway.networking.k8s.io, kind: Gateway, name: bench}
   loadBalancing: {algorithm: LeastRequest}
-  client: {keepAlive: 300s}
+  client: {keepAlive: 300s%s}
+`
+
+const weirSecret = `apiVersion: v1
+kind: Secret
+metadata: {name: bench}
+type: kubernetes.io/tls
+data: {tls.crt: %s, tls.key: %s}
+`
+
+const weirBytes = `apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {name: all}
+spec:
+  parentRefs: [{name: bench}]
+  rules:
+  - backendRefs: [{group: weir.dev, kind: Backend, name: ports}]
 `
 
 const weirRoute = `apiVersion: gateway.networking.k8s.io/v1
@@ -58,11 +76,9 @@ spec:
 const weirFiles = 100
 
 func weir(s Setup, extra, logArgs []string) (Start, error) {
-	files := map[string]string{
-		"gateway.yaml": fmt.Sprintf(weirMain, s.Port, s.each("  - {address: 127.0.0.1, port: %d}", "\n")),
-	}
-	if s.Routes == 0 {
-		files["routes.yaml"] = fmt.Sprintf(weirRoute, "all", "")
+	files, err := weirMainFiles(s)
+	if err != nil {
+		return Start{}, err
 	}
 	for file := range min(s.Routes, weirFiles) {
 		name, text := WeirFile(s.Routes, file, "")
@@ -89,6 +105,39 @@ func weir(s Setup, extra, logArgs []string) (Start, error) {
 		}
 	}
 	return Start{Args: args, Env: []string{"GOMAXPROCS=" + strconv.Itoa(max(s.Workers, 1))}}, nil
+}
+
+// weirMainFiles are all but those of many routes.
+func weirMainFiles(s Setup) (map[string]string, error) {
+	listener, protocol, client, route := "protocol: HTTP", "HTTP11", "", fmt.Sprintf(weirRoute, "all", "")
+	files := map[string]string{}
+	switch s.Front {
+	case TLS, HTTP3:
+		listener = "protocol: HTTPS, tls: {certificateRefs: [{name: bench}]}"
+		client = ", tls: {minVersion: \"1.3\"}"
+		if s.Front == HTTP3 {
+			client += ", http3: true"
+		}
+		cert, err := os.ReadFile(s.Cert)
+		if err != nil {
+			return nil, err
+		}
+		key, err := os.ReadFile(s.Key)
+		if err != nil {
+			return nil, err
+		}
+		files["secret.yaml"] = fmt.Sprintf(weirSecret, base64.StdEncoding.EncodeToString(cert), base64.StdEncoding.EncodeToString(key))
+	case Bytes:
+		listener, protocol, route = "protocol: TCP", "TCP", weirBytes
+	}
+	if s.Back == H2C || s.Back == GRPC {
+		protocol = "H2C"
+	}
+	files["gateway.yaml"] = fmt.Sprintf(weirMain, s.Port, listener, protocol, s.each("  - {address: 127.0.0.1, port: %d}", "\n"), client)
+	if s.Routes == 0 {
+		files["routes.yaml"] = route
+	}
+	return files, nil
 }
 
 // WeirFile is one of the files in which Weir has many routes: its name, relative to the
