@@ -25,6 +25,13 @@ func EffectivePolicy(client *Client, route *Route, cluster *Cluster) []PolicyFie
 	return list.fields
 }
 
+// Policy lists what holds for every connection or session of the route.
+func (r *StreamRoute) Policy() []PolicyField {
+	list := fieldList{origins: r.Origins}
+	list.duration("timeouts.idle", r.Idle)
+	return list.fields
+}
+
 // Policy lists what holds for every client of the listener.
 func (l *Listener) Policy() []PolicyField {
 	var list fieldList
@@ -74,6 +81,12 @@ func (l *fieldList) client(c *Client) {
 	l.add("client.underscoreHeaders", string(c.Underscores))
 	l.add("client.pathEscapes", string(c.Escapes))
 	l.add("client.flagHeaders", strconv.FormatBool(c.FlagHeaders))
+	if c.HTTP3 {
+		l.add("client.http3", "true")
+	}
+	if c.ProxyProtocol {
+		l.add("client.proxyProtocol", "true")
+	}
 	l.add("client.trust.hops", strconv.Itoa(c.TrustHops))
 	if len(c.TrustAddresses) > 0 {
 		l.add("client.trust.addresses", joined(c.TrustAddresses))
@@ -93,14 +106,8 @@ func (l *fieldList) route(r *Route) {
 	l.duration("timeouts.request", r.Timeouts.Request)
 	l.duration("timeouts.perTry", r.Timeouts.PerTry)
 	l.duration("timeouts.idle", r.Timeouts.Idle)
-	if t := r.Retry; t != nil {
-		l.rule(r, "retry.attempts", strconv.Itoa(t.Attempts))
-		codes := make([]string, len(t.Codes))
-		for i, code := range t.Codes {
-			codes[i] = strconv.Itoa(code)
-		}
-		l.rule(r, "retry.codes", strings.Join(codes, ", "))
-		l.rule(r, "retry.backoff", durationText(t.Backoff))
+	if r.Retry != nil {
+		l.retry(r)
 	}
 	if len(r.HashOn) > 0 {
 		l.add("hashOn", joined(r.HashOn))
@@ -118,6 +125,33 @@ func (l *fieldList) route(r *Route) {
 		l.rule(r, "sessionPersistence.permanent", strconv.FormatBool(s.Permanent))
 	}
 	l.filters(r)
+}
+
+// retry appends a rule's own retry, or a TrafficPolicy's.
+func (l *fieldList) retry(r *Route) {
+	t := r.Retry
+	var failures []string
+	for _, class := range t.On {
+		failures = append(failures, string(class))
+	}
+	for _, code := range t.Codes {
+		failures = append(failures, strconv.Itoa(code))
+	}
+	for _, code := range t.GRPCCodes {
+		failures = append(failures, code.String())
+	}
+	text := strings.Join(failures, ", ")
+	if t.On == nil {
+		l.rule(r, "retry.attempts", strconv.Itoa(t.Attempts))
+		l.rule(r, "retry.codes", text)
+		l.rule(r, "retry.backoff", durationText(t.Backoff))
+		return
+	}
+	l.add("retries.attempts", strconv.Itoa(t.Attempts))
+	l.add("retries.retryOn", text)
+	l.add("retries.methods", strings.Join(t.Methods, ", "))
+	l.duration("retries.backoff.base", t.BackoffBase)
+	l.duration("retries.backoff.max", t.BackoffMax)
 }
 
 func (l *fieldList) compression(c *Compression) {
@@ -168,8 +202,14 @@ func (l *fieldList) cluster(c *Cluster) {
 	if c.Protocol != ProtocolAuto {
 		l.add("protocol", string(c.Protocol))
 	}
+	if c.ProxyProtocol != "" {
+		l.add("proxyProtocol", string(c.ProxyProtocol))
+	}
 	if c.TLS != nil {
 		l.upstreamTLS(c.TLS)
+	}
+	if c.HealthCheck != nil {
+		l.healthCheck(c.HealthCheck)
 	}
 }
 
@@ -231,7 +271,7 @@ func (e *HeaderEdit) String() string {
 	return strings.Join(words, " ")
 }
 
-// String returns the key as people read it: "header x-user", "clientIP/64".
+// String returns the key as people read it: "header x-user", "clientIP/64", "expression request.path".
 func (k Key) String() string {
 	switch k.Source {
 	case KeyHeader:
@@ -245,6 +285,10 @@ func (k Key) String() string {
 			return "clientIP/" + strconv.Itoa(k.IPv6Prefix)
 		}
 		return "clientIP"
+	case KeyIdentity:
+		return "identity"
+	case KeyExpression:
+		return "expression " + strings.ReplaceAll(k.Name, "\n", " ")
 	}
 	return string(k.Source)
 }

@@ -2,6 +2,7 @@ package model_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ func TestEffectivePolicySaysWhoSetWhat(t *testing.T) {
 		},
 		&model.Route{
 			Origin: rule, Timeouts: model.Timeouts{Request: 90 * time.Minute}, Origins: model.Origins{"timeouts.request": gateway, "hashOn": gateway, "compression.algorithms": gateway},
-			HashOn:         []model.Key{{Source: model.KeyHeader, Name: "x-user"}, {Source: model.KeyClientIP, IPv6Prefix: 64}},
+			HashOn:         []model.Key{{Source: model.KeyHeader, Name: "x-user"}, {Source: model.KeyClientIP, IPv6Prefix: 64}, {Source: model.KeyIdentity}, {Source: model.KeyExpression, Name: "request.path +\nidentity"}},
 			Compression:    &model.Compression{Algorithms: []model.Coding{model.CodingZstd, model.CodingGzip}, MinSize: 1024, Types: []string{"text/*"}},
 			Session:        &model.Session{Type: model.SessionCookie, Name: "s"},
 			RequestHeaders: &model.HeaderEdit{Set: []model.Header{{Name: "authorization", Value: "Bearer hush"}}},
@@ -37,7 +38,7 @@ func TestEffectivePolicySaysWhoSetWhat(t *testing.T) {
 		"client.trust.addresses":         {Value: "10.0.0.0/8", Origin: gateway},
 		"timeouts.request":               {Value: "1h30m", Origin: gateway},
 		"timeouts.idle":                  {Value: "0s", Default: true},
-		"hashOn":                         {Value: "header x-user, clientIP/64", Origin: gateway},
+		"hashOn":                         {Value: "header x-user, clientIP/64, identity, expression request.path + identity", Origin: gateway},
 		"compression.algorithms":         {Value: "zstd, gzip", Origin: gateway},
 		"compression.minSize":            {Value: "1024", Default: true},
 		"sessionPersistence.path":        {Value: "/", Origin: rule},
@@ -126,5 +127,43 @@ func TestPolicyOfTLS(t *testing.T) {
 	}
 	if got := (model.Certificate{Name: "x"}).String(); got != "x" {
 		t.Errorf("a certificate without one: %q", got)
+	}
+}
+
+func TestHealthChecksSayWhoSetWhat(t *testing.T) {
+	gateway := model.Origin{Object: "TrafficPolicy/ns/gateway"}
+	for _, test := range []struct {
+		check model.HealthCheck
+		want  map[string]string
+	}{
+		{
+			model.HealthCheck{Type: model.HealthCheckHTTP, Path: "/healthz?token=hush", Hostname: "a.test", Expect: []model.StatusRange{{First: 200, Last: 299}, {First: 404, Last: 404}}},
+			map[string]string{"http.path": "/healthz?(redacted)", "http.expect": "200-299, 404", "http.hostname": "a.test"},
+		},
+		{model.HealthCheck{Type: model.HealthCheckGRPC, Service: "a.B"}, map[string]string{"grpc.service": `"a.B"`}},
+		{model.HealthCheck{Type: model.HealthCheckTCP}, map[string]string{"tcp": "true"}},
+	} {
+		test.check.Interval, test.check.Timeout, test.check.HealthyAfter, test.check.UnhealthyAfter = 5*time.Second, time.Second, 2, 3
+		cluster := &model.Cluster{HealthCheck: &test.check, Origins: model.Origins{"healthCheck.http": gateway, "healthCheck.grpc": gateway, "healthCheck.tcp": gateway}}
+		got := map[string]string{}
+		for _, f := range model.EffectivePolicy(nil, nil, cluster) {
+			field, ours := strings.CutPrefix(f.Field, "healthCheck.")
+			if !ours {
+				continue
+			}
+			got[field] = f.Value
+			if byDefault := !strings.Contains(field, ".") && field != "tcp"; f.Default != byDefault || f.Default != (f.Origin == model.Origin{}) {
+				t.Errorf("%s is by default: %v, origin %v", f.Field, f.Default, f.Origin)
+			}
+		}
+		maps.Copy(test.want, map[string]string{"interval": "5s", "timeout": "1s", "healthyAfter": "2", "unhealthyAfter": "3"})
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s: %s", test.check.Type, diff)
+		}
+	}
+	for _, f := range model.EffectivePolicy(nil, nil, &model.Cluster{}) {
+		if strings.HasPrefix(f.Field, "healthCheck") {
+			t.Errorf("without a check: %+v", f)
+		}
 	}
 }

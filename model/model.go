@@ -120,8 +120,10 @@ type Entry struct {
 // Cluster is a backend or service, never a route's view of one: routes that refer to the
 // same backend share its hosts, health, pools and limits.
 type Cluster struct {
-	// Name is backend/namespace/name, service/namespace/name/port, or for a gateway with
-	// backend defaults of its own the same with @namespace/gateway behind it.
+	// Name is backend/namespace/name, service/namespace/name/port, with /udp behind a port of
+	// UDP and /passthrough where TLS of clients goes to a backend that is spoken to by TLS
+	// otherwise, or for a gateway with backend defaults of its own the same with
+	// @namespace/gateway behind it.
 	Name           string
 	Hash           Hash
 	ConnectTimeout time.Duration
@@ -131,6 +133,7 @@ type Cluster struct {
 	TLS            *UpstreamTLS `json:",omitempty"` // nil: clear text
 	// ProxyProtocol begins connections with a PROXY header, so that each is of one client only.
 	ProxyProtocol ProxyProtocol `json:",omitempty"`
+	HealthCheck   *HealthCheck  `json:",omitempty"` // nil: hosts are not checked
 	// DNS is set for a backend that is resolved by name instead of having endpoints.
 	DNS     *DNSName
 	Origins Origins

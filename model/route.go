@@ -60,6 +60,10 @@ type Match struct {
 type PathMatch struct {
 	Type  MatchType // Exact, Prefix (whole segments) or Regex (RE2, the whole path)
 	Value string
+	// Precedence puts a Regex behind exact paths and every prefix but "/", and among those that
+	// have one the highest first; 0: before prefixes, by length. GRPCRoutes want it, where the
+	// service counts before the method.
+	Precedence uint32 `json:",omitempty"`
 }
 
 // ValueMatch compares one header (name lower case) or query parameter (name exact).
@@ -152,14 +156,4 @@ type Timeouts struct {
 	Request time.Duration // all tries together, from the end of the request head to the end of the answer
 	PerTry  time.Duration // one try, until its answer is complete
 	Idle    time.Duration // no byte either way on a stream or tunnel
-}
-
-// Retry says which failed tries are made again. Connection failures always are.
-type Retry struct {
-	Attempts int // after the first try
-	Codes    []int
-	// GRPCCodes are codes of gRPC (1 to 16), of answers that have nothing but a status. Whoever
-	// lists one allows that calls are sent again, although they are POSTs.
-	GRPCCodes []int         `json:",omitempty"`
-	Backoff   time.Duration // minimum wait before a retry; jitter goes on top
 }

@@ -19,8 +19,12 @@ type StreamBinding struct {
 	Hostname string
 	// Terminate ends TLS here, with the certificates of Listener.TLS; else a client's handshake
 	// goes on to the backend as it is.
-	Terminate bool   `json:",omitempty"`
-	Route     string // StreamRoute.Name
+	Terminate bool `json:",omitempty"`
+	// Route is the StreamRoute.Name. Empty: no route has the hostname, and its connections are
+	// closed, its datagrams dropped. Every listener has a binding for its own hostname.
+	Route string
+	// Listener is whose binding it is, named as a RouteTable.
+	Listener string
 }
 
 // StreamRoute is where connections, or sessions of UDP, go as bytes: one rule of a TLSRoute,

@@ -65,6 +65,24 @@ func TestJSONLine(t *testing.T) {
 	}
 }
 
+// TestStatusOfWhatWasAsked: a request that got no answer has status 0; a connection that is
+// carried as it is has none.
+func TestStatusOfWhatWasAsked(t *testing.T) {
+	stream := &Record{Request: RequestPart{Protocol: "TCP", Host: []byte("db.test")}, Flag: model.FlagPT}
+	unanswered := &Record{Request: RequestPart{Protocol: "HTTP/1.1", Method: []byte("GET")}, Flag: model.FlagDC}
+	for _, test := range []struct {
+		r          *Record
+		json, text string
+	}{{stream, `"protocol":"TCP","flag":"PT"`, " - PT/policy - db.test - TCP "}, {unanswered, `"protocol":"HTTP/1.1","status":0,"flag":"DC"`, " 0 DC/client GET "}} {
+		if got := string(appendJSON(nil, test.r)); !strings.Contains(got, test.json) {
+			t.Errorf("%s, want %s in it", got, test.json)
+		}
+		if got := string(appendText(nil, test.r)); !strings.Contains(got, test.text) {
+			t.Errorf("%s, want %s in it", got, test.text)
+		}
+	}
+}
+
 func TestTextLine(t *testing.T) {
 	got := string(appendText(nil, fullRecord()))
 	want := `2026-11-21T10:00:00.123456Z 502 UC/upstream GET shop.example.com /a\"b HTTP/1.1 3000.000ms 100 2000 ` +
@@ -74,7 +92,7 @@ func TestTextLine(t *testing.T) {
 	}
 	unknownPort := netip.MustParseAddrPort("[2001:db8::2]:0")
 	got = string(appendText(nil, &Record{Client: unknownPort, Request: RequestPart{Path: []byte("/a b\n")}}))
-	want = `0001-01-01T00:00:00.000000Z 0 - - - /a_b\u000a - 0.000ms 0 0 - - 2001:db8::2 - "" ""` + "\n"
+	want = `0001-01-01T00:00:00.000000Z - - - - /a_b\u000a - 0.000ms 0 0 - - 2001:db8::2 - "" ""` + "\n"
 	if got != want {
 		t.Errorf("got  %swant %s", got, want)
 	}

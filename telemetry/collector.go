@@ -57,6 +57,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	m.routes.sweep(now)
 	m.clusters.sweep(now)
 	m.hosts.sweep(now)
+	m.streams.sweep(now)
 
 	var labels []string // of the series at hand, room for one series' labels and two more
 	e := &emitter{descs: &c.descs, out: out}
@@ -72,7 +73,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		labels = append(labels[:0], k.cluster, k.address)
 		e.series(famHost, s, labels)
 	})
+	m.streams.each(func(name string, s *Series) { e.stream(s, name) })
 	e.value(famOverflow, float64(m.routes.overflow.Load()), "route")
+	e.value(famOverflow, float64(m.streams.overflow.Load()), "stream")
 	e.value(famOverflow, float64(m.clusters.overflow.Load()), "cluster")
 	e.value(famOverflow, float64(m.hosts.overflow.Load()), "host")
 	e.hostStates(m)
@@ -113,11 +116,35 @@ func (e *emitter) series(base int, s *Series, labels []string) {
 			e.value(base+famFlags, float64(n), with(model.Flag(f).String(), model.Flag(f).Blame().String())...)
 		}
 	}
+	for end, n := range stats.Calls {
+		if n > 0 {
+			e.value(base+famCalls, float64(n), with(GRPCEnd(end).String())...)
+		}
+	}
 	e.out <- &sample{desc: e.descs[base+famDuration], stats: &stats, labels: pairs(base+famDuration, labels)}
 	e.value(base+famInFlight, float64(stats.InFlight), labels...)
 	e.value(base+famRetries, float64(stats.Retries), labels...)
 	e.value(base+famBytesIn, float64(stats.BytesIn), labels...)
 	e.value(base+famBytesOut, float64(stats.BytesOut), labels...)
+}
+
+// stream emits the series of one stream route.
+func (e *emitter) stream(s *Series, name string) {
+	stats := s.Snapshot()
+	e.value(famStreamConnections, float64(stats.Requests), name)
+	e.value(famStreamActive, float64(stats.InFlight), name)
+	if stats.Requests == 0 && stats.InFlight == 0 {
+		return
+	}
+	for f, n := range stats.Flags {
+		if n > 0 {
+			e.value(famStreamFlags, float64(n), name, model.Flag(f).String(), model.Flag(f).Blame().String())
+		}
+	}
+	e.out <- &sample{desc: e.descs[famStreamDuration], stats: &stats, labels: pairs(famStreamDuration, []string{name})}
+	e.value(famStreamRetries, float64(stats.Retries), name)
+	e.value(famStreamBytesIn, float64(stats.BytesIn), name)
+	e.value(famStreamBytesOut, float64(stats.BytesOut), name)
 }
 
 func (e *emitter) hostStates(m *Metrics) {
@@ -137,6 +164,11 @@ func (e *emitter) hostStates(m *Metrics) {
 		e.value(famHostConnections, float64(h.Idle), h.Cluster, h.Address, "idle")
 		e.value(famHostOpened, float64(h.Opened), h.Cluster, h.Address)
 		e.value(famHostConnectFailures, float64(h.ConnectFailures), h.Cluster, h.Address)
+		for i, n := range h.Checks {
+			if h.Checked {
+				e.value(famHostChecks, float64(n), h.Cluster, h.Address, checkNames[i])
+			}
+		}
 	}
 }
 
@@ -151,6 +183,7 @@ func (e *emitter) listeners(m *Metrics) {
 			e.value(famListenerRefused, float64(c.refused[reason].Load()), name, refusalNames[reason])
 		}
 		e.handshakes(name, c)
+		e.datagrams(name, c)
 		e.value(famListenerBytesIn, float64(c.bytesIn.Load()), name)
 		e.value(famListenerBytesOut, float64(c.bytesOut.Load()), name)
 	}
@@ -160,6 +193,7 @@ func (e *emitter) process(m *Metrics, now time.Time) {
 	for r := range m.Mirrors {
 		e.value(famMirrors, float64(m.Mirrors[r].Load()), mirrorNames[r])
 	}
+	e.value(famLateChecks, float64(m.LateChecks.Load()))
 	e.value(famUncompressed, float64(m.Uncompressed.Load()))
 	s := &m.config
 	s.mu.Lock()

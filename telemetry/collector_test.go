@@ -19,9 +19,9 @@ import (
 func busyMetrics(t *testing.T) *Metrics {
 	t.Helper()
 	m := NewMetrics(2)
-	for _, s := range []*Series{m.Route("shop/cart/0"), m.Cluster("backend/shop/cart"), m.Host("backend/shop/cart", "10.0.0.1:80")} {
+	for _, s := range []*Series{m.Route("shop/cart/0"), m.Cluster("backend/shop/cart"), m.Host("backend/shop/cart", "10.0.0.1:80"), m.Stream("TCPRoute/shop/db/0")} {
 		s.Begin(0)
-		s.End(0, &Outcome{Code: 502, Flag: model.FlagUC, Duration: 3 * time.Millisecond, BytesIn: 7, BytesOut: 9, Retries: 1})
+		s.End(0, &Outcome{Code: 502, Flag: model.FlagUC, GRPC: EndOfCall(model.GRPCUnavailable), Duration: 3 * time.Millisecond, BytesIn: 7, BytesOut: 9, Retries: 1})
 		s.Begin(1)
 	}
 	m.Route("idle")
@@ -30,10 +30,14 @@ func busyMetrics(t *testing.T) *Metrics {
 	m.Listener("0.0.0.0:8080").Refuse(RefusedDescriptors)
 	m.Listener("0.0.0.0:8080").EndHandshake(HandshakeCertificate)
 	m.Listener("0.0.0.0:8080").QueueHandshake(2)
+	m.Listener("0.0.0.0:53/udp").DatagramIn(40)
+	m.Listener("0.0.0.0:53/udp").DatagramOut(400)
+	m.Listener("0.0.0.0:53/udp").Drop(DroppedNoHost)
 	m.WatchHosts(func() []HostState {
-		h := HostState{Cluster: "backend/shop/cart", Address: "10.0.0.1:80", Healthy: true, Open: 5, Idle: 3, Opened: 9, ConnectFailures: 1}
-		return []HostState{h, h}
+		h := HostState{Cluster: "backend/shop/cart", Address: "10.0.0.1:80", Healthy: true, Open: 5, Idle: 3, Opened: 9, ConnectFailures: 1, Checked: true, Checks: [3]uint64{7, 1, 2}}
+		return []HostState{h, h, {Cluster: "backend/shop/cart", Address: "10.0.0.2:80"}}
 	})
+	m.LateChecks.Add(3)
 	m.SetBuild("v1.2.3")
 	m.ConfigApplied(7, "abc")
 	m.ConfigRefused()
@@ -128,12 +132,20 @@ func TestScrape(t *testing.T) {
 			`weir_cluster_request_duration_seconds_bucket{cluster="backend/shop/cart",le="+Inf"} 1`,
 			`weir_cluster_request_duration_seconds_sum{cluster="backend/shop/cart"} 0.003`,
 			`weir_host_connections{cluster="backend/shop/cart",host="10.0.0.1:80",state="active"} 2`,
+			`weir_host_healthy{cluster="backend/shop/cart",host="10.0.0.2:80"} 0`,
+			`weir_host_health_checks_total{cluster="backend/shop/cart",host="10.0.0.1:80",result="passed"} 7`,
+			`weir_host_health_checks_total{cluster="backend/shop/cart",host="10.0.0.1:80",result="timed_out"} 2`,
+			`weir_health_checks_late_total 3`,
 			`weir_listener_connections_active{listener="0.0.0.0:8080"} 1`,
 			`weir_listener_connections_parked{listener="0.0.0.0:8080"} 1`,
 			`weir_listener_connections_refused_total{listener="0.0.0.0:8080",reason="descriptors"} 1`,
 			`weir_listener_handshakes_total{listener="0.0.0.0:8080",result="client_certificate"} 1`,
 			`weir_listener_handshakes_total{listener="0.0.0.0:8080",result="full"} 0`,
 			`weir_listener_handshakes_waiting{listener="0.0.0.0:8080"} 2`,
+			`weir_listener_received_datagrams_total{listener="0.0.0.0:53/udp"} 1`,
+			`weir_listener_sent_bytes_total{listener="0.0.0.0:53/udp"} 400`,
+			`weir_listener_dropped_datagrams_total{listener="0.0.0.0:53/udp",reason="no_host"} 1`,
+			`weir_listener_dropped_datagrams_total{listener="0.0.0.0:53/udp",reason="limit"} 0`,
 			`weir_config_revision 7`, `weir_config_age_seconds 1.5`, `weir_config_info{version="abc"} 1`,
 			`weir_config_applies_total{result="refused"} 1`, `weir_config_quarantined_objects 2`, `weir_ready 1`,
 		} {

@@ -24,6 +24,7 @@ type Family struct {
 const (
 	famRequests = iota
 	famFlags
+	famCalls
 	famDuration
 	famInFlight
 	famRetries
@@ -41,6 +42,14 @@ const (
 	famHostConnections
 	famHostOpened
 	famHostConnectFailures
+	famHostChecks
+	famStreamConnections
+	famStreamActive
+	famStreamFlags
+	famStreamDuration
+	famStreamRetries
+	famStreamBytesIn
+	famStreamBytesOut
 	famListenerConnections
 	famListenerActive
 	famListenerParked
@@ -49,7 +58,11 @@ const (
 	famListenerHandshaking
 	famListenerBytesIn
 	famListenerBytesOut
+	famListenerDatagramsIn
+	famListenerDatagramsOut
+	famListenerDropped
 	famMirrors
+	famLateChecks
 	famUncompressed
 	famConfigRevision
 	famConfigInfo
@@ -69,22 +82,25 @@ const (
 var Families = [famCount]Family{
 	famRoute + famRequests: {"weir_route_requests_total", Counter, []string{"route", "code_class"}, "", "Requests that ended, by route and class of the status sent; none: no answer was sent."},
 	famRoute + famFlags:    {"weir_route_flags_total", Counter, []string{"route", "flag", "blame"}, "", "Requests that ended with a response flag, by route, flag and whose doing it was."},
+	famRoute + famCalls:    {"weir_route_grpc_calls_total", Counter, []string{"route", "code"}, "", "Calls of gRPC that ended, by route and the name of their code; other: a number that is no code; none: without a status."},
 	famRoute + famDuration: {"weir_route_request_duration_seconds", Histogram, []string{"route"}, "seconds", "Time from a request's first byte to its answer's last, by route."},
 	famRoute + famInFlight: {"weir_route_in_flight", Gauge, []string{"route"}, "", "Requests in flight, by route."},
 	famRoute + famRetries:  {"weir_route_retries_total", Counter, []string{"route"}, "", "Tries after the first, by route."},
 	famRoute + famBytesIn:  {"weir_route_received_bytes_total", Counter, []string{"route"}, "bytes", "Bytes of requests received from clients, by route."},
 	famRoute + famBytesOut: {"weir_route_sent_bytes_total", Counter, []string{"route"}, "bytes", "Bytes of answers sent to clients, by route."},
 
-	famCluster + famRequests: {"weir_cluster_requests_total", Counter, []string{"cluster", "code_class"}, "", "Tries that ended, by cluster and class of the upstream's status; none: there was no answer."},
+	famCluster + famRequests: {"weir_cluster_requests_total", Counter, []string{"cluster", "code_class"}, "", "Tries that ended, by cluster and class of the upstream's status; none: there was no answer, or it was a stream."},
 	famCluster + famFlags:    {"weir_cluster_flags_total", Counter, []string{"cluster", "flag", "blame"}, "", "Tries that ended with a response flag, by cluster, flag and whose doing it was."},
+	famCluster + famCalls:    {"weir_cluster_grpc_calls_total", Counter, []string{"cluster", "code"}, "", "Tries of gRPC calls that ended, by cluster and the name of the code of the answer; none: without a status."},
 	famCluster + famDuration: {"weir_cluster_request_duration_seconds", Histogram, []string{"cluster"}, "seconds", "Time that a try took, by cluster."},
 	famCluster + famInFlight: {"weir_cluster_in_flight", Gauge, []string{"cluster"}, "", "Tries in flight, by cluster."},
 	famCluster + famRetries:  {"weir_cluster_retries_total", Counter, []string{"cluster"}, "", "Tries that were not a request's first, by cluster."},
 	famCluster + famBytesIn:  {"weir_cluster_sent_bytes_total", Counter, []string{"cluster"}, "bytes", "Bytes of requests sent upstream, by cluster."},
 	famCluster + famBytesOut: {"weir_cluster_received_bytes_total", Counter, []string{"cluster"}, "bytes", "Bytes of answers received from upstream, by cluster."},
 
-	famHost + famRequests: {"weir_host_requests_total", Counter, []string{"cluster", "host", "code_class"}, "", "Tries that ended, by host and class of its status; none: there was no answer."},
+	famHost + famRequests: {"weir_host_requests_total", Counter, []string{"cluster", "host", "code_class"}, "", "Tries that ended, by host and class of its status; none: there was no answer, or it was a stream."},
 	famHost + famFlags:    {"weir_host_flags_total", Counter, []string{"cluster", "host", "flag", "blame"}, "", "Tries that ended with a response flag, by host, flag and whose doing it was."},
+	famHost + famCalls:    {"weir_host_grpc_calls_total", Counter, []string{"cluster", "host", "code"}, "", "Tries of gRPC calls that ended, by host and the name of the code of the answer; none: without a status."},
 	famHost + famDuration: {"weir_host_request_duration_seconds", Histogram, []string{"cluster", "host"}, "seconds", "Time that a try took, by host."},
 	famHost + famInFlight: {"weir_host_in_flight", Gauge, []string{"cluster", "host"}, "", "Tries in flight, by host."},
 	famHost + famRetries:  {"weir_host_retries_total", Counter, []string{"cluster", "host"}, "", "Tries that were not a request's first, by host."},
@@ -95,17 +111,32 @@ var Families = [famCount]Family{
 	famHostConnections:     {"weir_host_connections", Gauge, []string{"cluster", "host", "state"}, "", "Open connections to a host: active (in use) or idle (pooled)."},
 	famHostOpened:          {"weir_host_connections_opened_total", Counter, []string{"cluster", "host"}, "", "Connections made to a host."},
 	famHostConnectFailures: {"weir_host_connect_failures_total", Counter, []string{"cluster", "host"}, "", "Connections to a host that could not be made."},
+	famHostChecks:          {"weir_host_health_checks_total", Counter, []string{"cluster", "host", "result"}, "", "Health checks of a host that ended, by result: passed, failed or timed_out."},
+
+	famStreamConnections: {"weir_stream_connections_total", Counter, []string{"route"}, "", "Connections, or sessions of UDP, that ended, by stream route."},
+	famStreamActive:      {"weir_stream_connections_active", Gauge, []string{"route"}, "", "Connections, or sessions of UDP, that a stream route carries now."},
+	famStreamFlags:       {"weir_stream_flags_total", Counter, []string{"route", "flag", "blame"}, "", "Connections, or sessions of UDP, that ended with a response flag, by stream route, flag and whose doing it was."},
+	famStreamDuration:    {"weir_stream_connection_duration_seconds", Histogram, []string{"route"}, "seconds", "Time from a connection's acceptance, or a session's first datagram, to its end, by stream route."},
+	famStreamRetries:     {"weir_stream_retries_total", Counter, []string{"route"}, "", "Hosts that were tried after a connection's first could not be reached, by stream route."},
+	famStreamBytesIn:     {"weir_stream_received_bytes_total", Counter, []string{"route"}, "bytes", "Bytes carried from clients to hosts, by stream route; of connections that last, as they pass."},
+	famStreamBytesOut:    {"weir_stream_sent_bytes_total", Counter, []string{"route"}, "bytes", "Bytes carried from hosts to clients, by stream route; of connections that last, as they pass."},
 
 	famListenerConnections: {"weir_listener_connections_total", Counter, []string{"listener"}, "", "Connections accepted."},
 	famListenerActive:      {"weir_listener_connections_active", Gauge, []string{"listener"}, "", "Accepted connections that are open."},
 	famListenerParked:      {"weir_listener_connections_parked", Gauge, []string{"listener"}, "", "Open connections that are parked: idle for some seconds, and waiting without a goroutine."},
 	famListenerRefused:     {"weir_listener_connections_refused_total", Counter, []string{"listener", "reason"}, "", "Connections closed before their first request, or not accepted, by reason."},
-	famListenerHandshakes:  {"weir_listener_handshakes_total", Counter, []string{"listener", "result"}, "", "TLS handshakes with clients that ended, by how: full and resumed are those that succeeded."},
+	famListenerHandshakes:  {"weir_listener_handshakes_total", Counter, []string{"listener", "result"}, "", "TLS handshakes with clients that ended, by how: full and resumed are those that succeeded, passed_through those that a host does."},
 	famListenerHandshaking: {"weir_listener_handshakes_waiting", Gauge, []string{"listener"}, "", "TLS handshakes that wait for their turn to be computed."},
 	famListenerBytesIn:     {"weir_listener_received_bytes_total", Counter, []string{"listener"}, "bytes", "Bytes read from clients."},
 	famListenerBytesOut:    {"weir_listener_sent_bytes_total", Counter, []string{"listener"}, "bytes", "Bytes written to clients."},
 
+	famListenerDatagramsIn:  {"weir_listener_received_datagrams_total", Counter, []string{"listener"}, "", "Datagrams received from clients."},
+	famListenerDatagramsOut: {"weir_listener_sent_datagrams_total", Counter, []string{"listener"}, "", "Datagrams sent to clients."},
+	famListenerDropped:      {"weir_listener_dropped_datagrams_total", Counter, []string{"listener", "reason"}, "", "Datagrams from and to clients that went no further, by reason."},
+
 	famMirrors: {"weir_mirror_requests_total", Counter, []string{"result"}, "", "Mirrored copies of requests: answered, failed, or dropped because of a bound."},
+
+	famLateChecks: {"weir_health_checks_late_total", Counter, nil, "", "Health checks that began much later than they were due: as many as there may be at once took too long, or the machine is too busy."},
 
 	famUncompressed: {"weir_answers_uncompressed_total", Counter, nil, "", "Answers that were to be compressed and were sent as they are, because the compressors in use took all the memory that they may."},
 

@@ -9,6 +9,7 @@ type Handshake uint8
 const (
 	HandshakeFull        Handshake = iota // complete
 	HandshakeResumed                      // complete, with a session from before
+	HandshakePassed                       // not ours: the connection was carried on to a host as it was
 	HandshakeName                         // the client asked for a name that has no certificate here
 	HandshakeMismatch                     // no version, cipher suite, curve or protocol that both sides know
 	HandshakeCertificate                  // the client's certificate was missing or refused
@@ -22,7 +23,7 @@ const (
 )
 
 var handshakeNames = [handshakes]string{
-	"full", "resumed", "unknown_name", "mismatch", "client_certificate", "rejected", "timeout", "not_tls", "busy", "gone", "other",
+	"full", "resumed", "passed_through", "unknown_name", "mismatch", "client_certificate", "rejected", "timeout", "not_tls", "busy", "gone", "other",
 }
 
 // String returns the end's name in metrics.

@@ -25,7 +25,10 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = field(b, "host", r.Request.Host)
 	b = field(b, "path", r.Request.Path)
 	b = field(b, "protocol", r.Request.Protocol)
-	b = numberField(b, "status", int64(r.Status))
+	if r.asked() {
+		b = numberField(b, "status", int64(r.Status))
+	}
+	b = field(b, "grpc_status", r.GRPC.String())
 	b = field(b, "flag", r.Flag.String())
 	b = field(b, "blame", r.Flag.Blame().String())
 	b = field(b, "detail", r.Detail)
@@ -67,6 +70,7 @@ func appendAttempts(b []byte, attempts []Attempt) []byte {
 		if a.Status != 0 {
 			b = numberField(b, "status", int64(a.Status))
 		}
+		b = field(b, "grpc_status", a.GRPC.String())
 		b = field(b, "flag", a.Flag.String())
 		b = field(b, "error", a.Err)
 		b = append(b, '}')
@@ -182,11 +186,19 @@ func appendMillis(b []byte, d time.Duration) []byte {
 
 // appendText appends a record as one line for people. Fields that are absent are "-".
 //
-//	TIME STATUS FLAG METHOD HOST PATH PROTOCOL TOTAL IN OUT ROUTE UPSTREAM CLIENT ID "USER AGENT" "DETAIL"
+//	TIME STATUS[/GRPC STATUS] FLAG METHOD HOST PATH PROTOCOL TOTAL IN OUT ROUTE UPSTREAM CLIENT ID "USER AGENT" "DETAIL"
 func appendText(b []byte, r *Record) []byte {
 	b = r.Time.AppendFormat(b, timeLayout)
 	b = append(b, ' ')
-	b = strconv.AppendInt(b, int64(r.Status), 10)
+	if r.asked() {
+		b = strconv.AppendInt(b, int64(r.Status), 10)
+	} else {
+		b = append(b, '-')
+	}
+	if r.GRPC != 0 {
+		b = append(b, '/')
+		b = append(b, r.GRPC.String()...)
+	}
 	b = append(b, ' ')
 	if r.Flag == model.FlagNone {
 		b = append(b, '-')

@@ -11,10 +11,11 @@ const (
 	RefusedDescriptors                    // no file descriptor left
 	RefusedDraining
 	RefusedOther // accept failed for another reason
+	RefusedProxy // a trusted peer's connection that did not begin with a PROXY header
 	refusals
 )
 
-var refusalNames = [refusals]string{"limit", "descriptors", "draining", "other"}
+var refusalNames = [refusals]string{"limit", "descriptors", "draining", "other", "proxy-header"}
 
 // ConnStats counts the connections of one listener. A nil *ConnStats counts nothing.
 type ConnStats struct {
@@ -26,6 +27,7 @@ type ConnStats struct {
 	refused  [refusals]atomic.Uint64
 
 	handshakes handshakeStats
+	datagrams  datagramStats
 
 	_ [64]byte
 }
@@ -74,8 +76,8 @@ func (c *ConnStats) AddBytes(in, out int64) {
 	}
 }
 
-// Refuse counts a connection that was closed at once, or that could not be accepted. It
-// does not count as accepted.
+// Refuse counts a connection that was closed at once, or that could not be accepted. But for
+// RefusedProxy, which takes a look at it, it does not count as accepted.
 func (c *ConnStats) Refuse(reason ConnRefusal) {
 	if c != nil {
 		c.refused[min(reason, refusals-1)].Add(1)

@@ -37,12 +37,16 @@ type Metrics struct {
 	routes   table[string]
 	clusters table[string]
 	hosts    table[hostKey]
+	streams  table[string]
 
 	listenersMu sync.Mutex
 	listeners   map[string]*ConnStats
 
 	// Mirrors counts mirrored copies of requests.
 	Mirrors Mirrors
+	// LateChecks counts health checks that began much later than they were due: too many others
+	// took too long, or the machine is too busy.
+	LateChecks atomic.Uint64
 	// Uncompressed counts answers that were not compressed for want of memory.
 	Uncompressed atomic.Uint64
 
@@ -61,6 +65,7 @@ func NewMetrics(shards int) *Metrics {
 	m.routes.setUp(shards, Other)
 	m.clusters.setUp(shards, Other)
 	m.hosts.setUp(shards, hostKey{Other, Other})
+	m.streams.setUp(shards, Other)
 	return m
 }
 
@@ -79,6 +84,13 @@ func (m *Metrics) Host(cluster, address string) *Series {
 	return m.hosts.series(hostKey{cluster, address})
 }
 
+// Stream returns the series of a stream route, made if need be: of its connections, or its
+// sessions of UDP. [Unmatched] is for those that no route takes.
+func (m *Metrics) Stream(name string) *Series { return m.streams.series(name) }
+
+// StreamStats returns what a stream route's series counted; false if there is none.
+func (m *Metrics) StreamStats(name string) (Stats, bool) { return m.streams.stats(name) }
+
 // RouteStats returns what a route's series counted; false if there is none.
 func (m *Metrics) RouteStats(name string) (Stats, bool) { return m.routes.stats(name) }
 
@@ -93,8 +105,8 @@ func (m *Metrics) Totals() Stats { return m.routes.totals() }
 
 // Live says which objects exist. A nil function says that all do.
 type Live struct {
-	Route, Cluster func(name string) bool
-	Host           func(cluster, address string) bool
+	Route, Cluster, Stream func(name string) bool
+	Host                   func(cluster, address string) bool
 }
 
 // Retain notes which objects exist now. The series of the others are forgotten once they
@@ -103,6 +115,9 @@ func (m *Metrics) Retain(live Live) {
 	now := time.Now()
 	if live.Route != nil {
 		m.routes.retain(now, func(name string) bool { return name == Unmatched || live.Route(name) })
+	}
+	if live.Stream != nil {
+		m.streams.retain(now, func(name string) bool { return name == Unmatched || live.Stream(name) })
 	}
 	if live.Cluster != nil {
 		m.clusters.retain(now, live.Cluster)

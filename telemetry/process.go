@@ -13,7 +13,15 @@ type HostState struct {
 	Open, Idle       int    // connections; the idle ones are open too
 	Opened           uint64 // connections made so far
 	ConnectFailures  uint64 // connections that could not be made so far
+
+	// Checked says that the host's health is checked; Checks are how often it has passed, failed,
+	// and failed for want of time.
+	Checked bool
+	Checks  [3]uint64
 }
+
+// checkNames are the results of health checks in metrics.
+var checkNames = [len(HostState{}.Checks)]string{"passed", "failed", "timed_out"}
 
 // configState is what the process-level metrics of configuration need.
 type configState struct {

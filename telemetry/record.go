@@ -25,7 +25,8 @@ type Record struct {
 	Client      netip.AddrPort
 	Identity    string // that the client proved with a certificate; empty: none
 	Request     RequestPart
-	Status      int // sent to the client; 0 if none was
+	Status      int // sent to the client; 0 if none was, and left out of the log where nothing was asked
+	GRPC        GRPCEnd
 	Flag        model.Flag
 	Detail      string // more about the flag: what was malformed, which error; may be empty
 	Route       string // model.Route.Name; empty if none matched
@@ -36,6 +37,10 @@ type Record struct {
 	BytesIn     int64 // of the request, head and body as received
 	BytesOut    int64 // of the answer, head and body as sent
 }
+
+// asked reports whether there was a request, which a connection that is carried as it is has
+// none of, nor one that was refused at its beginning.
+func (r *Record) asked() bool { return r.Status != 0 || len(r.Request.Method) > 0 }
 
 // RequestPart is what the client asked for.
 type RequestPart struct {
@@ -48,6 +53,7 @@ type RequestPart struct {
 type Attempt struct {
 	Host     netip.AddrPort
 	Status   int        // 0 if there was no answer
+	GRPC     GRPCEnd    // of an answer to a call of gRPC that had nothing but a status
 	Flag     model.Flag // why it failed; FlagNone if it did not
 	Err      string     // more about the failure; may be empty
 	Duration time.Duration

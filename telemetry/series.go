@@ -16,6 +16,7 @@ type Outcome struct {
 	BytesIn  int64 // from the client, or to the upstream for a cluster or host
 	BytesOut int64 // the other way
 	Retries  int   // tries after the first
+	GRPC     GRPCEnd
 }
 
 // classes of status codes: the hundreds digit, 0 for no answer or an impossible code.
@@ -40,6 +41,7 @@ type cell struct {
 	bytesOut atomic.Uint64
 	retries  atomic.Uint64
 	flags    atomic.Pointer[flagCells] // made by the first flagged answer
+	calls    atomic.Pointer[grpcCells] // made by the first call of gRPC
 	buckets  [bucketCount]atomic.Uint64
 	_        [cellSize - cellUsed]byte
 }
@@ -47,7 +49,7 @@ type cell struct {
 type flagCells [model.FlagCount]atomic.Uint64
 
 const (
-	cellUsed = 8 * (1 + classes + 4 + 1 + bucketCount)
+	cellUsed = 8 * (1 + classes + 4 + 2 + bucketCount)
 	cellSize = 512
 )
 
@@ -91,8 +93,25 @@ func (s *Series) End(shard int, o *Outcome) {
 	if o.Flag != model.FlagNone && o.Flag < model.FlagCount {
 		c.flag(o.Flag)
 	}
+	if o.GRPC != 0 && o.GRPC < grpcEnds {
+		c.call(o.GRPC)
+	}
 	c.ended[class].Add(1)
 	c.inFlight.Add(-1)
+}
+
+// Move counts bytes of something that lasts, before its end, whose Outcome leaves them out.
+func (s *Series) Move(shard int, in, out int64) {
+	if s == nil {
+		return
+	}
+	c := s.cell(shard)
+	if in > 0 {
+		c.bytesIn.Add(uint64(in))
+	}
+	if out > 0 {
+		c.bytesOut.Add(uint64(out))
+	}
 }
 
 func (s *Series) cell(shard int) *cell {
@@ -143,6 +162,11 @@ func (s *Series) addTo(sum *Stats) {
 		if flags := c.flags.Load(); flags != nil {
 			for f := range flags {
 				sum.Flags[f] += flags[f].Load()
+			}
+		}
+		if calls := c.calls.Load(); calls != nil {
+			for end := range calls {
+				sum.Calls[end] += calls[end].Load()
 			}
 		}
 		sum.Duration += time.Duration(c.duration.Load())

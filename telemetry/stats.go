@@ -12,6 +12,7 @@ type Stats struct {
 	InFlight int64
 	Classes  [classes]uint64 // by the hundreds digit of the status; index 0: no answer was sent
 	Flags    [model.FlagCount]uint64
+	Calls    [grpcEnds]uint64 // of gRPC, by GRPCEnd; index 0 is not used
 	Buckets  Buckets
 	Duration time.Duration // sum
 	BytesIn  uint64
@@ -39,6 +40,9 @@ func (s Stats) Since(earlier *Stats) Stats {
 	}
 	for i := range s.Flags {
 		s.Flags[i] -= min(earlier.Flags[i], s.Flags[i])
+	}
+	for i := range s.Calls {
+		s.Calls[i] -= min(earlier.Calls[i], s.Calls[i])
 	}
 	for i := range s.Buckets {
 		s.Buckets[i] -= min(earlier.Buckets[i], s.Buckets[i])

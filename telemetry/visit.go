@@ -17,6 +17,11 @@ func (m *Metrics) VisitHosts(visit func(cluster, address string, s *Stats)) {
 	visitUsed(&m.hosts, func(k hostKey, s *Stats) { visit(k.cluster, k.address, s) })
 }
 
+// VisitStreams is VisitRoutes for stream routes.
+func (m *Metrics) VisitStreams(visit func(name string, s *Stats)) {
+	visitUsed(&m.streams, visit)
+}
+
 // ClusterStats returns what a cluster's series counted; false if there is none.
 func (m *Metrics) ClusterStats(name string) (Stats, bool) { return m.clusters.stats(name) }
 

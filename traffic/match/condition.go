@@ -19,11 +19,12 @@ type condition struct {
 
 // compiled is a match without its entry.
 type compiled struct {
-	class   int
-	path    string
-	regex   *regexp.Regexp
-	headers []condition
-	query   []condition
+	class      int8
+	precedence uint32 // of a call
+	path       string
+	regex      *regexp.Regexp
+	headers    []condition
+	query      []condition
 }
 
 // compiler keeps what is shared between matches: each regular expression once.
@@ -33,16 +34,19 @@ type compiler struct {
 }
 
 func (c *compiler) compile(m *model.Match) (compiled, error) {
-	class, ok := classOf(m.Path.Type)
+	class, ok := classOf(m.Path)
 	if !ok {
 		return compiled{}, fmt.Errorf("path match of unknown type %q", m.Path.Type)
 	}
 	p := compiled{class: class, path: m.Path.Value}
+	if class == classCall {
+		p.precedence = m.Path.Precedence
+	}
 	var err error
 	switch class {
-	case classPrefix:
+	case classPrefix, classRoot:
 		p.path = strings.TrimRight(p.path, "/")
-	case classRegex:
+	case classRegex, classCall:
 		if p.regex, err = c.regex(p.path); err != nil {
 			return compiled{}, fmt.Errorf("path %q: %w", p.path, err)
 		}
@@ -99,11 +103,7 @@ func (c *compiler) regex(pattern string) (*regexp.Regexp, error) {
 	if re, ok := c.patterns[pattern]; ok {
 		return re, nil
 	}
-	// Alone first: "a)|(b" is no expression, but would be one inside the group.
-	if _, err := regexp.Compile(pattern); err != nil {
-		return nil, err
-	}
-	re, err := regexp.Compile(`\A(?:` + pattern + `)\z`)
+	re, err := Whole(pattern)
 	if err != nil {
 		return nil, err
 	}

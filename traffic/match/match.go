@@ -50,16 +50,17 @@ type Table[T any] struct {
 
 // candidate is one match of one entry, ready to be compared.
 type candidate[T any] struct {
-	value   T
-	match   *model.Match
-	rank    uint32
-	order   int // position among all matches: the last tie-break
-	class   int
-	path    string // without trailing slash for a prefix
-	regex   *regexp.Regexp
-	method  string
-	headers []condition
-	query   []condition
+	value      T
+	match      *model.Match
+	rank       uint32
+	order      int // position among all matches: the last tie-break
+	class      int8
+	precedence uint32 // among calls
+	path       string // without trailing slash for a prefix
+	regex      *regexp.Regexp
+	method     string
+	headers    []condition
+	query      []condition
 }
 
 // Compile builds a table. Entries keep their order where Rank does not decide. The error
@@ -95,7 +96,7 @@ func appendCandidates[T any](all []candidate[T], e *Entry[T], entry int, c *comp
 		}
 		all = append(all, candidate[T]{
 			value: e.Value, match: m, rank: e.Rank, order: len(all),
-			class: p.class, path: p.path, regex: p.regex, method: m.Method,
+			class: p.class, precedence: p.precedence, path: p.path, regex: p.regex, method: m.Method,
 			headers: p.headers, query: p.query,
 		})
 	}

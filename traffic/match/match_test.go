@@ -19,6 +19,13 @@ func exact(path string) model.Match  { return pathMatch(model.MatchExact, path) 
 func prefix(path string) model.Match { return pathMatch(model.MatchPrefix, path) }
 func regex(path string) model.Match  { return pathMatch(model.MatchRegex, path) }
 
+// call is an expression of a GRPCRoute.
+func call(path string, precedence uint32) model.Match {
+	m := regex(path)
+	m.Path.Precedence = precedence
+	return m
+}
+
 func pathMatch(t model.MatchType, path string) model.Match {
 	return model.Match{Path: model.PathMatch{Type: t, Value: path}}
 }
@@ -83,7 +90,12 @@ func TestFind(t *testing.T) {
 		{"exact beats all", []Entry[string]{rule("p", 0, "", withHeaders(prefix("/foo"), "a")), rule("x", 0, "", regex("/fo+")), rule("e", 9, "", exact("/foo"))}, "GET a.test /foo", fields{"a": "1"}, "e"},
 		{"regex beats prefix", []Entry[string]{rule("p", 0, "", prefix("/foo")), rule("x", 9, "", regex("/f.*"))}, "GET a.test /foo", nil, "x"},
 		{"longest regex first", []Entry[string]{rule("x", 0, "", regex("/f.*")), rule("y", 9, "", regex("/fo+.*"))}, "GET a.test /foo", nil, "y"},
+		{"service before calls", []Entry[string]{rule("any", 9, "", call("/[^/]+/Get", 3)), rule("service", 0, "", prefix("/a.B"))}, "POST a.test /a.B/Get", nil, "service"},
+		{"calls before everything", []Entry[string]{rule("all", 0, "", withHeaders(prefix("/"), "a")), rule("any", 9, "", call("/[^/]+/Get", 3))}, "POST a.test /a.B/Get", fields{"a": "1"}, "any"},
+		{"the highest call", []Entry[string]{rule("longer", 0, "", call("/[^/]+/(Get|Put)", 3)), rule("higher", 9, "", call("/a.*/Get", 4))}, "POST a.test /a.B/Get", nil, "higher"},
+		{"no call", []Entry[string]{rule("all", 0, "", prefix("/")), rule("any", 9, "", call("/[^/]+/Get", 3))}, "POST a.test /a.B/Put", nil, "all"},
 		{"regex is the whole path", []Entry[string]{rule("x", 0, "", regex("/fo"))}, "GET a.test /foo", nil, ""},
+		{"regex with an open quotation", []Entry[string]{rule("x", 0, "", regex(`/\Qa.b`)), rule("p", 0, "", prefix("/"))}, "GET a.test /a.b", nil, "x"},
 		{"regex alternatives are the whole path", []Entry[string]{rule("x", 0, "", regex("/fo|/bar"))}, "GET a.test /foo", nil, ""},
 		{"longest prefix", []Entry[string]{rule("a", 0, "", prefix("/")), rule("b", 9, "", prefix("/foo/bar")), rule("c", 0, "", prefix("/foo"))}, "GET a.test /foo/bar/x", nil, "b"},
 		{"falls back to a shorter prefix", []Entry[string]{rule("b", 0, "", withMethod(prefix("/foo/bar"), "PUT")), rule("c", 0, "", prefix("/foo"))}, "GET a.test /foo/bar/x", nil, "c"},

@@ -62,17 +62,27 @@ func oracleHost(pattern, host string) (exactChars, chars int, ok bool) {
 func oracleKey(m *model.Match) []int {
 	class := map[model.MatchType]int{model.MatchExact: 0, model.MatchRegex: 1, model.MatchPrefix: 2}[m.Path.Type]
 	length := 0
+	switch {
+	case m.Path.Precedence > 0 && m.Path.Type == model.MatchRegex:
+		class = 3
+	case m.Path.Type == model.MatchPrefix && m.Path.Value == "/":
+		class = 4
+	}
 	switch m.Path.Type {
 	case model.MatchRegex:
 		length = len(m.Path.Value)
 	case model.MatchPrefix:
 		length = len(strings.TrimSuffix(m.Path.Value, "/"))
 	}
+	precedence := 0
+	if class == 3 {
+		precedence = int(m.Path.Precedence)
+	}
 	method := 1
 	if m.Method != "" {
 		method = 0
 	}
-	return []int{class, -length, method, -len(oracleFirst(m.Headers)), -len(oracleFirst(m.Query))}
+	return []int{class, -precedence, -length, method, -len(oracleFirst(m.Headers)), -len(oracleFirst(m.Query))}
 }
 
 // oracleFirst keeps the first condition of each name.
@@ -148,6 +158,7 @@ func genMatch(t *rapid.T) model.Match {
 	m.Path.Value = rapid.SampledFrom(oraclePaths).Draw(t, "path")
 	if m.Path.Type == model.MatchRegex {
 		m.Path.Value = rapid.SampledFrom(oracleRegexes).Draw(t, "regex")
+		m.Path.Precedence = rapid.SampledFrom([]uint32{0, 0, 1, 2}).Draw(t, "precedence")
 	}
 	m.Headers = genValues(t)
 	m.Query = genValues(t)

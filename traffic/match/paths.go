@@ -14,6 +14,8 @@ const (
 	classExact = iota
 	classRegex
 	classPrefix
+	classCall // expressions that have a Precedence: calls of gRPC
+	classRoot // the prefix "/"
 )
 
 // few is the number of matches up to which trying them in order beats the maps.
@@ -21,9 +23,10 @@ const few = 8
 
 // paths holds one hostname's matches in order of precedence (Gateway API,
 // HTTPRouteRule.matches): exact paths; then regular expressions, the longest pattern
-// first (the specification leaves their place to us); then the longest prefix; and on
-// ties a method match, the most header matches, the most query matches, the lowest Rank,
-// and the order given to Compile.
+// first (the specification leaves their place to us); then the longest prefix, but before
+// "/" regular expressions that have a Precedence, the highest first; and on ties a method
+// match, the most header matches, the most query matches, the lowest Rank, and the order
+// given to Compile.
 //
 // Exact paths and prefixes are found by map. A prefix is found by cutting the path at
 // its slashes from the right:
@@ -39,7 +42,8 @@ type paths[T any] struct {
 	exact   map[string]span
 	prefix  map[string]span
 	regexes span
-	depth   int // slashes in the deepest prefix
+	rest    span // calls, then the prefix "/"
+	depth   int  // slashes in the deepest prefix
 }
 
 // span is a range of paths.sorted.
@@ -73,6 +77,9 @@ func (p *paths[T]) index() {
 		case classPrefix:
 			p.prefix[c.path] = span{from, to}
 			p.depth = max(p.depth, strings.Count(c.path, "/"))
+		default:
+			p.rest = span{from, len(p.sorted)}
+			return
 		}
 		from = to
 	}
@@ -84,10 +91,13 @@ func compare[T any](a, b *candidate[T]) int {
 	if d := cmp.Compare(a.class, b.class); d != 0 {
 		return d
 	}
+	if d := cmp.Compare(b.precedence, a.precedence); d != 0 {
+		return d
+	}
 	if d := cmp.Compare(len(b.path), len(a.path)); d != 0 {
 		return d
 	}
-	if a.class != classRegex {
+	if a.regex == nil {
 		if d := cmp.Compare(a.path, b.path); d != 0 {
 			return d
 		}
@@ -126,11 +136,19 @@ func (p *paths[T]) find(r *Request) *candidate[T] {
 			return c
 		}
 	}
-	return p.findPrefix(r)
+	if c := p.findPrefix(r); c != nil {
+		return c
+	}
+	for _, c := range p.sorted[p.rest.from:p.rest.to] {
+		if c.matchesRest(r) && c.matchesPath(r.Path) {
+			return c
+		}
+	}
+	return nil
 }
 
 func (p *paths[T]) findPrefix(r *Request) *candidate[T] {
-	for cut := cutAt(r.Path, p.depth); cut >= 0; cut = bytes.LastIndexByte(r.Path[:cut], '/') {
+	for cut := cutAt(r.Path, p.depth); cut > 0; cut = bytes.LastIndexByte(r.Path[:cut], '/') {
 		if s, ok := p.prefix[string(r.Path[:cut])]; ok {
 			if c := p.first(s, r); c != nil {
 				return c
@@ -167,7 +185,7 @@ func (c *candidate[T]) matchesPath(path []byte) bool {
 	switch c.class {
 	case classExact:
 		return string(path) == c.path
-	case classRegex:
+	case classRegex, classCall:
 		return c.regex.Match(path)
 	default:
 		return len(path) >= len(c.path) && string(path[:len(c.path)]) == c.path &&
@@ -193,13 +211,17 @@ func (c *candidate[T]) matchesRest(r *Request) bool {
 }
 
 // classOf returns the class of a path match.
-func classOf(t model.MatchType) (int, bool) {
-	switch t {
-	case model.MatchExact:
+func classOf(m model.PathMatch) (class int8, ok bool) {
+	switch {
+	case m.Type == model.MatchExact:
 		return classExact, true
-	case model.MatchRegex:
+	case m.Type == model.MatchRegex && m.Precedence > 0:
+		return classCall, true
+	case m.Type == model.MatchRegex:
 		return classRegex, true
-	case model.MatchPrefix:
+	case m.Type == model.MatchPrefix && strings.Trim(m.Value, "/") == "":
+		return classRoot, true
+	case m.Type == model.MatchPrefix:
 		return classPrefix, true
 	}
 	return 0, false
