@@ -9,13 +9,17 @@ import (
 const (
 	maxTrailer       = 8 << 10 // bytes, with its empty line
 	maxTrailerFields = 32
+
+	maxAnswerTrailer       = defaultHead
+	maxAnswerTrailerFields = defaultFields
 )
 
 // Chunked validates a chunked body as it streams (RFC 9112 7.1). Sizes are plain
 // hexadecimal, at most 16 digits, and less than 2^63; extensions are refused; lines end
 // with CRLF. Trailer fields are checked as header fields are, may not have underscores, may
 // not be framing, routing, authentication, hop-by-hop or proxies' own fields
-// (RFC 9110 6.5.1), and take at most 8 KiB and 32 lines. The zero value is ready.
+// (RFC 9110 6.5.1), and take at most 8 KiB and 32 lines. Those of an answer may have underscores
+// and take as much as its head: gRPC puts there what it has to say. The zero value is ready.
 //
 //	       size line > 0            Size bytes
 //	size ─────────────────► data ──────────────► end
@@ -28,6 +32,11 @@ const (
 //
 // After an error, which is always an *Error, it needs a Reset. The error's status is that for a request.
 type Chunked struct {
+	// Answer says that the body is an answer's.
+	Answer bool
+	// Trailer, when not nil, is shown each trailer field, before Next says that it is valid.
+	Trailer func(name Name, value []byte)
+
 	state   chunkState
 	left    int64 // bytes of the current chunk's data
 	scanned int   // bytes of an incomplete trailer line known to have no LF
@@ -45,8 +54,16 @@ const (
 	chunkOver
 )
 
-// Reset makes c ready for another body.
+// Reset makes c ready for another body, a request's.
 func (c *Chunked) Reset() { *c = Chunked{} }
+
+// trailerLimits are the bounds of the trailer section, in bytes and lines.
+func (c *Chunked) trailerLimits() (size, fields int) {
+	if c.Answer {
+		return maxAnswerTrailer, maxAnswerTrailerFields
+	}
+	return maxTrailer, maxTrailerFields
+}
 
 // Scan returns how many leading bytes of buf are valid and may be forwarded as they are,
 // and whether the body, trailers and final CRLF included, ends there. The next call's buf
@@ -155,17 +172,18 @@ func (c *Chunked) trailerLine(buf []byte) (int, *Error) {
 	if c.scanned > len(buf) { // the caller shows less than last time
 		c.scanned = 0
 	}
+	maxBytes, maxFields := c.trailerLimits()
 	i := bytes.IndexByte(buf[c.scanned:], '\n')
 	if i < 0 {
 		c.scanned = len(buf)
-		if c.bytes+len(buf) >= maxTrailer {
+		if c.bytes+len(buf) >= maxBytes {
 			return 0, errTrailerLarge
 		}
 		return 0, nil
 	}
 	end := c.scanned + i
 	c.scanned = 0
-	if c.bytes += end + 1; c.bytes > maxTrailer {
+	if c.bytes += end + 1; c.bytes > maxBytes {
 		return 0, errTrailerLarge
 	}
 	if end == 0 || buf[end-1] != '\r' {
@@ -175,18 +193,23 @@ func (c *Chunked) trailerLine(buf []byte) (int, *Error) {
 		c.state = chunkOver
 		return 2, nil
 	}
-	if c.fields++; c.fields > maxTrailerFields {
+	if c.fields++; c.fields > maxFields {
 		return 0, errTrailerMany
 	}
 	line := buf[:end-1]
-	nameEnd, _, _, seen, err := splitField(line)
-	switch {
-	case err != nil:
+	nameEnd, valueAt, valueEnd, seen, err := splitField(line)
+	if err != nil {
 		return 0, err
-	case seen&isUnderscore != 0:
+	}
+	name := recognise(line[:nameEnd])
+	switch {
+	case seen&isUnderscore != 0 && !c.Answer:
 		return 0, errUnderscore
-	case recognise(line[:nameEnd]).has(early):
+	case name.has(early):
 		return 0, errTrailerFields
+	}
+	if c.Trailer != nil {
+		c.Trailer(name, line[valueAt:valueEnd])
 	}
 	return end + 1, nil
 }

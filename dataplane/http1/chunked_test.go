@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -264,5 +265,38 @@ func TestTrailing(t *testing.T) {
 	}
 	if string(got) != "hello" || string(passed) != trailer {
 		t.Errorf("content %q, trailer section %q", got, passed)
+	}
+}
+
+// TestAnswerTrailers: an answer's trailers may have underscores and be as long as a head, and
+// whoever asks is shown them; a request's may not.
+func TestAnswerTrailers(t *testing.T) {
+	long := strings.Repeat("v", 20<<10)
+	body := "1\r\nx\r\n0\r\nGrpc-Status: 7\r\nmy_key:  " + long + " \r\nx-b: 1\r\nX-B: 2\r\n\r\n"
+	var names []Name
+	var values []string
+	c := Chunked{Answer: true, Trailer: func(name Name, value []byte) {
+		names, values = append(names, name), append(values, string(value))
+	}}
+	for i, at := 0, 0; ; i++ { // whatever the pieces
+		n, done, err := c.Scan([]byte(body[at:min(len(body), i*7)]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at += n; done {
+			break
+		}
+	}
+	if !slices.Equal(values, []string{"7", long, "1", "2"}) || names[0] != NameGRPCStatus || names[1] != NameOther {
+		t.Errorf("trailers %v, %d values", names, len(values))
+	}
+	for _, trailer := range []string{"my_key: 1\r\n", "x: " + long + "\r\n"} {
+		if _, _, err := new(Chunked).Scan([]byte("0\r\n" + trailer + "\r\n")); err == nil {
+			t.Errorf("a request's trailer %.10q is let pass", trailer)
+		}
+	}
+	c = Chunked{Answer: true}
+	if _, _, err := c.Scan([]byte("0\r\nx: " + strings.Repeat(long, 4) + "\r\n\r\n")); err == nil {
+		t.Error("an answer's trailers have no bound")
 	}
 }

@@ -5,7 +5,7 @@ import "bytes"
 // survey is what a head's fields say about framing and the connection: the index of the
 // field, or -1. Fields that may stand only once are refused when they stand twice.
 type survey struct {
-	host, length, coding, upgrade, expect int
+	host, length, coding, upgrade, expect, kind int
 
 	closes, keeps, upgrades bool // Connection options
 }
@@ -15,7 +15,7 @@ type survey struct {
 const maxOptions = 32
 
 func (h *Head) survey() (survey, *Error) {
-	s := survey{host: -1, length: -1, coding: -1, upgrade: -1, expect: -1}
+	s := survey{host: -1, length: -1, coding: -1, upgrade: -1, expect: -1, kind: -1}
 	var err *Error
 	options := 0
 	for i := range h.Fields {
@@ -35,6 +35,10 @@ func (h *Head) survey() (survey, *Error) {
 		case NameExpect:
 			if s.expect < 0 {
 				s.expect = i
+			}
+		case NameContentType:
+			if s.kind < 0 {
+				s.kind = i
 			}
 		}
 		if err != nil {

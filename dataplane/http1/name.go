@@ -60,6 +60,10 @@ const (
 	NameIfModifiedSince
 	NameIfUnmodifiedSince
 	NameIfRange
+	NameGRPCTimeout
+	NameGRPCAttempts // grpc-previous-rpc-attempts
+	NameGRPCStatus
+	NameGRPCPushback // grpc-retry-pushback-ms
 	nameCount
 )
 
@@ -139,6 +143,10 @@ var nameInfos = [nameCount]struct {
 	NameIfModifiedSince:             {"if-modified-since", "If-Modified-Since", early},
 	NameIfUnmodifiedSince:           {"if-unmodified-since", "If-Unmodified-Since", early},
 	NameIfRange:                     {"if-range", "If-Range", early},
+	NameGRPCTimeout:                 {"grpc-timeout", "Grpc-Timeout", pinned},
+	NameGRPCAttempts:                {"grpc-previous-rpc-attempts", "Grpc-Previous-Rpc-Attempts", pinned},
+	NameGRPCStatus:                  {"grpc-status", "Grpc-Status", pinned},
+	NameGRPCPushback:                {"grpc-retry-pushback-ms", "Grpc-Retry-Pushback-Ms", pinned},
 }
 
 // String returns the header's name in lower case, empty for NameOther. For NameXWeir and

@@ -27,6 +27,8 @@ type Request struct {
 	Continue  bool  // the client waits for 100 (Continue) before it sends the body
 	// Upgrade is the value of Upgrade when Connection names it, else nil.
 	Upgrade []byte
+	// GRPC says that the request is a call of gRPC: a POST whose content is application/grpc.
+	GRPC bool
 
 	methodAt, methodEnd, targetAt, targetEnd int
 	path, host                               []byte // scratch
@@ -36,7 +38,7 @@ type Request struct {
 func (r *Request) Reset() {
 	r.reset()
 	r.Method, r.Target, r.Path, r.Query, r.Host, r.Authority, r.Upgrade = nil, nil, nil, nil, nil, nil, nil
-	r.HasQuery, r.KeepAlive, r.Continue = false, false, false
+	r.HasQuery, r.KeepAlive, r.Continue, r.GRPC = false, false, false, false
 	r.Minor, r.Body, r.Length = 0, BodyNone, 0
 	r.methodAt, r.methodEnd, r.targetAt, r.targetEnd = 0, 0, 0, 0
 }
@@ -177,6 +179,7 @@ func (r *Request) finish(lim *Limits) *Error {
 	}
 	r.KeepAlive = s.keepAlive(r.Minor)
 	r.Upgrade = r.upgradeValue(&s, r.Minor)
+	r.GRPC = s.kind >= 0 && IsGRPC(r.Value(s.kind)) && r.Minor == 1 && string(r.Method) == "POST"
 	// HTTP/1.0 has no 100 (Continue), and without a body there is nothing to wait for
 	// (RFC 9110 10.1.1).
 	r.Continue = s.expect >= 0 && r.Minor == 1 && r.Body != BodyNone &&

@@ -17,6 +17,8 @@ type Response struct {
 	// Upgrade is the value of Upgrade when Connection names it, else nil. It is never nil
 	// for status 101.
 	Upgrade []byte
+	// GRPC says that the content is application/grpc.
+	GRPC bool
 
 	reasonAt, reasonEnd int
 }
@@ -25,7 +27,7 @@ type Response struct {
 func (r *Response) Reset() {
 	r.reset()
 	r.Status, r.Minor, r.Body, r.Length, r.KeepAlive = 0, 0, BodyNone, 0, false
-	r.Reason, r.Upgrade = nil, nil
+	r.Reason, r.Upgrade, r.GRPC = nil, nil, false
 	r.reasonAt, r.reasonEnd = 0, 0
 }
 
@@ -104,6 +106,7 @@ func (r *Response) finish(requestMethod []byte) *Error {
 	}
 	r.KeepAlive = s.keepAlive(r.Minor)
 	r.Upgrade = r.upgradeValue(&s, r.Minor)
+	r.GRPC = s.kind >= 0 && IsGRPC(r.Value(s.kind))
 	if r.Status == 101 {
 		if r.Upgrade == nil {
 			return errSwitch

@@ -18,7 +18,8 @@ const (
 	costFault    = 20 // a stream that is refused or broken off by its fault
 	costReset    = 20 // a stream reset by the client before its answer was complete
 	earnAnswer   = 10
-	earnData     = 2 // a frame with usefulData bytes of a body, either way
+	earnData     = 2        // a frame with usefulData bytes of a body, either way
+	earnSent     = costPing // a frame with all that there was to send: some measure their path with a PING for each
 )
 
 // usefulData is how many bytes of a body a frame must have to count as work.

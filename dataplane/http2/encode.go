@@ -2,7 +2,7 @@ package http2
 
 import "strconv"
 
-// Header blocks of answers use no dynamic table and no Huffman code (RFC 7541 lets the
+// Header blocks use no dynamic table and no Huffman code (RFC 7541 lets the
 // encoder choose): so they can be made in any order, cost little, and an idle connection
 // keeps no table. Names that the static table has are sent as its indices.
 
@@ -69,13 +69,17 @@ func appendInt(dst []byte, first byte, bits uint, n int) []byte {
 	return append(dst, byte(n))
 }
 
-// staticNames are the indices of names in the static table (RFC 7541 appendix A), without
-// those of requests alone.
+// staticNames are the indices of names in the static table (RFC 7541 appendix A).
 var staticNames = map[string]int{
+	"accept-charset":              15,
+	"accept-encoding":             16,
+	"accept-language":             17,
 	"accept-ranges":               18,
+	"accept":                      19,
 	"access-control-allow-origin": 20,
 	"age":                         21,
 	"allow":                       22,
+	"authorization":               23,
 	"cache-control":               24,
 	"content-disposition":         25,
 	"content-encoding":            26,
@@ -84,17 +88,31 @@ var staticNames = map[string]int{
 	"content-location":            29,
 	"content-range":               30,
 	"content-type":                31,
+	"cookie":                      32,
 	"date":                        33,
 	"etag":                        34,
+	"expect":                      35,
 	"expires":                     36,
+	"from":                        37,
+	"if-match":                    39,
+	"if-modified-since":           40,
+	"if-none-match":               41,
+	"if-range":                    42,
+	"if-unmodified-since":         43,
 	"last-modified":               44,
 	"link":                        45,
 	"location":                    46,
+	"max-forwards":                47,
+	"proxy-authenticate":          48,
+	"range":                       50,
+	"referer":                     51,
 	"refresh":                     52,
 	"retry-after":                 53,
 	"server":                      54,
 	"set-cookie":                  55,
 	"strict-transport-security":   56,
+	"transfer-encoding":           57,
+	"user-agent":                  58,
 	"vary":                        59,
 	"via":                         60,
 	"www-authenticate":            61,

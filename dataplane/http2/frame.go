@@ -1,6 +1,9 @@
 package http2
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"strconv"
+)
 
 // Preface is what a client sends first (RFC 9113 section 3.4).
 const Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -13,6 +16,7 @@ const (
 	firstTable   = 4096   // bytes of the decoder's dynamic table
 	settingSize  = 6
 	prioritySize = 5
+	pingSize     = 8
 )
 
 // kind is a frame's type (RFC 9113 section 6).
@@ -67,7 +71,21 @@ const (
 	codeCalm       code = 0xb
 )
 
-// fault is what a client did wrong. Those of a stream leave the connection as it is.
+// codeNames are those of RFC 9113 section 7.
+var codeNames = [...]string{
+	"NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED", "FRAME_SIZE_ERROR",
+	"REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
+}
+
+// String returns the code's name.
+func (c code) String() string {
+	if int64(c) < int64(len(codeNames)) {
+		return codeNames[c]
+	}
+	return "code " + strconv.FormatUint(uint64(c), 10)
+}
+
+// fault is what the other side did wrong. Those of a stream leave the connection as it is.
 type fault struct {
 	code   code
 	stream bool
@@ -93,7 +111,7 @@ var (
 	errSettingWindow = connFault(codeFlow, "SETTINGS_INITIAL_WINDOW_SIZE too large")
 	errIncrement     = connFault(codeProtocol, "WINDOW_UPDATE of 0")
 	errIncrementOf   = streamFault(codeProtocol, "WINDOW_UPDATE of 0")
-	errPush          = connFault(codeProtocol, "PUSH_PROMISE from a client")
+	errPush          = connFault(codeProtocol, "PUSH_PROMISE that nobody allowed")
 )
 
 // frame is one frame's header.
@@ -146,7 +164,7 @@ func (f *frame) check() *fault {
 	case kindSettings:
 		wrong = f.length%settingSize != 0 || f.has(flagAck) && f.length != 0
 	case kindPing:
-		wrong = f.length != 8
+		wrong = f.length != pingSize
 	case kindGoAway:
 		wrong = f.length < 8
 	}
@@ -248,7 +266,7 @@ func appendReset(dst []byte, stream uint32, c code) []byte {
 }
 
 func appendPing(dst []byte, flags uint8, p []byte) []byte {
-	return append(appendFrame(dst, 8, kindPing, flags, 0), p...)
+	return append(appendFrame(dst, pingSize, kindPing, flags, 0), p...)
 }
 
 func appendGoAway(dst []byte, last uint32, c code, reason string) []byte {

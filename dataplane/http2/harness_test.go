@@ -40,6 +40,12 @@ type rig struct {
 func serve(t testing.TB, f func(s *Stream), change func(cfg *Config)) *rig {
 	t.Helper()
 	client, server := loopback(t)
+	return serveOn(t, client, server, f, change)
+}
+
+// serveOn is serve on a connection with two ends.
+func serveOn(t testing.TB, client, server net.Conn, f func(s *Stream), change func(cfg *Config)) *rig {
+	t.Helper()
 	r := &rig{t: t, Conn: client, server: transport.New(server), done: make(chan struct{})}
 	r.encoder = hpack.NewEncoder(&r.block)
 	r.decoder = hpack.NewDecoder(4096, func(f hpack.HeaderField) { r.fields = append(r.fields, f) })
@@ -62,7 +68,7 @@ func serve(t testing.TB, f func(s *Stream), change func(cfg *Config)) *rig {
 				return
 			}
 		}
-		new(Server).Serve(r.server, &in, cfg)
+		new(Server).Begin(r.server, &in, cfg).Serve(&in, 0)
 	}()
 	_ = client.SetDeadline(time.Now().Add(patience))
 	t.Cleanup(func() {

@@ -39,6 +39,7 @@ const (
 	hasPath
 	hasAuthority
 	hasProtocol
+	hasStatus
 )
 
 // head makes an HTTP/1.1 head, or trailer lines, of a header block. It is strict where a
@@ -46,6 +47,7 @@ const (
 type head struct {
 	limit   int // bytes of fields; what comes beyond it is left out, and over is set
 	trailer bool
+	answer  bool // of an answer, not of a request
 	over    bool
 	fault   *fault
 
@@ -53,6 +55,8 @@ type head struct {
 	method, scheme, path, auth, proto string
 	host                              string
 	hosts                             int
+	status                            string
+	announced                         bool  // of an answer: trailers may follow
 	length                            int64 // -1: not announced
 	fields                            []byte
 	cookie                            []byte // the crumbs joined (RFC 9113 section 8.2.3)
@@ -68,15 +72,18 @@ func (h *head) reset(limit int, trailer bool) {
 }
 
 // field takes the next field of the block.
-func (h *head) field(f hpack.HeaderField) {
+func (h *head) field(f hpack.HeaderField) { h.take(f.Name, f.Value) }
+
+// take takes a field.
+func (h *head) take(name, value string) {
 	if h.fault != nil || h.over {
 		return
 	}
-	if len(f.Name) > 0 && f.Name[0] == ':' {
-		h.fault = h.pseudo(f.Name, f.Value)
+	if len(name) > 0 && name[0] == ':' {
+		h.fault = h.pseudo(name, value)
 		return
 	}
-	h.fault = h.regular(f.Name, f.Value)
+	h.fault = h.regular(name, value)
 	h.over = len(h.fields)+len(h.cookie) > h.limit
 }
 
@@ -84,7 +91,7 @@ func (h *head) pseudo(name, value string) *fault {
 	if h.trailer {
 		return errPseudoTrailer
 	}
-	if len(h.fields) > 0 || len(h.cookie) > 0 || h.hosts > 0 {
+	if len(h.fields) > 0 || len(h.cookie) > 0 || h.hosts > 0 || h.length >= 0 {
 		return errPseudoLate
 	}
 	var bit pseudo
@@ -100,7 +107,12 @@ func (h *head) pseudo(name, value string) *fault {
 		bit, to = hasAuthority, &h.auth
 	case ":protocol":
 		bit, to = hasProtocol, &h.proto
+	case ":status":
+		bit, to = hasStatus, &h.status
 	default:
+		return errPseudoUnknown
+	}
+	if h.answer != (bit == hasStatus) {
 		return errPseudoUnknown
 	}
 	if h.seen&bit != 0 {
@@ -121,6 +133,12 @@ func (h *head) regular(name, value string) *fault {
 	switch name {
 	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
 		return errHopField
+	default:
+		if h.answer {
+			return h.ofAnswer(name, value)
+		}
+	}
+	switch name {
 	case "te":
 		if value != "trailers" {
 			return errTE
@@ -144,11 +162,55 @@ func (h *head) regular(name, value string) *fault {
 			return nil // HTTP/2 has none (RFC 8441 section 5): ours stands there
 		}
 	}
+	h.add(name, value)
+	return nil
+}
+
+func (h *head) add(name, value string) {
 	h.fields = append(h.fields, name...)
 	h.fields = append(h.fields, ": "...)
 	h.fields = append(h.fields, value...)
 	h.fields = append(h.fields, "\r\n"...)
+}
+
+// ofAnswer takes a field of an answer. The length is written by whoever knows how the body is
+// sent on.
+func (h *head) ofAnswer(name, value string) *fault {
+	switch name {
+	case "content-length":
+		if h.length >= 0 || !h.number(value) {
+			return errLength
+		}
+		if !h.trailer {
+			return nil
+		}
+	case "trailer":
+		h.announced = true
+	}
+	h.add(name, value)
 	return nil
+}
+
+// finishAnswer judges the complete block of an answer.
+func (h *head) finishAnswer() *fault {
+	switch {
+	case h.fault != nil:
+		return h.fault
+	case h.seen&hasStatus == 0:
+		return errPseudoMissing
+	case h.statusCode() == 0:
+		return errStatus
+	}
+	return nil
+}
+
+// statusCode is 100 to 599; 0: malformed.
+func (h *head) statusCode() int {
+	s := h.status
+	if len(s) != 3 || s[0] < '1' || s[0] > '5' || s[1] < '0' || s[1] > '9' || s[2] < '0' || s[2] > '9' {
+		return 0
+	}
+	return int(s[0]-'0')*100 + int(s[1]-'0')*10 + int(s[2]-'0')
 }
 
 // number reads the content-length: digits only, below 10^18.
@@ -200,7 +262,8 @@ func (h *head) finish(ended bool) *fault {
 // tunnelled.
 func (h *head) tunnels() bool { return h.method == "CONNECT" && h.proto == "websocket" }
 
-// appendTo appends the HTTP/1.1 head. One that went over its limit is not complete.
+// appendTo appends the HTTP/1.1 head. One that went over its limit is longer than that, and no
+// whole head, whatever follows.
 func (h *head) appendTo(dst []byte, chunked bool) []byte {
 	method, target := h.method, h.path
 	switch {
@@ -223,8 +286,8 @@ func (h *head) appendTo(dst []byte, chunked bool) []byte {
 		dst = append(dst, "\r\n"...)
 	}
 	dst = append(dst, h.fields...)
-	if h.over {
-		return dst
+	if h.over { // longer than the limit, and malformed: or the body might pass for the rest of it
+		return append(append(dst, make([]byte, max(h.limit-len(dst), 0)+1)...), "\r\n"...)
 	}
 	if len(h.cookie) > 0 {
 		dst = append(dst, "cookie: "...)

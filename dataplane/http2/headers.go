@@ -13,6 +13,7 @@ func (m *mux) onHeaders(f frame, p []byte) *fault {
 		return wrong
 	}
 	m.head.reset(m.cfg.MaxHead, false)
+	m.head.answer = m.client != nil
 	m.head.fault = wrong // the block is decoded all the same, or the table would be another
 	if f.has(flagEndHeaders) {
 		return m.onBlock(f, fragment)
@@ -55,6 +56,9 @@ func (m *mux) onBlock(f frame, block []byte) *fault {
 	m.mu.Lock()
 	s := m.streams[f.stream]
 	m.head.trailer = s != nil || f.stream <= m.last
+	if m.client != nil {
+		m.head.trailer = s != nil && s.answered
+	}
 	m.mu.Unlock()
 	if _, err := m.decoder.Write(block); err != nil {
 		return errBlock
@@ -62,19 +66,23 @@ func (m *mux) onBlock(f frame, block []byte) *fault {
 	if err := m.decoder.Close(); err != nil {
 		return errBlock
 	}
+	if m.client != nil && !m.head.trailer {
+		return m.client.onAnswer(f)
+	}
 	if m.head.trailer {
-		return m.onTrailers(f, s)
+		return m.onTrailers(f)
 	}
 	return m.onRequest(f)
 }
 
-// onTrailers ends a request's body. Trailers of a body with a length are left out: HTTP/1.1
+// onTrailers ends a body. Trailers of one with a length are left out: HTTP/1.1
 // has no place for them.
-func (m *mux) onTrailers(f frame, s *Stream) *fault {
+func (m *mux) onTrailers(f frame) *fault {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	s := m.streams[f.stream] // which may have been given up while the block was decoded
 	switch {
-	case m.didReset(f.stream):
+	case m.didReset(f.stream), s == nil && m.client != nil:
 		return nil // they were on their way
 	case s == nil:
 		return errStreamOver
@@ -91,7 +99,7 @@ func (m *mux) onTrailers(f frame, s *Stream) *fault {
 	}
 	s.trailers = append(s.trailers[:0], m.head.fields...)
 	s.endIn()
-	signal(s.readable)
+	s.reads.open()
 	return nil
 }
 
@@ -110,11 +118,11 @@ func (m *mux) onRequest(f frame) *fault {
 		m.mu.Unlock()
 		m.cfg.Malformed(wrong.reason)
 		return wrong
-	case m.current >= maxStreams || len(m.streams) >= maxHandlers:
+	case m.current >= maxStreams || m.current+m.unsaid >= maxUnsaid || len(m.streams) >= maxHandlers:
 		m.mu.Unlock()
 		return errTooMany
 	}
-	s := m.server.stream(m, f.stream)
+	s := m.pool.stream(m, f.stream)
 	if m.streams == nil {
 		m.streams = make(map[uint32]*Stream)
 	}
@@ -147,7 +155,7 @@ func (m *mux) serveStream(s *Stream) {
 			if f := recover(); f != nil {
 				m.cfg.Panicked(f)
 			}
-			m.sever() // nobody knows in what state it was left
+			m.sever(errReset) // nobody knows in what state it was left
 		}
 	}()
 	m.cfg.Handle(s)
@@ -160,7 +168,7 @@ func (m *mux) finish(s *Stream) {
 	m.mu.Lock()
 	again := !s.closed // else a goroutine that the handler left behind might still use it
 	s.hangUp()
-	m.credit(s.got.drop())
+	m.creditRead(s.got.drop())
 	delete(m.streams, s.id)
 	if len(m.streams) == 0 {
 		m.idle = transport.Now()
@@ -169,12 +177,12 @@ func (m *mux) finish(s *Stream) {
 	case m.phase == phaseOpen && (m.cfg.KeepAlive <= 0 || m.cfg.Draining()):
 		m.drain()
 	case m.phase == phaseLast && len(m.streams) == 0:
-		m.endLocked(codeNo, "")
+		m.endLocked(errDone)
 	}
 	m.kick()
 	m.mu.Unlock()
 	if again {
-		m.server.recycle(s)
+		m.pool.recycle(s)
 	} else {
 		s.In.Release()
 	}

@@ -2,7 +2,10 @@ package http2
 
 import (
 	"io"
+	"net"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -234,4 +237,42 @@ func TestNeighbours(t *testing.T) {
 	r.ask(9, 0, "x-a: b").frame(kindHeaders, flagEndHeaders, 9, r.encode("x-t: u")).wantReset(9, codeProtocol)
 	close(release)
 	r.until(kindData, 1)
+}
+
+// TestAnswersThatNobodyReads: answers without a body wait for no window, and yet do not pile up for
+// a client that asks and does not read.
+func TestAnswersThatNobodyReads(t *testing.T) {
+	var m atomic.Pointer[mux]
+	waits := make(chan int, 1) // bytes of answers, after each
+	ours, theirs := net.Pipe() // which has no memory
+	r := serveOn(t, ours, theirs, func(s *Stream) {
+		m.Store(s.m)
+		_ = s.Conn.Write([]byte("HTTP/1.1 204 No Content\r\nX-A: "+strings.Repeat("b", 1000)+"\r\n\r\n"), transport.Wait{})
+		s.m.mu.Lock()
+		defer s.m.mu.Unlock()
+		waits <- len(s.m.out)
+	}, nil).greet()
+	refused := func() bool {
+		m := m.Load()
+		if m == nil {
+			return false
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.resetAt > 0
+	}
+	most := 0
+	for id := uint32(1); most < 1<<20 && !refused(); id += 2 {
+		r.ask(id, flagEndStream)
+		for served := false; !served && !refused(); runtime.Gosched() {
+			select {
+			case n := <-waits:
+				most, served = max(most, n), true
+			default:
+			}
+		}
+	}
+	if most > 1100*maxUnsaid {
+		t.Errorf("%d bytes of answers waited", most)
+	}
 }

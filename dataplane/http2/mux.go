@@ -15,6 +15,7 @@ import (
 const (
 	maxStreams     = 128       // open at once, as SETTINGS_MAX_CONCURRENT_STREAMS says
 	maxHandlers    = 256       // at work at once: streams that the client has reset may not have ended yet
+	maxUnsaid      = 256       // open, or ended without the client's being told: half of these may have been told just now
 	streamWindow   = 64 << 10  // bytes of a body that a client may send ahead
 	grownWindow    = 256 << 10 // the same, of a stream whose handler has read streamWindow bytes
 	connWindow     = 1 << 20   // the same, of all streams together
@@ -47,42 +48,47 @@ type Config struct {
 }
 
 // Server serves connections. What their streams need is pooled in it.
-type Server struct{ streams sync.Pool }
+type Server struct{ streams streamPool }
 
 // mux is one connection. Its reader, which runs Serve, owns the first group of fields.
 type mux struct {
-	server *Server
+	pool   *streamPool
+	client *Client // whose connection it is; nil: we serve
 	cfg    *Config
 	conn   *transport.Conn
 
-	in      *transport.Buffer
-	decoder *hpack.Decoder
-	head    head
-	block   []byte // a header block whose end has not come yet
-	open    frame  // the HEADERS that it belongs to; stream 0: none
-	pieces  int    // of the block
-	greeted bool   // the client's SETTINGS have come
-	partial transport.Instant
-	read    int64
+	in        *transport.Buffer
+	decoder   *hpack.Decoder
+	head      head
+	block     []byte // a header block whose end has not come yet
+	open      frame  // the HEADERS that it belongs to; stream 0: none
+	pieces    int    // of the block
+	greeted   bool   // the other side's SETTINGS have come
+	partial   transport.Instant
+	restAfter time.Duration // without a stream, after which Serve returns; 0: never
+	read      int64
 
 	work sync.WaitGroup // handlers and the writer
 
 	mu       sync.Mutex
-	streams  map[uint32]*Stream // whose handlers are at work
-	last     uint32             // the highest stream that the client has opened
+	streams  map[uint32]*Stream // that somebody uses
+	last     uint32             // the highest stream that has been opened
 	current  int                // streams that are open on either side
-	idle     transport.Instant  // when the last handler ended
+	unsaid   int                // streams that are not, but whose end may not have been written
+	saying   int                // those of them whose end is being written
+	idle     transport.Instant  // when the last one was given up
 	calm     allowance
-	resets   [rememberResets]uint32 // streams that we reset: what was on its way may come
+	resets   []uint32 // streams that we reset, the last rememberResets: what was on its way may come
 	resetAt  int
-	inWindow int64 // what the client may still send
+	inWindow int64 // what the other side may still send
 	inOwed   int   // what has been read of it and not been given back
 
 	out       []byte // frames to be written
 	spare     []byte
 	holders   []*output // of their memory
 	writing   bool      // the writer is at work
-	noTable   bool      // the client's decoder knows that there is no dynamic table
+	writer    func()    // write, bound once, so that to begin it allocates nothing
+	noTable   bool      // the other side's decoder knows that there is no dynamic table
 	outWindow int64
 	outFirst  int64     // of new streams
 	waiting   []*Stream // for outWindow or room in out, first come first served
@@ -111,24 +117,39 @@ const (
 	phaseOver   // nothing is sent or received
 )
 
-// Serve serves a connection whose preface has come and is at the start of in, until the
-// connection has ended and every handler has returned. It returns how many bytes it read and
-// wrote. The caller closes conn.
-func (v *Server) Serve(conn *transport.Conn, in *transport.Buffer, cfg *Config) (read, written int64) {
+// Session is a connection of a client: served, or what is kept of it while it rests.
+type Session struct{ mux *mux }
+
+// Begin returns the session of a connection whose preface has come and is at the start of in.
+func (v *Server) Begin(conn *transport.Conn, in *transport.Buffer, cfg *Config) *Session {
 	now := transport.Now()
 	m := &mux{
-		server: v, cfg: cfg, conn: conn, in: in, idle: now, calm: newAllowance(), partial: now,
+		pool: &v.streams, cfg: cfg, conn: conn, idle: now, calm: newAllowance(), partial: now,
 		inWindow: connWindow, outWindow: firstWindow, outFirst: firstWindow,
 	}
 	m.decoder = hpack.NewDecoder(firstTable, m.head.field)
 	in.Consume(len(Preface))
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.out = m.appendSettings(m.buffer())
 	m.kick()
-	m.mu.Unlock()
-	m.run()
+	return &Session{m}
+}
+
+// Serve serves the connection, with what has been read of it in in, until it has ended and every
+// handler has returned; until is 0 then, and the caller closes the connection. Or it rests: there
+// has been no stream for so long as rest (0: it never rests). Then nothing of it is at work, until
+// is when it will have been idle for too long, and Serve is to be called again when something
+// comes, or that time is up, or Config.Stop is set. It returns how many bytes it read and wrote.
+func (s *Session) Serve(in *transport.Buffer, rest time.Duration) (read, written int64, until transport.Instant) {
+	m := s.mux
+	m.in, m.restAfter = in, rest
+	until = m.run()
 	m.work.Wait()
-	return m.read, m.written
+	m.in = nil
+	read, written = m.read, m.written
+	m.read, m.written = 0, 0
+	return read, written, until
 }
 
 func (m *mux) appendSettings(dst []byte) []byte {
@@ -140,30 +161,52 @@ func (m *mux) appendSettings(dst []byte) []byte {
 	return appendWindow(dst, 0, connWindow-firstWindow)
 }
 
-// run reads until the connection ends.
-func (m *mux) run() {
+// run reads until the connection ends, 0, or rests until a time.
+func (m *mux) run() (until transport.Instant) {
 	defer func() {
 		if f := recover(); f != nil {
 			m.cfg.Panicked(f)
-			m.sever()
+			m.sever(errReset)
 		}
 	}()
 	err := m.serve()
+	if errors.Is(err, errRests) {
+		return m.idle.Add(m.cfg.KeepAlive)
+	}
 	var wrong *fault
 	if errors.As(err, &wrong) {
 		if wrong.code != codeNo {
 			m.cfg.Malformed(wrong.reason)
 		}
-		m.end(wrong.code, wrong.reason)
+		m.end(wrong)
 		m.linger()
 	}
-	m.sever()
+	m.sever(err)
+	return 0
+}
+
+// errRests: nothing has been going on for so long that the connection can do without a goroutine.
+var errRests = errors.New("the connection rests")
+
+// rests reports whether nothing is going on, and nothing has for as long as restAfter, but not for
+// so long that the connection is to end.
+func (m *mux) rests() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.restAfter <= 0 || m.client != nil || m.phase != phaseOpen || len(m.streams) > 0 || m.writing || len(m.out) > 0 {
+		return false
+	}
+	idle := transport.Now().Sub(m.idle)
+	return idle >= m.restAfter && idle < m.cfg.KeepAlive
 }
 
 // serve reads and handles frames. A *fault is said to the client; after any other error
 // there is nobody to say anything to.
 func (m *mux) serve() error {
-	by := transport.Earlier(m.partial.Add(m.cfg.HeadTimeout), m.partial.Add(m.cfg.KeepAlive))
+	by := m.idle.Add(m.cfg.KeepAlive)
+	if !m.greeted {
+		by = transport.Earlier(m.partial.Add(m.cfg.HeadTimeout), m.partial.Add(m.cfg.KeepAlive))
+	}
 	stop := m.cfg.Stop
 	for {
 		large, err := m.frames()
@@ -176,6 +219,9 @@ func (m *mux) serve() error {
 		} else {
 			m.partial = 0
 			m.in.ReleaseIfEmpty()
+			if m.restAfter > 0 {
+				wait.By = transport.Earlier(by, transport.Now().Add(m.restAfter))
+			}
 		}
 		if m.in.Full() {
 			m.in.Compact()
@@ -199,8 +245,11 @@ func (m *mux) serve() error {
 			m.kick()
 			m.mu.Unlock()
 		case errors.Is(err, transport.ErrTimeout) && m.partial == 0:
-			if by = m.idleUntil(); by == 0 {
-				return connFault(codeNo, "idle")
+			if m.rests() {
+				return errRests
+			}
+			if by, err = m.look(); err != nil {
+				return err
 			}
 		case errors.Is(err, transport.ErrTimeout):
 			return connFault(codeNo, "frame not complete in time")
@@ -222,18 +271,22 @@ func (m *mux) patience() (by transport.Instant, gap time.Duration) {
 	return m.partial.Add(m.cfg.HeadTimeout), 0
 }
 
-// idleUntil is when to look again whether the connection has been idle for too long; 0: it has.
-func (m *mux) idleUntil() transport.Instant {
+// look judges a connection on which nothing has come for some time: an error ends it, else it
+// is when to look again.
+func (m *mux) look() (transport.Instant, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := transport.Now()
+	if m.client != nil {
+		return m.client.look(now)
+	}
 	if len(m.streams) > 0 {
-		return now.Add(max(m.cfg.KeepAlive, time.Second))
+		return now.Add(max(m.cfg.KeepAlive, time.Second)), nil
 	}
 	if until := m.idle.Add(m.cfg.KeepAlive); until > now {
-		return until
+		return until, nil
 	}
-	return 0
+	return 0, connFault(codeNo, "idle")
 }
 
 // frames handles the frames that are whole. large is whether much more may come.
@@ -245,6 +298,9 @@ func (m *mux) frames() (large bool, err error) {
 			return large, nil
 		}
 		if f.length > maxFrame {
+			if m.client != nil && !m.greeted {
+				return false, errNotHTTP2
+			}
 			return false, errFrameLong
 		}
 		if len(b) < headerSize+f.length {
@@ -269,6 +325,9 @@ func (m *mux) frames() (large bool, err error) {
 // frame handles one frame.
 func (m *mux) frame(f frame, p []byte) *fault {
 	if !m.greeted && (f.kind != kindSettings || f.has(flagAck)) {
+		if m.client != nil {
+			return errNotHTTP2
+		}
 		return errGreeting
 	}
 	if m.open.stream != 0 && (f.kind != kindContinuation || f.stream != m.open.stream) {
@@ -295,12 +354,15 @@ func (m *mux) frame(f frame, p []byte) *fault {
 		}
 		return m.charge(costPriority)
 	case kindReset:
-		return m.onReset(f)
+		return m.onReset(f, p)
 	case kindSettings:
 		return m.onSettings(f, p)
 	case kindPing:
 		return m.onPing(f, p)
 	case kindGoAway:
+		if m.client != nil {
+			return m.client.onGoAway(p)
+		}
 		return nil // it opens no more streams, and ends the connection itself
 	case kindWindow:
 		return m.onWindow(f, p)
@@ -315,20 +377,21 @@ var (
 	errNoBlock     = connFault(codeProtocol, "CONTINUATION without HEADERS")
 	errBlockLong   = connFault(codeCalm, "header block too long")
 	errBlock       = connFault(codeCompressed, "malformed header block")
-	errStreamEven  = connFault(codeProtocol, "client opens a stream of the server's")
+	errStreamEven  = connFault(codeProtocol, "stream with an even number")
 	errStreamIdle  = connFault(codeProtocol, "frame on an idle stream")
 	errStreamOver  = connFault(codeClosed, "frame on a closed stream")
 	errStreamEnded = streamFault(codeClosed, "frame behind the end of a stream")
 	errTrailerLong = streamFault(codeCalm, "trailers too long")
 	errTrailerEnd  = streamFault(codeProtocol, "trailers that do not end the stream")
 	errTooMany     = streamFault(codeRefused, "too many streams")
+	errDone        = connFault(codeNo, "")
 	errWindowIn    = connFault(codeFlow, "more bytes than the connection's window")
 	errWindowOf    = streamFault(codeFlow, "more bytes than the stream's window")
 	errWindowOut   = connFault(codeFlow, "connection's window too large")
 	errWindowLarge = streamFault(codeFlow, "stream's window too large")
 )
 
-// charge takes units of the client's allowance. It is called with mu held.
+// charge takes units of the other side's allowance. It is called with mu held.
 func (m *mux) charge(units int) *fault {
 	if !m.calm.spend(units) {
 		return errCalm

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -213,15 +213,22 @@ func TestConnectionWindow(t *testing.T) {
 	const size = 200_000
 	body := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
 	const streams = 4
-	var begun sync.WaitGroup
-	begun.Add(streams)
+	connection := make(chan *mux, streams)
 	r := serve(t, func(s *Stream) {
-		begun.Done()
-		begun.Wait()
+		connection <- s.m
 		answer(body)(s)
 	}, nil).greet(setting{settingWindow, maxWindow})
 	for i := range uint32(streams) {
 		r.ask(2*i+1, flagEndStream)
+	}
+	m := <-connection
+	waiting := func() int {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return len(m.waiting)
+	}
+	for waiting() < streams { // until the first window has been used up, and all want more
+		runtime.Gosched()
 	}
 	left, ended, window := map[uint32]int{}, 0, firstWindow
 	for ended < streams {

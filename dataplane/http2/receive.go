@@ -1,6 +1,7 @@
 package http2
 
 import (
+	"encoding/binary"
 	"slices"
 )
 
@@ -10,6 +11,9 @@ func (m *mux) onData(f frame, p []byte) *fault {
 	m.inWindow -= int64(f.length)
 	if m.inWindow < 0 {
 		return errWindowIn
+	}
+	if m.client != nil {
+		m.credit(f.length)
 	}
 	data, wrong := f.unpad(p)
 	if wrong != nil {
@@ -24,7 +28,7 @@ func (m *mux) onData(f frame, p []byte) *fault {
 	}
 	s := m.streams[f.stream]
 	if s == nil || s.gone {
-		m.credit(f.length)
+		m.creditRead(f.length)
 		switch {
 		case f.stream > m.last:
 			return errStreamIdle
@@ -39,20 +43,24 @@ func (m *mux) onData(f frame, p []byte) *fault {
 	return nil
 }
 
-// receive takes bytes of the request's body; size is what they count for in windows.
+// receive takes bytes of a body; size is what they count for in windows.
 func (s *Stream) receive(data []byte, size int, end bool) *fault {
 	m := s.m
 	s.inWindow -= int64(size)
+	var wrong *fault
 	switch {
+	case m.client != nil && !s.answered:
+		wrong = errNoHead
 	case s.inEnded:
-		m.credit(size)
-		return errStreamEnded
+		wrong = errStreamEnded
 	case s.inWindow < 0:
-		m.credit(size)
-		return errWindowOf
+		wrong = errWindowOf
 	case s.rest >= 0 && int64(len(data)) > s.rest, s.rest >= 0 && end && int64(len(data)) < s.rest:
-		m.credit(size)
-		return errLengthBody
+		wrong = errLengthBody
+	}
+	if wrong != nil {
+		m.creditRead(size)
+		return wrong
 	}
 	if s.rest >= 0 {
 		s.rest -= int64(len(data))
@@ -62,11 +70,11 @@ func (s *Stream) receive(data []byte, size int, end bool) *fault {
 	if end {
 		s.endIn()
 	}
-	signal(s.readable)
+	s.reads.open()
 	return nil
 }
 
-func (m *mux) onReset(f frame) *fault {
+func (m *mux) onReset(f frame, p []byte) *fault {
 	if f.stream > m.last {
 		return errStreamIdle
 	}
@@ -74,8 +82,12 @@ func (m *mux) onReset(f frame) *fault {
 	if s == nil || s.gone {
 		return m.charge(costPriority)
 	}
+	if m.client != nil {
+		m.client.onReset(s, code(binary.BigEndian.Uint32(p)))
+		return nil
+	}
 	early := !s.outEnded
-	s.lose()
+	s.lose(errReset)
 	if early {
 		return m.charge(costReset)
 	}
@@ -96,7 +108,13 @@ func (m *mux) onSettings(f frame, p []byte) *fault {
 			return wrong
 		}
 		if v.id != settingWindow {
-			continue // of no use to a server whose encoder has no table, and whose frames are small
+			if m.client != nil {
+				wrong = m.client.onSetting(v)
+			}
+			if wrong != nil {
+				return wrong
+			}
+			continue // the rest is of no use to who has an encoder without a table, and small frames
 		}
 		grow := int64(v.value) - m.outFirst
 		m.outFirst = int64(v.value)
@@ -105,9 +123,12 @@ func (m *mux) onSettings(f frame, p []byte) *fault {
 				return errWindowOut
 			}
 			if grow > 0 {
-				signal(s.writable)
+				s.writes.open()
 			}
 		}
+	}
+	if m.client != nil {
+		m.client.greet()
 	}
 	m.out = appendFrame(m.buffer(), 0, kindSettings, flagAck, 0)
 	return m.bounded()
@@ -115,6 +136,9 @@ func (m *mux) onSettings(f frame, p []byte) *fault {
 
 func (m *mux) onPing(f frame, p []byte) *fault {
 	if f.has(flagAck) {
+		if m.client != nil {
+			m.client.pongs++
+		}
 		if m.phase == phaseWarned && string(p) == drainPing {
 			m.refuseNew()
 		}
@@ -127,7 +151,7 @@ func (m *mux) onPing(f frame, p []byte) *fault {
 	return m.bounded()
 }
 
-// bounded ends a connection whose client causes frames and does not read them.
+// bounded ends a connection whose other side causes frames and does not read them.
 func (m *mux) bounded() *fault {
 	if len(m.out) > maxControl {
 		return errCalm
@@ -160,11 +184,11 @@ func (m *mux) onWindow(f frame, p []byte) *fault {
 	if s.outWindow += n; s.outWindow > maxWindow {
 		return errWindowLarge
 	}
-	signal(s.writable)
+	s.writes.open()
 	return nil
 }
 
-// refuse resets a stream for a fault of the client's.
+// refuse resets a stream for a fault of the other side's.
 func (m *mux) refuse(stream uint32, wrong *fault) *fault {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -178,26 +202,35 @@ func (m *mux) refuse(stream uint32, wrong *fault) *fault {
 	}
 	m.reset(stream, wrong.code)
 	if s != nil {
-		s.lose()
+		if m.client != nil { // it cost a request of ours, and its neighbours nothing
+			s.lose(&Broken{Reason: wrong.reason, Protocol: true})
+			return nil
+		}
+		s.lose(errReset)
 	}
 	return m.charge(costFault)
 }
 
-// reset tells the client that a stream is over. It is called with mu held.
+// reset tells the other side that a stream is over. It is called with mu held.
 func (m *mux) reset(stream uint32, c code) {
-	m.resets[m.resetAt%rememberResets] = stream
+	if len(m.resets) < rememberResets {
+		m.resets = append(m.resets, stream)
+	} else {
+		m.resets[m.resetAt%rememberResets] = stream
+	}
 	m.resetAt++
+	m.unsaid++
 	m.out = appendReset(m.buffer(), stream, c)
 }
 
-// didReset reports whether a stream is one of the last that we reset: what the client sent
+// didReset reports whether a stream is one of the last that we reset: what the other side sent
 // before it knew is no fault.
-func (m *mux) didReset(stream uint32) bool { return slices.Contains(m.resets[:], stream) }
+func (m *mux) didReset(stream uint32) bool { return slices.Contains(m.resets, stream) }
 
-// credit gives the client back bytes of the connection's window, in large pieces. It is
+// credit gives back bytes of the connection's window, in large pieces. It is
 // called with mu held.
 func (m *mux) credit(n int) {
-	if m.inOwed += n; m.inOwed < connWindow/4 {
+	if m.inOwed += n; m.inOwed < connWindow/4 || m.phase >= phaseEnding {
 		return
 	}
 	m.out = appendWindow(m.buffer(), 0, m.inOwed)
@@ -205,17 +238,26 @@ func (m *mux) credit(n int) {
 	m.inOwed = 0
 }
 
-// creditBoth gives back bytes that the stream's handler has read, of both windows.
+// creditRead gives back bytes of the connection's window that have been read. A client has
+// done so when they came: one stream that is not read must not hold up all others, and what
+// their windows allow is all that can wait.
+func (m *mux) creditRead(n int) {
+	if m.client == nil {
+		m.credit(n)
+	}
+}
+
+// creditBoth gives back bytes that have been read, of both windows.
 func (s *Stream) creditBoth(n int) {
 	if n == 0 {
 		return
 	}
-	s.m.credit(n)
+	s.m.creditRead(n)
 	if s.inEnded || s.gone {
 		return
 	}
 	s.inOwed += n
-	if s.inRead += n; s.inRead >= streamWindow && !s.grown {
+	if s.inRead += n; s.inRead >= streamWindow && !s.grown && (s.m.client == nil || len(s.m.streams) <= maxGrown) {
 		s.grown = true // it is a large body, and somebody reads it
 		s.inOwed += grownWindow - streamWindow
 	}
@@ -255,7 +297,7 @@ func (m *mux) refuseNew() {
 	m.phase = phaseLast
 	m.accepted = m.last
 	if len(m.streams) == 0 {
-		m.endLocked(codeNo, "")
+		m.endLocked(errDone)
 		return
 	}
 	m.out = appendGoAway(m.buffer(), m.last, codeNo, "")

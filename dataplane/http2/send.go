@@ -26,12 +26,19 @@ func (m *mux) buffer() []byte {
 // kick has what is in out written. It is called with mu held, at the end of whatever
 // appends to it.
 func (m *mux) kick() {
-	if len(m.out) == 0 || m.writing || m.phase == phaseOver {
+	if m.writing || m.phase == phaseOver {
+		return
+	}
+	if len(m.out) == 0 {
+		m.unsaid = 0
 		return
 	}
 	m.writing = true
 	m.work.Add(1)
-	go m.write()
+	if m.writer == nil {
+		m.writer = m.write
+	}
+	go m.writer()
 }
 
 // write is the connection's writer: it exists while there is something to write. It lets
@@ -41,7 +48,7 @@ func (m *mux) write() {
 	defer func() {
 		if f := recover(); f != nil {
 			m.cfg.Panicked(f)
-			m.sever()
+			m.sever(errReset)
 		}
 	}()
 	for {
@@ -50,20 +57,26 @@ func (m *mux) write() {
 		p := m.out
 		if len(p) == 0 || m.phase == phaseOver {
 			m.rest()
+			last := m.phase == phaseEnding
 			m.mu.Unlock()
+			if last {
+				m.hangUp()
+			}
 			return
 		}
 		m.out = m.spare[:0]
 		m.spare = nil
+		m.saying = m.unsaid
 		m.pass()
 		m.mu.Unlock()
 		err := m.conn.Write(p, transport.Wait{Gap: m.cfg.BodyTimeout})
 		m.mu.Lock()
 		m.written += int64(len(p))
+		m.unsaid -= m.saying
 		m.spare = p[:0]
 		m.mu.Unlock()
 		if err != nil {
-			m.sever()
+			m.sever(err)
 		}
 	}
 }
@@ -71,18 +84,27 @@ func (m *mux) write() {
 // rest gives memory back when nothing is left to write. It is called with mu held.
 func (m *mux) rest() {
 	m.writing = false
-	for i, p := range [...][]byte{m.out, m.spare} {
-		if cap(p) > 0 && cap(p) <= 4*maxOut && i < len(m.holders) {
-			o := m.holders[i]
+	for _, p := range [...][]byte{m.out, m.spare} {
+		if last := len(m.holders) - 1; cap(p) > 0 && cap(p) <= 4*maxOut && last >= 0 {
+			o := m.holders[last]
+			m.holders = m.holders[:last]
 			o.p = p[:0]
 			outputs.Put(o)
 		}
 	}
 	m.out, m.spare, m.holders = nil, nil, m.holders[:0]
-	if m.phase == phaseEnding {
-		_ = m.conn.CloseWrite() // if that fails, the timer closes it
-		m.after(lingerTime, func() { _ = m.conn.Close() })
+}
+
+// hangUp ends our side of a connection that has said everything.
+func (m *mux) hangUp() {
+	if m.client != nil {
+		_ = m.conn.Close() // nothing that still comes is wanted
+		return
 	}
+	_ = m.conn.CloseWrite() // it may wait for the client, and if it fails, the timer closes the connection
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.after(lingerTime, func() { _ = m.conn.Close() })
 }
 
 // pass gives the next waiting stream its turn to send one frame, if there is anything to be
@@ -95,7 +117,7 @@ func (m *mux) pass() {
 	m.leave(s)
 	s.turn = true
 	m.turn = true
-	signal(s.writable)
+	s.writes.open()
 }
 
 // leave takes s out of those who wait. It is called with mu held.
@@ -115,27 +137,34 @@ func (m *mux) leave(s *Stream) {
 }
 
 // end says good-bye and ends every stream.
-func (m *mux) end(c code, reason string) {
+func (m *mux) end(wrong *fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.endLocked(c, reason)
+	m.endLocked(wrong)
 	m.kick()
 }
 
-func (m *mux) endLocked(c code, reason string) {
+func (m *mux) endLocked(why *fault) {
 	if m.phase >= phaseEnding {
 		return
 	}
+	last := m.last
+	switch {
+	case m.client != nil:
+		last = 0 // hosts open no streams
+	case m.phase == phaseLast: // what came later has been refused
+		last = m.accepted
+	}
 	m.phase = phaseEnding
-	m.out = appendGoAway(m.buffer(), m.last, c, reason)
-	m.loseAll()
+	m.out = appendGoAway(m.buffer(), last, why.code, why.reason)
+	m.loseAll(why)
 }
 
 // sever ends the connection at once.
-func (m *mux) sever() {
+func (m *mux) sever(why error) {
 	m.mu.Lock()
 	m.phase = phaseOver
-	m.loseAll()
+	m.loseAll(why)
 	if m.timer != nil {
 		m.timer.Stop()
 	}
@@ -143,9 +172,16 @@ func (m *mux) sever() {
 	_ = m.conn.Close() // it may have been closed by its client
 }
 
-func (m *mux) loseAll() {
+func (m *mux) loseAll(why error) {
+	if m.client != nil {
+		why = m.client.broken(why)
+	} else {
+		why = errReset
+	}
 	for _, s := range m.streams {
-		s.lose()
+		if m.client == nil || !s.stands() {
+			s.lose(why)
+		}
 	}
 }
 
@@ -168,13 +204,5 @@ func (m *mux) linger() {
 			return
 		}
 		read += n
-	}
-}
-
-// signal wakes a stream that waits, now or next time.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }

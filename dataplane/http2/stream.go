@@ -4,21 +4,21 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
+	"sync"
 	"time"
 
 	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/dataplane/transport"
 )
 
-// errReset: the client has reset the stream, or its connection has ended.
+// errReset: a client has reset its stream, or its connection has ended.
 var errReset = errors.New("stream reset")
 
-// Stream is one stream as its handler sees it: a connection of HTTP/1.1 that carries one
+// Stream is one stream as its user sees it: a connection of HTTP/1.1 that carries one
 // request. It is a net.Conn; one goroutine may read while another writes. It is valid until
-// the handler returns.
+// the handler returns, or, of a Client's, until Release.
 type Stream struct {
-	// In has the request's head; the body is read from Conn.
+	// In has the head of a client's request; the body is read from Conn.
 	In transport.Buffer
 	// Conn is the stream for those who need more than a net.Conn.
 	Conn *transport.Conn
@@ -29,13 +29,21 @@ type Stream struct {
 	tunnel  bool   // a WebSocket: after the answer's head, bytes are carried as they are
 	scratch []byte // of the reader, then of the writing side
 
-	counted  bool // in current
-	gone     bool // reset by either side, or the connection is over
-	closed   bool // by the handler
-	readable chan struct{}
-	writable chan struct{}
+	counted bool  // in current
+	gone    bool  // reset by either side, or the connection is over
+	why     error // of gone
+	closed  bool  // by its user
+	reads   gate
+	writes  gate
 
-	// The request's body.
+	// Of a Client's stream.
+	answered bool              // the head of the final answer has come
+	released transport.Instant // when its user gave it up before it was closed; 0: it has not
+	heads    []byte            // of answers, to be read from headAt on
+	headAt   int
+	key      []byte // of a WebSocket
+
+	// What comes: the body of a request, or of an answer.
 	got      queue
 	inEnded  bool
 	chunked  bool  // it is read in chunks
@@ -48,16 +56,12 @@ type Stream struct {
 	inOwed   int
 	inRead   int
 	grown    bool
-	readBy   time.Time
-	reading  *time.Timer
 
-	// The answer.
+	// What goes: an answer, or a request.
 	outEnded  bool
 	outWindow int64
 	queued    bool // waits for its turn
 	turn      bool
-	writeBy   time.Time
-	timer     *time.Timer
 	part      part // of the writing side, as are these:
 	resp      http1.Response
 	left      int64 // bytes of the body or chunk
@@ -65,13 +69,16 @@ type Stream struct {
 	tail      []byte // the trailers' header block
 }
 
+// streamPool has streams that nobody uses.
+type streamPool struct{ sync.Pool }
+
 // stream returns a stream that has been opened. It is called with mu held.
-func (v *Server) stream(m *mux, id uint32) *Stream {
-	s, ok := v.streams.Get().(*Stream)
+func (v *streamPool) stream(m *mux, id uint32) *Stream {
+	s, ok := v.Get().(*Stream)
 	if ok {
 		s.Conn.Renew()
 	} else {
-		s = &Stream{readable: make(chan struct{}, 1), writable: make(chan struct{}, 1)}
+		s = &Stream{reads: newGate(), writes: newGate()}
 		s.Conn = transport.New(s)
 	}
 	s.m, s.id, s.counted = m, id, true
@@ -79,21 +86,16 @@ func (v *Server) stream(m *mux, id uint32) *Stream {
 	return s
 }
 
-// recycle makes a stream ready for another one. Its handler has returned, and no frame finds it.
-func (v *Server) recycle(s *Stream) {
+// recycle makes a stream ready for another one. Nobody uses it, and no frame finds it.
+func (v *streamPool) recycle(s *Stream) {
 	s.In.Release()
 	s.resp.Reset()
-	for _, c := range [...]chan struct{}{s.readable, s.writable} {
-		select {
-		case <-c:
-		default:
-		}
-	}
 	*s = Stream{
-		Conn: s.Conn, readable: s.readable, writable: s.writable, reading: s.reading, timer: s.timer, resp: s.resp,
+		Conn: s.Conn, reads: s.reads.reuse(), writes: s.writes.reuse(), resp: s.resp,
 		method: s.method[:0], scratch: small(s.scratch), trailers: small(s.trailers), line: small(s.line), tail: small(s.tail),
+		heads: small(s.heads), key: s.key[:0],
 	}
-	v.streams.Put(s)
+	v.Put(s)
 }
 
 // small returns b empty, or nothing if it has become large.
@@ -104,39 +106,55 @@ func small(b []byte) []byte {
 	return b[:0]
 }
 
-// endIn notes that the client sends no more. It is called with mu held.
+// endIn notes that the other side sends no more. It is called with mu held.
 func (s *Stream) endIn() {
 	s.inEnded = true
 	s.settle()
 }
 
-// settle counts the stream as closed once both sides have ended it, as the client does.
+// settle counts the stream as closed once both sides have ended it, as the other side does.
 func (s *Stream) settle() {
 	if s.counted && (s.gone || s.inEnded && s.outEnded) {
 		s.counted = false
 		s.m.current--
+		if !s.gone {
+			s.m.unsaid++
+		}
+		if c := s.m.client; c != nil {
+			c.settled(s)
+		}
 	}
 }
 
-// lose ends the stream for its handler. It is called with mu held.
-func (s *Stream) lose() {
+// lose ends the stream for its user. It is called with mu held.
+func (s *Stream) lose(why error) {
 	s.gone = true
+	if s.why == nil {
+		s.why = why
+	}
+	s.m.creditRead(s.got.drop())
 	s.settle()
-	s.m.credit(s.got.drop())
-	signal(s.readable)
-	signal(s.writable)
+	s.reads.open()
+	s.writes.open()
 }
 
-// hangUp ends what the handler has left open: an answer that is not complete is broken off,
-// a request that it did not read is not wanted. It is called with mu held.
+// hangUp ends what its user has left open: an answer that is not complete is broken off,
+// a request that it did not read is not wanted. An answer that has come whole may do without
+// its end for now. It is called with mu held.
 func (s *Stream) hangUp() {
 	s.closed = true
 	if s.gone {
 		return
 	}
+	client := s.m.client
 	switch {
 	case s.outEnded && s.inEnded:
 		return
+	case client != nil && s.id == 0:
+	case client != nil && s.outEnded && s.answered && s.rest == 0 && client.lingering < maxLingering:
+		return
+	case client != nil:
+		s.m.reset(s.id, codeCancel)
 	case s.outEnded:
 		s.m.reset(s.id, codeNo)
 	case s.tunnel:
@@ -144,10 +162,11 @@ func (s *Stream) hangUp() {
 	default:
 		s.m.reset(s.id, codeInternal)
 	}
-	s.lose()
+	s.lose(errReset)
 }
 
-// Read reads the body in the form that the head announces, or the bytes of a tunnel.
+// Read reads the heads of answers, the body in the form that the head announces, or the bytes
+// of a tunnel.
 func (s *Stream) Read(p []byte) (int, error) {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
@@ -156,7 +175,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 			s.m.kick()
 			return n, err
 		}
-		if err := s.wait(s.readable, &s.reading, &s.readBy); err != nil {
+		if err := s.wait(&s.reads); err != nil {
 			return 0, err
 		}
 	}
@@ -168,9 +187,12 @@ func (s *Stream) take(p []byte) (int, error) {
 	case s.closed:
 		return 0, net.ErrClosed
 	case s.gone:
-		return 0, errReset
+		return 0, s.why
 	}
-	n := s.unpend(p)
+	n := s.unhead(p)
+	if n == 0 {
+		n = s.unpend(p)
+	}
 	switch {
 	case n > 0:
 	case !s.chunked && s.got.size > 0:
@@ -182,7 +204,7 @@ func (s *Stream) take(p []byte) (int, error) {
 	case s.chunked && s.got.size > 0:
 		n = s.chunk(p)
 	}
-	if s.got.size > 0 || !s.inEnded || len(s.pending) > 0 {
+	if s.got.size > 0 || !s.inEnded || len(s.pending) > 0 || len(s.heads) > 0 {
 		return n, nil
 	}
 	if s.chunked && !s.closing {
@@ -202,6 +224,15 @@ func (s *Stream) take(p []byte) (int, error) {
 // lastChunk ends a body without trailers.
 var lastChunk = []byte("0\r\n\r\n")
 
+// unhead moves the next bytes of heads into p.
+func (s *Stream) unhead(p []byte) int {
+	n := copy(p, s.heads[s.headAt:])
+	if s.headAt += n; s.headAt == len(s.heads) {
+		s.heads, s.headAt = s.heads[:0], 0
+	}
+	return n
+}
+
 func (s *Stream) unpend(p []byte) int {
 	n := copy(p, s.pending)
 	s.pending = s.pending[n:]
@@ -218,35 +249,11 @@ func (s *Stream) chunk(p []byte) int {
 	return front + n + 2
 }
 
-// wait waits for a signal. It is called with mu held, gives it up meanwhile, and has the
-// deadline passed or the caller look again.
-func (s *Stream) wait(c chan struct{}, timer **time.Timer, by *time.Time) error {
-	mu := &s.m.mu
+// wait waits at a gate, and lets out what has been said before. It is called with mu held and
+// gives it up meanwhile. The caller looks again, unless its deadline has passed.
+func (s *Stream) wait(g *gate) error {
 	s.m.kick()
-	if by.IsZero() {
-		mu.Unlock()
-		<-c
-		mu.Lock()
-		return nil
-	}
-	d := time.Until(*by)
-	if d <= 0 {
-		return os.ErrDeadlineExceeded
-	}
-	if *timer == nil {
-		*timer = time.NewTimer(d)
-	} else {
-		(*timer).Reset(d)
-	}
-	t := *timer
-	mu.Unlock()
-	select {
-	case <-c:
-	case <-t.C:
-	}
-	t.Stop()
-	mu.Lock()
-	return nil
+	return g.wait(&s.m.mu)
 }
 
 // Close ends the stream, with a reset if either side has not ended.
@@ -254,13 +261,13 @@ func (s *Stream) Close() error {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
 	s.hangUp()
-	signal(s.readable)
-	signal(s.writable)
+	s.reads.open()
+	s.writes.open()
 	s.m.kick()
 	return nil
 }
 
-// CloseWrite ends the answer's side of a tunnel. Any other answer has ended itself.
+// CloseWrite ends our side of a tunnel. Anything else has ended itself.
 func (s *Stream) CloseWrite() error {
 	if s.part != partTunnel {
 		return nil
@@ -272,7 +279,7 @@ func (s *Stream) CloseWrite() error {
 	return err
 }
 
-// Peer says whether the client has reset the stream: see transport.Conn.
+// Peer says whether the other side has reset the stream: see transport.Conn.
 func (s *Stream) Peer() transport.Peer {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
@@ -286,8 +293,7 @@ func (s *Stream) Peer() transport.Peer {
 func (s *Stream) SetReadDeadline(t time.Time) error {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
-	s.readBy = t
-	signal(s.readable)
+	s.reads.until(t)
 	return nil
 }
 
@@ -295,8 +301,7 @@ func (s *Stream) SetReadDeadline(t time.Time) error {
 func (s *Stream) SetWriteDeadline(t time.Time) error {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
-	s.writeBy = t
-	signal(s.writable)
+	s.writes.until(t)
 	return nil
 }
 

@@ -29,6 +29,7 @@ const tick = 250 * time.Millisecond
 type Wait struct {
 	By    Instant       // absolute; 0: none
 	Gap   time.Duration // longest wait for the next byte, from the moment of waiting; 0: none
+	Pulse *atomic.Int64 // an Instant, when bytes last passed, here or elsewhere: Gap counts from then; nil: only here
 	Stop  *atomic.Bool  // once true, Wake ends this wait with ErrInterrupted; nil: nothing does
 	Watch func() error  // looked at every quarter of a second or so of waiting; an error ends it
 }
@@ -43,6 +44,7 @@ type Conn struct {
 
 	closed atomic.Bool
 	tls    *secure // nil: clear text; never changed once others know the connection
+	told   *Ends   // nil: the ends are the socket's
 	*work          // what reads and writes need; nil: put by
 
 	// Since is when the connection last became idle. It belongs to whoever keeps idle connections.
@@ -54,6 +56,7 @@ type Conn struct {
 type work struct {
 	raw     syscall.RawConn // nil: use nc
 	in, out direction
+	early   *Buffer // what Preface has left; nil: nothing
 
 	// Rested is whether the connection has been idle long before the exchange to come, so that
 	// it must be looked at first. Era is what the connection was made for. Both belong to
@@ -99,7 +102,7 @@ func (c *Conn) equip() {
 // connection, so that nothing but its descriptor is left. No reads and writes may be under
 // way, and none may begin before Resume. On an error nothing has changed.
 func (c *Conn) PutBy() error {
-	if c.tls != nil && !c.tls.rests() {
+	if c.tls != nil && !c.tls.rests() || c.early != nil {
 		return ErrUnsupported
 	}
 	c.mu.Lock()
@@ -151,7 +154,8 @@ func (c *Conn) closeSocket() error {
 	return closeDescriptor(fd)
 }
 
-// CloseWrite ends the writing side and leaves the reading side open.
+// CloseWrite ends the writing side and leaves the reading side open. Over TLS the peer has to
+// take the notice of the end almost at once; EndWrite waits for it as w says.
 func (c *Conn) CloseWrite() error {
 	if c.tls != nil {
 		return c.tls.closeWrite()
@@ -162,20 +166,24 @@ func (c *Conn) CloseWrite() error {
 	return c.nc.Close()
 }
 
+// EndWrite is CloseWrite for peers that are slow to take what comes before the end.
+func (c *Conn) EndWrite(w Wait) error {
+	if c.tls != nil {
+		return c.tls.endWrite(w)
+	}
+	return c.CloseWrite()
+}
+
 // Abort closes the connection so that the peer sees a reset, not an orderly end.
 func (c *Conn) Abort() {
+	c.mu.Lock()
 	if tcp, ok := c.nc.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // the close that follows reports what matters
 	}
+	c.mu.Unlock()
 	c.closed.Store(true)
 	_ = c.closeSocket()
 }
-
-// RemoteAddr and LocalAddr are the two ends.
-func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
-
-// LocalAddr is our end.
-func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
 
 // Wake makes a waiting read look at its Stop. It may be called from any goroutine, after
 // Stop has been set; a read that has another Stop, or none, goes on waiting.
@@ -248,6 +256,9 @@ func (c *Conn) readSocket(b *Buffer, w Wait) (int, error) {
 	if b.Full() {
 		return 0, io.ErrShortBuffer
 	}
+	if c.early != nil {
+		return c.readEarly(b), nil
+	}
 	d.begin(b, w)
 	defer d.end()
 	for {
@@ -266,6 +277,26 @@ func (c *Conn) readSocket(b *Buffer, w Wait) (int, error) {
 
 func (d *direction) begin(b *Buffer, w Wait) {
 	d.buf, d.wait, d.n, d.err, d.due = b, w, 0, nil, 0
+}
+
+// limit is when the pending call has waited long enough, 0 for never, if nothing happens from
+// now on.
+func (d *direction) limit(now Instant) Instant {
+	if d.wait.Gap <= 0 {
+		return d.wait.By
+	}
+	if d.wait.Pulse != nil {
+		now = Instant(d.wait.Pulse.Load())
+	}
+	return Earlier(d.wait.By, now.Add(d.wait.Gap))
+}
+
+// progress notes that a write gets on: the gap starts anew.
+func (d *direction) progress() {
+	if d.due != 0 && d.wait.Pulse != nil { // else the caller has just come
+		d.wait.Pulse.Store(int64(Now()))
+	}
+	d.due = 0
 }
 
 // end forgets what belongs to the caller, so that an idle connection does not keep it.
@@ -326,7 +357,7 @@ func (c *Conn) writeOnce() error {
 	}
 	n, err := c.nc.Write(d.p)
 	if d.p = d.p[n:]; n > 0 {
-		d.due = 0 // progress: the gap starts anew
+		d.progress()
 	}
 	return err
 }
@@ -364,10 +395,7 @@ func (c *Conn) arm(d *direction, set func(time.Time) error) error {
 	}
 	now := Now()
 	if d.due == 0 {
-		d.due = d.wait.By
-		if d.wait.Gap > 0 {
-			d.due = Earlier(d.due, now+Instant(d.wait.Gap))
-		}
+		d.due = d.limit(now)
 	}
 	want := d.due
 	if d.wait.Watch != nil {
@@ -392,6 +420,9 @@ func (c *Conn) woken(d *direction, set func(time.Time) error) error {
 		return ErrInterrupted
 	}
 	now := Now()
+	if d.wait.Pulse != nil {
+		d.due = d.limit(now)
+	}
 	if d.due != 0 && now >= d.due || d.due == 0 && d.wait.By != 0 && now >= d.wait.By {
 		return ErrTimeout
 	}
@@ -413,4 +444,11 @@ func eof(n int) error {
 		return io.EOF
 	}
 	return nil
+}
+
+// NetConn returns what the connection is over, TLS aside; nil while it is put by.
+func (c *Conn) NetConn() net.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nc
 }

@@ -14,6 +14,9 @@ import (
 // section 5.1).
 const recordHeader = 5
 
+// maxRecord is the most clear text that a record has (RFC 8446 section 5.1).
+const maxRecord = 16 << 10
+
 // courtesy is how long a message of TLS itself (the answer to a key update, the notice of
 // the end) may wait for a peer that takes nothing, when no Write is under way.
 const courtesy = time.Second
@@ -49,10 +52,13 @@ type secure struct {
 	shaking *shaking // of Handshake, while it runs
 	clear   bool     // the peer does not speak TLS: what is written now is not encrypted
 
-	leaving atomic.Bool // Close has begun: nothing waits for the peer any more
-	mu      sync.Mutex  // of what follows: messages of TLS itself are sent by the reader
-	writing bool
-	wait    Wait // of the Write under way
+	leaving   atomic.Bool // Close has begun: nothing waits for the peer any more
+	mu        sync.Mutex  // of what follows: messages of TLS itself are sent by the reader
+	writing   bool
+	wait      Wait   // of the Write under way
+	gathering bool   // its records go to records
+	records   Buffer // to be sent together
+	torn      error  // why some of them were not: nothing else can be
 }
 
 // shaking is the state of a handshake.
@@ -193,15 +199,54 @@ func (s *secure) give(p []byte) int {
 	return n
 }
 
-// write is Write over TLS.
+// write is Write over TLS. What makes several records is gathered, so that they leave in few
+// writes of the socket.
 func (s *secure) write(p []byte, w Wait) error {
+	s.attend(true, w)
+	if len(p) <= maxRecord {
+		_, err := s.conn.Write(p)
+		s.attend(false, Wait{})
+		return err
+	}
 	s.mu.Lock()
-	s.writing, s.wait = true, w
+	s.gathering = true
 	s.mu.Unlock()
 	_, err := s.conn.Write(p)
 	s.mu.Lock()
-	s.writing, s.wait = false, Wait{}
+	defer s.mu.Unlock()
+	if err == nil {
+		err = s.sendRecords()
+	}
+	s.records.Release()
+	s.gathering, s.writing, s.wait = false, false, Wait{}
+	return err
+}
+
+// attend notes whether somebody waits for what is written, and how.
+func (s *secure) attend(writing bool, w Wait) {
+	s.mu.Lock()
+	s.writing, s.wait = writing, w
 	s.mu.Unlock()
+}
+
+// gather keeps a record for sendRecords. It is called with mu held, as that is.
+func (s *secure) gather(record []byte) error {
+	if s.records.Len()+len(record) > Large-Headroom {
+		if err := s.sendRecords(); err != nil {
+			return err
+		}
+	}
+	s.records.Expect(Large)
+	s.records.Append(record)
+	return nil
+}
+
+// sendRecords sends what has been gathered. To fail tears the stream: crypto/tls has counted
+// records that the peer will never see.
+func (s *secure) sendRecords() error {
+	err := s.c.writeSocket(s.records.Bytes(), s.wait)
+	s.records.Consume(s.records.Len())
+	s.torn = err
 	return err
 }
 
@@ -227,6 +272,14 @@ func (s *secure) closeWrite() error {
 		return half.CloseWrite()
 	}
 	return nil
+}
+
+// endWrite is closeWrite that waits as w says.
+func (s *secure) endWrite(w Wait) error {
+	s.attend(true, w)
+	err := s.closeWrite()
+	s.attend(false, Wait{})
+	return err
 }
 
 // leave says that the stream has ended, if that can be done without waiting.
@@ -288,12 +341,19 @@ func (w *wire) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	s.mu.Lock()
-	wait := s.wait
+	wait, err := s.wait, s.torn
 	if !s.writing {
 		wait = Wait{Gap: courtesy}
 	}
+	gathered := err == nil && s.gathering
+	if gathered {
+		err = s.gather(p)
+	}
 	s.mu.Unlock()
-	if err := s.c.writeSocket(p, wait); err != nil {
+	if err == nil && !gathered {
+		err = s.c.writeSocket(p, wait)
+	}
+	if err != nil {
 		return 0, err
 	}
 	return len(p), nil

@@ -123,6 +123,27 @@ func TestWriteOverTLSWaitsForProgress(t *testing.T) {
 	})
 }
 
+// TestEndOverTLSWaits: the end of a stream that cannot be told yet is told when the peer has
+// taken what came before.
+func TestEndOverTLSWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		c, client := serverPair(t, near, far)
+		end := make(chan error, 1)
+		go func() {
+			time.Sleep(5 * time.Second)
+			_, err := client.Read(make([]byte, 1))
+			end <- err
+		}()
+		if err := c.EndWrite(Wait{Gap: time.Minute}); err != nil {
+			t.Error(err)
+		}
+		if err := <-end; !errors.Is(err, io.EOF) {
+			t.Errorf("the client got %v, want the end", err)
+		}
+	})
+}
+
 // slowReader pauses before each read, and takes 10 KiB at a time.
 type slowReader struct {
 	net.Conn
@@ -296,4 +317,51 @@ func TestClearTextToATLSPort(t *testing.T) {
 	}
 	_ = c.Close()
 	_ = far.Close()
+}
+
+// counted counts the writes of a socket, and fails them from some number on.
+type counted struct {
+	net.Conn
+	writes, most atomic.Int32
+}
+
+var errCounted = errors.New("one write too many")
+
+func (c *counted) Write(p []byte) (int, error) {
+	if c.writes.Add(1) > c.most.Load() {
+		return 0, errCounted
+	}
+	return c.Conn.Write(p)
+}
+
+// TestRecordsLeaveTogether: a large write is few writes of the socket, and one that failed half
+// way is the last.
+func TestRecordsLeaveTogether(t *testing.T) {
+	ours, theirs := net.Pipe()
+	own := &counted{Conn: ours}
+	own.most.Store(1000)
+	c, client := serverPair(t, own, theirs)
+	sent := make([]byte, 200_000)
+	_, _ = rand.Read(sent)
+	own.writes.Store(0)
+	done := make(chan error, 1)
+	go func() { done <- c.Write(sent, Wait{}) }()
+	got := make([]byte, len(sent))
+	if _, err := io.ReadFull(client, got); err != nil || !bytes.Equal(got, sent) {
+		t.Fatalf("other bytes, %v", err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if n := own.writes.Load(); n > 4 { // 13 records
+		t.Errorf("%d writes of the socket", n)
+	}
+	own.most.Store(own.writes.Load())
+	if err := c.Write(sent[:maxRecord+1], Wait{}); !errors.Is(err, errCounted) {
+		t.Fatalf("got %v", err)
+	}
+	own.most.Store(1000)
+	if err := c.Write(sent[:1], Wait{}); !errors.Is(err, errCounted) {
+		t.Errorf("behind a hole in the stream: %v", err)
+	}
 }
