@@ -145,7 +145,7 @@ func BenchmarkFresh(b *testing.B) {
 				if _, err := ask(b, h); err != nil {
 					b.Fatal(err)
 				}
-				h.drop(h.shards[0].outdated(0))
+				h.drop(h.common.shards[0].outdated(0))
 			}
 		})
 	}

@@ -28,8 +28,9 @@ type Cluster struct {
 	placed    []model.Endpoint         // what the hosts are of, see current
 	hosts     map[netip.AddrPort]*Host // current and draining ones
 	names     resolution
-	step      transport.Instant // when warming hosts get more; 0: none is warming
-	retired   bool              // its name is gone
+	checked   *model.HealthCheck // as the hosts are enrolled for; see health.go
+	step      transport.Instant  // when warming hosts get more; 0: none is warming
+	retired   bool               // its name is gone
 }
 
 // Request is what a choice of host depends on.
@@ -111,13 +112,17 @@ func (c *Cluster) awaits() bool { return c.spec.Load().DNS != nil && c.names.awa
 // picker knows them, and old ones drain after it has forgotten them, wired as they were.
 func (c *Cluster) reconcile(rebuild bool) error {
 	endpoints := c.current()
-	served := c.serves()
+	served, proven := c.serves(), c.proven()
 	keep := make(map[netip.AddrPort]bool, len(endpoints))
 	for _, e := range endpoints {
 		h, ok := c.hosts[e.Address]
 		if !ok {
 			h = newHost(c, e.Address)
 			c.hosts[e.Address] = h
+		}
+		if !ok || h.draining.Load() { // nothing that was known before counts
+			c.set.checking.remove(h)
+			h.check = check{round: h.check.round, newcomer: proven}
 		}
 		if !ok || !c.awaits() {
 			h.rewire(c.wiring)
@@ -133,6 +138,7 @@ func (c *Cluster) reconcile(rebuild bool) error {
 		}
 	}
 	c.placed = endpoints
+	rebuild = c.enrol(func(h *Host) bool { return keep[h.address] }) || rebuild
 	for address, h := range c.hosts {
 		rebuild = rebuild || !keep[address] && !h.draining.Load()
 	}
@@ -166,6 +172,7 @@ func (c *Cluster) serves() bool {
 
 // rebuild swaps the picker for a new one over the hosts of what is placed.
 func (c *Cluster) rebuild() error {
+	c.hold()
 	hosts := make([]*Host, len(c.placed))
 	for i, e := range c.placed {
 		hosts[i] = c.hosts[e.Address]
@@ -187,6 +194,7 @@ func (c *Cluster) retire() {
 	c.retired, c.placed, c.set.rewired = true, nil, true
 	c.follow(nil)
 	c.cool()
+	c.enrol(func(*Host) bool { return false })
 	for _, h := range c.hosts {
 		h.drain()
 	}

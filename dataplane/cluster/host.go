@@ -9,6 +9,7 @@ import (
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
 	"weir.dev/weir/traffic/balance"
+	"weir.dev/weir/traffic/health"
 )
 
 // Host is one address of a cluster, with its load, its counters and its connections.
@@ -17,13 +18,19 @@ type Host struct {
 	cluster  *Cluster
 	address  netip.AddrPort
 	token    uint64
-	shards   []shard                // the pool, see pool.go
+	common   pool                   // everybody's connections
+	private  private                // those of one client each
 	wiring   atomic.Pointer[wiring] // never nil
 	tls      atomic.Pointer[hostConfig]
 	draining atomic.Bool // see drain
 	pooled   atomic.Bool // it is in set.pooled
 
+	// Of links, see streams.go.
+	links atomic.Int64  // in shards, or being opened
+	http1 atomic.Uint32 // the era in which the host has last chosen HTTP/1.1
+
 	// Guarded by set.mu.
+	check    check
 	endpoint model.Endpoint
 	failing  bool              // Set.SetHealthy says so
 	warms    transport.Instant // since when slow start counts; 0: it is whole
@@ -45,6 +52,8 @@ type Stats struct {
 	ConnectFailures atomic.Uint64
 	Opened          atomic.Uint64 // connections
 	Open            atomic.Int64  // connections now, idle ones included
+
+	Checks [checkResults]atomic.Uint64 // health checks by CheckResult
 }
 
 // HostStatus is a host as people and programs see it.
@@ -54,7 +63,7 @@ type HostStatus struct {
 	Zone            string
 	Weight          uint32
 	Priority        uint32
-	Healthy         bool    // ready, and not failing by Set.SetHealthy
+	Healthy         bool    // ready, not failing by Set.SetHealthy, nor by its checks, nor waiting for the first
 	Warmth          float64 // the part of its weight that slow start lets it have, 0.1 to 1
 	Draining        bool    // removed, or its cluster is; finishing what is in flight
 	InFlight        int64
@@ -67,10 +76,17 @@ type HostStatus struct {
 	TLS             bool      // connections are secured
 	LastError       string    // why the last connection could not be made; empty: it could
 	LastErrorAt     time.Time // when that was
+
+	Check      health.Verdict // of its health checks
+	Checked    bool           // its cluster has health checks
+	CheckSince time.Time      // when the verdict turned last; zero: it has not
+	CheckError string         // why the last health check failed; empty: it passed, or there was none
+	// CheckResults counts health checks by CheckResult.
+	CheckResults [checkResults]uint64
 }
 
 func newHost(c *Cluster, address netip.AddrPort) *Host {
-	h := &Host{cluster: c, address: address, token: tokenOf(c.name, address), shards: make([]shard, c.set.config.Shards)}
+	h := &Host{cluster: c, address: address, token: tokenOf(c.name, address), common: pool{shards: make([]shard, c.set.config.Shards), room: make(chan struct{}, 1)}}
 	if m := c.set.config.Metrics; m != nil {
 		h.Series = m.Host(c.name, address.String())
 	}
@@ -85,7 +101,9 @@ func (h *Host) Cluster() *Cluster { return h.cluster }
 
 // healthy reports whether requests may come here without a panic. It is called with set.mu
 // held, as is warm.
-func (h *Host) healthy() bool { return !h.failing && !h.endpoint.Unready }
+func (h *Host) healthy() bool {
+	return !h.failing && !h.endpoint.Unready && h.check.verdict != health.Unhealthy && !h.check.held
+}
 
 // Begin counts a try: in flight until exactly one of End and Cancel is called.
 func (h *Host) Begin() {
@@ -124,12 +142,19 @@ func (h *Host) status(now transport.Instant) HostStatus {
 		Draining:        h.draining.Load(),
 		TLS:             h.wiring.Load().config != nil,
 		InFlight:        h.load.InFlight(),
-		Idle:            h.idle.Load(),
+		Idle:            h.idle.Load() + int64(len(h.resting())),
 		Open:            h.Stats.Open.Load(),
 		Requests:        h.Stats.Requests.Load(),
 		Failures:        h.Stats.Failures.Load(),
 		ConnectFailures: h.Stats.ConnectFailures.Load(),
 		Opened:          h.Stats.Opened.Load(),
+		Check:           h.check.verdict,
+		Checked:         h.cluster.checked != nil,
+		CheckSince:      h.check.since,
+		CheckError:      h.check.failure,
+	}
+	for i := range s.CheckResults {
+		s.CheckResults[i] = h.Stats.Checks[i].Load()
 	}
 	if h.load.Tried() {
 		s.Latency = h.load.Latency(int64(now))

@@ -101,11 +101,12 @@ type level struct {
 	panics         bool
 }
 
-// levels sorts the hosts that have a weight by priority.
+// levels sorts the hosts that have a weight by priority. Those that are held back for their
+// first check are not there yet: they make nobody panic.
 func levels(hosts []*Host) []level {
 	var list []level
 	for _, h := range hosts {
-		if h.endpoint.Weight == 0 {
+		if h.endpoint.Weight == 0 || h.check.held {
 			continue
 		}
 		at, found := slices.BinarySearchFunc(list, h.endpoint.Priority, func(l level, p uint32) int { return cmp.Compare(l.priority, p) })
@@ -151,7 +152,7 @@ func (c *Cluster) build(hosts []*Host, now transport.Instant) (*picker, error) {
 	}
 	for _, h := range hosts {
 		panics := func(l level) bool { return l.panics && l.priority == h.endpoint.Priority }
-		if h.healthy() || slices.ContainsFunc(list, panics) {
+		if h.healthy() || !h.check.held && slices.ContainsFunc(list, panics) {
 			p.usable = append(p.usable, h)
 		}
 	}

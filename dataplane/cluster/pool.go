@@ -3,8 +3,10 @@ package cluster
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"weir.dev/weir/dataplane/http2"
 	"weir.dev/weir/dataplane/transport"
 )
 
@@ -23,9 +25,10 @@ const (
 // shard is a part of a host's pool: idle connections, the one used last at the end, so
 // that a burst's surplus stays at the front and expires.
 type shard struct {
-	mu   sync.Mutex
-	idle []*transport.Conn
-	_    [32]byte // to a cache line
+	mu      sync.Mutex
+	idle    []*transport.Conn
+	links   []*link
+	opening *opening // for those who wait for another link; nil: nobody opens one
 }
 
 func (s *shard) pop() *transport.Conn {
@@ -41,27 +44,46 @@ func (s *shard) pop() *transport.Conn {
 	return c
 }
 
+// pool is the connections to a host that any of its callers may use.
+type pool struct {
+	shards  []shard
+	waiting atomic.Int64  // requests without a stream
+	room    chan struct{} // wakes one of them
+
+	whose *transport.Ends // nil: everybody's; see lane.go
+	used  atomic.Bool     // lately, of a private one
+	gone  atomic.Bool     // nothing is pooled here any more
+}
+
+// shard returns a caller's shard.
+func (p *pool) shard(of int) *shard { return &p.shards[of%len(p.shards)] }
+
 // Acquire returns a connection to the host: an idle one of the caller's shard, the one
-// used last first, else one of another shard, else a new one. Every connection must be
+// used last first, else one of another shard, else a new one. With HTTP/2 it is a stream of a
+// connection, which others may share. Every connection must be
 // given back by one Release. Dialling ends with ctx, at by (0: none) or after the
 // cluster's connect timeout, whichever is first; ctx is used for nothing else.
-func (h *Host) Acquire(ctx context.Context, now, by transport.Instant, shard int) (c *transport.Conn, reused bool, err error) {
+func (l Lane) Acquire(ctx context.Context, now, by transport.Instant, shard int) (c *transport.Conn, reused bool, err error) {
+	h := l.host
 	if h.idle.Load() > 0 {
-		if c := h.take(now, shard); c != nil {
+		if c := h.take(l.pool, now, shard); c != nil {
 			return c, true, nil
 		}
 	}
-	c, err = h.Fresh(ctx, by)
+	if h.shares(h.wiring.Load()) {
+		return l.stream(ctx, now, by, shard)
+	}
+	c, err = l.connect(ctx, by, h.wiring.Load(), shard)
 	return c, false, err
 }
 
 // take returns an idle connection that can be used, or nil. The newest of a shard comes
 // first, so once that has expired the rest of the shard has too and is left to the sweep.
-func (h *Host) take(now transport.Instant, shard int) *transport.Conn {
+func (h *Host) take(p *pool, now transport.Instant, shard int) *transport.Conn {
 	keepAlive := h.cluster.spec.Load().KeepAlive
 	discards := 0
-	for i := range h.shards {
-		s := &h.shards[(shard+i)%len(h.shards)]
+	for i := range p.shards {
+		s := p.shard(shard + i)
 		for discards < maxDiscards {
 			c := s.pop()
 			if c == nil {
@@ -85,22 +107,31 @@ func (h *Host) take(now transport.Instant, shard int) *transport.Conn {
 
 // Release gives a connection back. One that is reusable (between two exchanges, nothing
 // unread) goes to the pool of the shard with the time, unless the pool is full, the host is
-// draining or the cluster reuses none; any other comes without a time and is closed.
+// draining or the cluster reuses none; any other comes without a time and is closed. A stream
+// is over, with or without a time, and c may be another one's at once.
 func (h *Host) Release(c *transport.Conn, shard int, now transport.Instant) {
+	if s, ok := c.NetConn().(*http2.Stream); ok {
+		s.Release()
+		return
+	}
 	if now == 0 || h.cluster.spec.Load().KeepAlive <= 0 || !h.put(c, shard, now) {
 		h.close(c)
 	}
 }
 
 func (h *Host) put(c *transport.Conn, shard int, now transport.Instant) bool {
+	p := h.poolOf(c)
+	if p == nil {
+		return false
+	}
 	if h.idle.Add(1) > int64(h.cluster.set.config.MaxIdlePerHost) {
 		h.idle.Add(-1)
 		return false
 	}
-	s := &h.shards[shard%len(h.shards)]
+	s := p.shard(shard)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h.draining.Load() || c.Era != h.wiring.Load().era {
+	if h.draining.Load() || p.gone.Load() || c.Era != h.wiring.Load().era {
 		h.idle.Add(-1)
 		return false
 	}
@@ -135,14 +166,18 @@ func (h *Host) drain() {
 	}
 	h.cluster.set.draining[h] = struct{}{}
 	h.load.Leave()
-	for i := range h.shards {
-		s := &h.shards[i]
-		s.mu.Lock()
-		dropped := s.idle
-		s.idle = nil
-		s.mu.Unlock()
-		h.drop(dropped)
-	}
+	h.eachShard(h.empty)
+	h.leaveAll()
+}
+
+// empty closes what is idle in a shard.
+func (h *Host) empty(s *shard) {
+	s.mu.Lock()
+	dropped := s.idle
+	s.idle = nil
+	s.mu.Unlock()
+	h.drop(dropped)
+	h.unlinked(s.cutAll())
 }
 
 // drained reports whether a draining host has nothing left to finish.
@@ -160,17 +195,20 @@ func (s *Set) sweep(now transport.Instant) {
 	for _, h := range hosts {
 		h.sweep(now)
 		h.pooled.Store(false)
-		if h.idle.Load() > 0 {
+		if h.idle.Load() > 0 || h.links.Load() > 0 || h.private.has.Load() {
 			h.enlist()
 		}
 	}
+	s.forgetQuiet()
 }
 
 func (h *Host) sweep(now transport.Instant) {
 	keepAlive := h.cluster.spec.Load().KeepAlive
-	for i := range h.shards {
-		h.drop(h.shards[i].expired(now, keepAlive))
-	}
+	h.eachShard(func(s *shard) {
+		h.drop(s.expired(now, keepAlive))
+		h.unlinked(s.cutIdle(now, keepAlive))
+	})
+	h.leaveUnused()
 }
 
 func (h *Host) drop(dropped []*transport.Conn) {

@@ -339,13 +339,13 @@ func TestEveryConnectionIsAccountedFor(t *testing.T) {
 			"change": func(t *rapid.T) {
 				apply(t, s, testCluster(func(c *model.Cluster) {
 					c.KeepAlive = rapid.SampledFrom([]time.Duration{0, time.Minute}).Draw(t, "keep-alive")
-					c.Protocol = rapid.SampledFrom([]model.Protocol{model.ProtocolHTTP1, model.ProtocolH2C}).Draw(t, "protocol")
+					c.Protocol = rapid.SampledFrom([]model.Protocol{model.ProtocolHTTP1, "another"}).Draw(t, "protocol")
 				}), endpoints(make([]uint32, rapid.IntRange(0, 1).Draw(t, "hosts"))...))
 			},
 			"": func(t *rapid.T) {
 				idle, inShards := h.idle.Load(), 0
-				for i := range h.shards {
-					inShards += len(h.shards[i].idle)
+				for i := range h.common.shards {
+					inShards += len(h.common.shards[i].idle)
 				}
 				open := h.Stats.Open.Load()
 				if idle != int64(inShards) || open != idle+int64(len(held)) || idle > 4 {
@@ -354,8 +354,8 @@ func TestEveryConnectionIsAccountedFor(t *testing.T) {
 				if h.draining.Load() && idle > 0 {
 					t.Fatalf("%d idle while draining", idle)
 				}
-				for i := range h.shards {
-					for _, c := range h.shards[i].idle {
+				for i := range h.common.shards {
+					for _, c := range h.common.shards[i].idle {
 						if c.Era != h.wiring.Load().era {
 							t.Fatal("an idle connection of another wiring")
 						}

@@ -13,11 +13,12 @@ const sweepEvery = time.Second
 
 // Run does what has to be done in the background until ctx ends: it closes connections
 // that have been idle too long, forgets drained hosts, gives warming hosts their growing
-// part, and resolves DNS names, new ones at once. A resolution that fails keeps the last
+// part, checks the health of hosts, and resolves DNS names, new ones at once. A resolution that fails keeps the last
 // answer. At the end it waits for its own goroutines and closes every idle connection;
 // connections in use are closed when they are released. It is called once.
 func (s *Set) Run(ctx context.Context) error {
-	var resolving sync.WaitGroup
+	var resolving, checking sync.WaitGroup
+	checking.Go(func() { s.checkHosts(ctx) })
 	slots := make(chan struct{}, maxResolving)
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
@@ -37,6 +38,7 @@ func (s *Set) Run(ctx context.Context) error {
 		}
 	}
 	resolving.Wait()
+	checking.Wait()
 	s.end()
 	return nil
 }
@@ -55,8 +57,15 @@ func (s *Set) tend() {
 	}
 }
 
-// end drains everything for good.
+// end drains everything for good, and waits for the links that nobody uses.
 func (s *Set) end() {
+	s.drainAll()
+	for _, l := range s.linked.unused() {
+		<-l.client.Over()
+	}
+}
+
+func (s *Set) drainAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true

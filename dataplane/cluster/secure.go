@@ -12,17 +12,32 @@ import (
 	"weir.dev/weir/model"
 )
 
+// What ALPN calls the protocols (RFC 7301 section 6, RFC 9113 section 3.2).
+const (
+	alpnHTTP1 = "http/1.1"
+	alpnHTTP2 = "h2"
+)
+
+// offers are what hosts are offered to agree on, where it is not HTTP/1.1 alone.
+var offers = map[model.Protocol][]string{
+	model.ProtocolAuto:  {alpnHTTP2, alpnHTTP1},
+	model.ProtocolHTTP2: {alpnHTTP2},
+}
+
 // clientConfig makes what connections to a cluster's hosts are secured with.
-func clientConfig(spec *model.UpstreamTLS) (*tls.Config, error) {
+func clientConfig(spec *model.UpstreamTLS, protocol model.Protocol) (*tls.Config, error) {
 	if spec.Hostname == "" && len(spec.SANs) == 0 {
 		return nil, errors.New("no name that the hosts' certificates must be for")
 	}
 	config := &tls.Config{
 		ServerName: spec.Hostname,
 		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"http/1.1"},
+		NextProtos: offers[protocol],
 		// Small records first would spare a far browser a wait; hosts are near.
 		DynamicRecordSizingDisabled: true,
+	}
+	if config.NextProtos == nil {
+		config.NextProtos = []string{alpnHTTP1}
 	}
 	if spec.CAs != "" {
 		config.RootCAs = x509.NewCertPool()

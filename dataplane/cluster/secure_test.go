@@ -214,6 +214,10 @@ func TestHandshakes(t *testing.T) {
 	wants := func(version uint16) *tls.Config {
 		return &tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool(), MaxVersion: version}
 	}
+	speaking := func(c *tls.Config, protocols ...string) *tls.Config {
+		c.NextProtos = protocols
+		return c
+	}
 	plain := &model.UpstreamTLS{Hostname: "a.test", CAs: ca.pem}
 	sans := func(names ...model.SubjectAltName) *model.UpstreamTLS {
 		return &model.UpstreamTLS{Hostname: "a.test", CAs: ca.pem, SANs: names}
@@ -230,7 +234,7 @@ func TestHandshakes(t *testing.T) {
 		"good":                    {plain, with(good), ""},
 		"good, TLS 1.2":           {plain, &tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}, ""},
 		"without tickets":         {plain, &tls.Config{Certificates: []tls.Certificate{good}, SessionTicketsDisabled: true}, ""},
-		"with ALPN":               {plain, &tls.Config{Certificates: []tls.Certificate{good}, NextProtos: []string{"h2", "http/1.1"}}, ""},
+		"with ALPN":               {plain, &tls.Config{Certificates: []tls.Certificate{good}, NextProtos: []string{"http/1.1"}}, ""},
 		"two authorities":         {&model.UpstreamTLS{Hostname: "a.test", CAs: other.pem + ca.pem}, with(good), ""},
 		"expired":                 {plain, with(keyPair(t, ca.issue(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }))), "tls: its certificate has expired at 2"},
 		"not yet valid":           {plain, with(keyPair(t, ca.issue(t, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }))), "tls: its certificate is not valid before 2"},
@@ -254,11 +258,12 @@ func TestHandshakes(t *testing.T) {
 		"client certificate":      {own(ca.issue(t)), wants(0), ""},
 		"client certificate, 1.2": {own(ca.issue(t)), wants(tls.VersionTLS12), ""},
 		"none given":              {plain, wants(0), "tls: the host wants a client certificate"},
+		"none given, HTTP/2":      {plain, speaking(wants(0), "h2"), "tls: the host wants a client certificate"},
 		"none given, 1.2":         {plain, wants(tls.VersionTLS12), "or it wants a client certificate"},
 		"wrong one given":         {own(other.issue(t)), wants(0), "tls: the host does not know the authority of our client certificate"},
 		"wrong one given, 1.2":    {own(other.issue(t)), wants(tls.VersionTLS12), "tls: the host does not know the authority of our client certificate"},
 		"too old":                 {plain, &tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, "tls: the host speaks neither TLS 1.2 nor 1.3"},
-		"only FTP":                {plain, &tls.Config{Certificates: []tls.Certificate{good}, NextProtos: []string{"ftp"}}, "tls: the host does not speak HTTP/1.1"},
+		"only FTP":                {plain, &tls.Config{Certificates: []tls.Certificate{good}, NextProtos: []string{"ftp"}}, "tls: the host speaks neither HTTP/2 nor HTTP/1.1"},
 		"name unknown to it":      {plain, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }}, "tls: the host does not know the name that it was asked for"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -496,7 +501,7 @@ func TestSessionsAreResumedUntilTheWiringChanges(t *testing.T) {
 					if _, err := ask(t, h); err != nil {
 						t.Fatal(err)
 					}
-					h.drop(h.shards[0].outdated(0))
+					h.drop(h.common.shards[0].outdated(0))
 				}
 				var resumed []bool
 				for _, state := range up.handshakes()[3*i:] {
@@ -634,7 +639,7 @@ func TestHandshakeEndsWithItsCaller(t *testing.T) {
 // TestHostsDoNotWriteOnTerminals: what a host's certificate says is bounded and printable.
 func TestHostsDoNotWriteOnTerminals(t *testing.T) {
 	leaf := &x509.Certificate{DNSNames: []string{"a\x1b[2J\n" + strings.Repeat("ü", 400) + "\xff"}}
-	got := (&handshakeError{&nameError{leaf, []model.SubjectAltName{{Value: "b.test"}}}, ""}).Error()
+	got := (&handshakeError{&nameError{leaf, []model.SubjectAltName{{Value: "b.test"}}}, "", nil}).Error()
 	if !strings.HasPrefix(got, "tls: its certificate is for a?[2J?ü") || len(got) > maxReason+20 || !utf8.ValidString(got) || !strings.HasSuffix(got, "…") {
 		t.Errorf("got %q", got)
 	}

@@ -1,8 +1,8 @@
 // Package cluster holds what the data plane knows about where requests go: clusters,
 // their hosts, one picker for each cluster and a pool of connections for each host. The
 // state is keyed by names and addresses, so that a change of algorithm, weights or hosts
-// resets nothing it does not name. It opens connections and keeps them; it does not
-// speak HTTP, and does not decide what is tried again.
+// resets nothing it does not name. It opens connections and keeps them, and shares those of
+// HTTP/2; it does not speak HTTP otherwise, and does not decide what is tried again.
 package cluster
 
 import (
@@ -11,6 +11,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"weir.dev/weir/dataplane/http2"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
@@ -30,6 +32,9 @@ const DefaultMaxIdle = 1024
 type Config struct {
 	// Dial opens a connection. It must give up when ctx ends. Required.
 	Dial func(ctx context.Context, address netip.AddrPort) (net.Conn, error)
+	// DialPacket opens a socket of UDP that is connected to the address; nil: no cluster takes
+	// datagrams.
+	DialPacket func(ctx context.Context, address netip.AddrPort) (net.Conn, error)
 	// Resolve returns the addresses of a host name. Required where clusters have a DNS name.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 	// Shards is the number of parts of every pool, the callers' shards. At least 1.
@@ -42,6 +47,9 @@ type Config struct {
 	// Zone is where this proxy runs: Balancing.ZoneAware keeps requests there. Empty: nowhere,
 	// and no cluster is aware of zones.
 	Zone string
+	// Log hears of hosts whose health has turned, and of defects that have been contained; nil:
+	// nobody does.
+	Log *slog.Logger
 	// Random returns uniformly random bits and is safe for concurrent use; nil: math/rand/v2.
 	Random func() uint64
 }
@@ -51,6 +59,10 @@ type Set struct {
 	config Config
 	live   atomic.Pointer[map[string]*Cluster]
 	wake   chan struct{} // to Run: something is due
+	dialer http2.Dialer
+	linked linked
+
+	checking checking // see health.go
 
 	mu       sync.Mutex
 	clusters map[string]*Cluster   // live ones, and removed ones whose hosts still drain
@@ -63,6 +75,8 @@ type Set struct {
 	eras     uint32                 // wirings made so far
 	answered chan struct{}          // closed, and made anew, when a name has been answered for
 	ended    bool                   // Run is over: nothing is pooled any more
+
+	telling telling
 
 	pooledMu sync.Mutex
 	pooled   []*Host // hosts that may have idle connections, each once: Host.pooled
@@ -86,6 +100,7 @@ func New(config Config) *Set {
 		warming:  map[*Cluster]struct{}{},
 		draining: map[*Host]struct{}{},
 		configs:  map[string]*tls.Config{},
+		checking: checking{wake: make(chan struct{}, 1), unsettled: map[*Cluster]struct{}{}},
 	}
 	s.live.Store(&map[string]*Cluster{})
 	return s
@@ -175,9 +190,9 @@ func (s *Set) publish(order []*Cluster) {
 	s.live.Store(&live)
 }
 
-// SetHealthy says whether a host can serve, as checks and ejections find it; a host is
-// healthy until they say otherwise, and again when it left its cluster for good and comes
-// back. It reports whether the cluster has such a host.
+// SetHealthy says whether a host can serve, as ejections find it, beside what health checks
+// say; a host is healthy until they say otherwise, and again when it left its cluster for good
+// and comes back. It reports whether the cluster has such a host.
 func (s *Set) SetHealthy(cluster string, address netip.AddrPort, healthy bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -28,10 +28,16 @@ var survivals = map[string]survival{
 	"Cluster.DNS": {change: func(c *model.Cluster, _ *model.Endpoint) {
 		c.DNS = &model.DNSName{Hostname: "example.com", Port: 80}
 	}, host: true}, // until the name has been asked for
-	"Cluster.Protocol": {change: func(c *model.Cluster, _ *model.Endpoint) { c.Protocol = model.ProtocolH2C }, host: true, rewired: true},
+	"Cluster.Protocol": {change: func(c *model.Cluster, _ *model.Endpoint) { c.Protocol = "another" }, host: true, rewired: true},
+	"Cluster.ProxyProtocol": {change: func(c *model.Cluster, _ *model.Endpoint) {
+		c.ProxyProtocol = model.ProxyProtocolV2
+	}, host: true, rewired: true},
 	"Cluster.TLS": {change: func(c *model.Cluster, _ *model.Endpoint) {
 		c.TLS = &model.UpstreamTLS{Hostname: "a.test"}
 	}, host: true, rewired: true},
+	"Cluster.HealthCheck": {change: func(c *model.Cluster, _ *model.Endpoint) {
+		c.HealthCheck = &model.HealthCheck{Type: model.HealthCheckTCP, Interval: time.Second, Timeout: time.Second}
+	}, host: true},
 	"Cluster.Origins": {change: func(c *model.Cluster, _ *model.Endpoint) { c.Origins = model.Origins{"x": {}} }, host: true},
 
 	"Balancing.Algorithm": {change: func(c *model.Cluster, _ *model.Endpoint) { c.Balancing.Algorithm = model.Maglev }, host: true, rebuilt: true},

@@ -11,21 +11,25 @@ import (
 // wiring is how the connections to a cluster's hosts are made. With the host it is what a
 // pool is for: a connection of another wiring is finished and never used again.
 type wiring struct {
-	era    uint32      // unlike that of any other wiring; what connections are marked with
-	key    string      // of what they are made
-	config *tls.Config // nil: clear text
+	era      uint32              // unlike that of any other wiring, and not 0; what connections are marked with
+	key      string              // of what they are made
+	protocol model.Protocol      // Auto: what a handshake agrees on
+	config   *tls.Config         // nil: clear text
+	tells    model.ProxyProtocol // whose each connection is; empty: nothing
 }
 
-// wiringKey tells transports apart: by protocol, and by all that secures it.
+// wiringKey tells transports apart: by protocol, by what connections begin with, and by all
+// that secures them.
 func wiringKey(spec *model.Cluster) string {
 	protocol := spec.Protocol
-	if spec.TLS == nil {
-		if protocol == model.ProtocolAuto {
-			protocol = model.ProtocolHTTP1 // there is nothing to negotiate it with
-		}
-		return string(protocol)
+	if spec.TLS == nil && protocol == model.ProtocolAuto {
+		protocol = model.ProtocolHTTP1 // there is nothing to negotiate it with
 	}
-	return string(protocol) + " " + string(model.HashOf(spec.TLS))
+	key := string(protocol) + " " + string(spec.ProxyProtocol)
+	if spec.TLS != nil {
+		key += " " + string(model.HashOf(spec.TLS))
+	}
+	return key
 }
 
 // wire returns the wiring that spec asks for, the cluster's own if it is of that kind. What
@@ -35,10 +39,10 @@ func (s *Set) wire(own *wiring, spec *model.Cluster) (*wiring, error) {
 	if own != nil && own.key == key {
 		return own, nil
 	}
-	w := &wiring{key: key}
+	w := &wiring{key: key, protocol: spec.Protocol, tells: spec.ProxyProtocol}
 	if spec.TLS != nil {
 		if w.config = s.configs[key]; w.config == nil {
-			config, err := clientConfig(spec.TLS)
+			config, err := clientConfig(spec.TLS, spec.Protocol)
 			if err != nil {
 				return nil, fmt.Errorf("tls: %w", err)
 			}
@@ -75,9 +79,10 @@ func (h *Host) rewire(w *wiring) {
 	if h.wiring.Swap(w) == w {
 		return
 	}
-	for i := range h.shards {
-		h.drop(h.shards[i].outdated(w.era))
-	}
+	h.eachShard(func(s *shard) {
+		h.drop(s.outdated(w.era))
+		h.unlinked(s.cutOld(w.era))
+	})
 }
 
 // outdated takes the connections out that are of another era.

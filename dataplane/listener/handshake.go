@@ -36,6 +36,9 @@ type Secured struct {
 type Refusal struct {
 	End telemetry.Handshake
 	Err error // for people
+	// Unannounced says that it never came to a handshake: the connection did not begin with the
+	// PROXY header that it must have.
+	Unannounced bool
 	// HTTP says that the client sent an HTTP request in clear text. It can be answered so.
 	HTTP bool
 }
@@ -52,6 +55,7 @@ func (c *Conn) Identity() string {
 // because this one's stack has grown.
 func (s *Socket) greet(c *Conn, sec *security) {
 	ours := true
+	by := transport.Now().Add(sec.timeout)
 	defer func() {
 		if fault := recover(); fault != nil {
 			s.set.cfg.Log.Error("panic contained", slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
@@ -61,7 +65,13 @@ func (s *Socket) greet(c *Conn, sec *security) {
 			s.release(c)
 		}
 	}()
-	err := s.shake(c, sec)
+	ahead := new(transport.Buffer)
+	if to := s.passes(c, sec, by, ahead); to != nil {
+		s.work.Go(func() { s.carry(c, to, ahead) })
+		ours = false
+		return
+	}
+	err := s.shake(c, by)
 	state, _ := c.TLS()
 	id := sec.find(state.ServerName)
 	if err != nil {
@@ -72,25 +82,38 @@ func (s *Socket) greet(c *Conn, sec *security) {
 		}
 		return
 	}
-	c.Secured = &Secured{
-		ServerName: strings.ToLower(state.ServerName), Protocol: state.NegotiatedProtocol,
-		Validation: id.validation,
+	c.Secured = settle(id, &state)
+	s.stats.EndHandshake(endOf(&state))
+	if to := sec.sorting.carrier(c.Secured.ServerName); to != nil {
+		s.work.Go(func() { s.carry(c, to, ahead) })
+	} else {
+		s.work.Go(func() { s.serve(c) })
 	}
-	if leaf := id.verified(&state, time.Now()); leaf != nil {
-		c.Secured.Verified, c.Secured.Identity = true, spiffeID(leaf)
-	}
-	end := telemetry.HandshakeFull
-	if state.DidResume {
-		end = telemetry.HandshakeResumed
-	}
-	s.stats.EndHandshake(end)
-	s.work.Go(func() { s.serve(c) })
 	ours = false
 }
 
-// shake does the handshake within its time, computing only in its turns.
-func (s *Socket) shake(c *Conn, sec *security) error {
-	by := transport.Now().Add(sec.timeout)
+// endOf is how a handshake ended that succeeded.
+func endOf(state *tls.ConnectionState) telemetry.Handshake {
+	if state.DidResume {
+		return telemetry.HandshakeResumed
+	}
+	return telemetry.HandshakeFull
+}
+
+// settle is what a handshake has settled with a client that gets id.
+func settle(id *identity, state *tls.ConnectionState) *Secured {
+	c := &Secured{
+		ServerName: strings.ToLower(state.ServerName), Protocol: state.NegotiatedProtocol,
+		Validation: id.validation,
+	}
+	if leaf := id.verified(state, time.Now()); leaf != nil {
+		c.Verified, c.Identity = true, spiffeID(leaf)
+	}
+	return c
+}
+
+// shake does the handshake by a time, computing only in its turns.
+func (s *Socket) shake(c *Conn, by transport.Instant) error {
 	turns := s.set.turns
 	held := false
 	defer func() {

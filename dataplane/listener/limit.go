@@ -3,6 +3,9 @@ package listener
 import (
 	"sync/atomic"
 	"syscall"
+
+	"weir.dev/weir/dataplane/transport"
+	"weir.dev/weir/telemetry"
 )
 
 // reservedFiles are kept for everything that is not a client's connection or its
@@ -27,13 +30,26 @@ func (b *budget) take() bool {
 
 func (b *budget) give() { b.used.Add(-1) }
 
+// take takes a place for one connection within the process's limit and that of the listener
+// whose counters stats are, 0 for none.
+func (s *Set) take(stats *telemetry.ConnStats, limit int64) bool {
+	if !s.total.take() {
+		return false
+	}
+	if limit > 0 && stats.Active() >= limit {
+		s.total.give()
+		return false
+	}
+	return true
+}
+
 // connectionsForFiles derives the bound from the limit on open files: each client's
-// connection may need one to the upstream as well.
+// connection may need one to the upstream as well, and what is spliced between them needs pipes.
 func connectionsForFiles() int {
 	const fallback = 10_000
 	var lim syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil || lim.Cur > 1<<31 {
 		return fallback
 	}
-	return max((int(lim.Cur)-reservedFiles)/2, 16)
+	return max((int(lim.Cur)-reservedFiles-transport.SpliceFiles())/2, 16)
 }

@@ -43,8 +43,16 @@ type Config struct {
 	IdleGrace time.Duration
 	// HTTP2 says that the handler speaks HTTP/2 where a handshake has agreed on it.
 	HTTP2 bool
-	// Refuse is told of each handshake that fails, before its connection is closed; nil: nobody.
+	// Refuse is told of each handshake, and each PROXY header, that fails, before its connection
+	// is closed; nil: nobody.
 	Refuse func(c *Conn, r Refusal)
+	// Carrier returns what carries the connections of a stream route, by its name, never nil; empty:
+	// those that no route takes. It is needed where listeners have stream routes.
+	Carrier func(route string) Carrier
+	// Packets is for listeners of UDP and those with HTTP/3.
+	Packets Packets
+	// Left is told of each connection that has ended, by its Remote; nil: nobody.
+	Left func(client netip.AddrPort)
 }
 
 // Set is all sockets, by name. Its methods may be called from any goroutine.
@@ -53,6 +61,8 @@ type Set struct {
 	total *budget
 	lot   *lot
 
+	sessions *budget // of datagrams: half of total
+
 	turns   *turns
 	tickets ticketry
 
@@ -60,8 +70,13 @@ type Set struct {
 	failed   map[string]error
 	sockets  map[string]*Socket
 	retired  map[*Socket]struct{} // sockets that are closed and may still have connections
-	draining sync.WaitGroup       // counts them
-	closed   bool
+	draining sync.WaitGroup       // counts them, and the packet sockets in retiredPackets
+
+	packets        map[packetKey]*PacketSocket
+	retiredPackets map[*PacketSocket]struct{}
+	succeeded      bool // see Succeed
+
+	closed bool
 }
 
 // New returns an empty set.
@@ -70,14 +85,15 @@ func New(cfg Config) *Set {
 		cfg.MaxConnections = connectionsForFiles()
 	}
 	return &Set{
-		cfg: cfg, total: newBudget(cfg.MaxConnections), lot: newLot(), turns: newTurns(),
+		cfg: cfg, total: newBudget(cfg.MaxConnections), sessions: newBudget((cfg.MaxConnections + 1) / 2), lot: newLot(), turns: newTurns(),
 		sockets: map[string]*Socket{}, retired: map[*Socket]struct{}{},
+		packets: map[packetKey]*PacketSocket{}, retiredPackets: map[*PacketSocket]struct{}{},
 	}
 }
 
 // Apply drains the sockets that are gone, whose addresses are free from then on, keeps those
-// that stay, and opens those that are new. One that had no TLS and now has, or the other way,
-// is another one. A socket that cannot be opened is reported and does not keep the others from
+// that stay, and opens those that are new. One whose connections began
+// without a handshake of TLS and now begin with one, or the other way, is another one. A socket that cannot be opened is reported and does not keep the others from
 // opening; a later Apply tries it again. So is what of a socket's TLS cannot be put into effect.
 func (s *Set) Apply(listeners []*model.Listener) error {
 	s.mu.Lock()
@@ -88,19 +104,23 @@ func (s *Set) Apply(listeners []*model.Listener) error {
 	var errs []error
 	wanted := make(map[string]*model.Listener, len(listeners))
 	for _, l := range listeners {
-		wanted[l.Name] = l
+		if l.Transport != model.TransportUDP {
+			wanted[l.Name] = l
+		}
 	}
 	for name, sock := range s.sockets {
-		if l := wanted[name]; l == nil || (l.TLS != nil) != (sock.security.Load() != nil) {
+		if l := wanted[name]; l == nil || (handshakes(l) != nil) != (sock.security.Load() != nil) {
 			delete(s.sockets, name)
 			s.retire(sock)
 		}
 	}
 	s.failed = map[string]error{}
 	for _, l := range listeners {
+		if wanted[l.Name] == nil {
+			continue
+		}
 		if sock := s.sockets[l.Name]; sock != nil {
-			sock.limit.Store(int64(l.Client.MaxConnections))
-			if err := sock.secure(l); err != nil {
+			if err := sock.follow(l); err != nil {
 				errs = append(errs, fmt.Errorf("listener %s: %w", l.Name, err))
 			}
 			continue
@@ -112,11 +132,12 @@ func (s *Set) Apply(listeners []*model.Listener) error {
 			continue
 		}
 		s.sockets[l.Name] = sock
-		if err := sock.secure(l); err != nil {
+		if err := sock.follow(l); err != nil {
 			errs = append(errs, fmt.Errorf("listener %s: %w", l.Name, err))
 		}
 		sock.work.Go(sock.accept)
 	}
+	errs = append(errs, s.applyPackets(listeners))
 	return errors.Join(errs...)
 }
 
@@ -155,6 +176,11 @@ func (s *Set) Addresses() map[string]net.Addr {
 	for name, sock := range s.sockets {
 		out[name] = sock.nl.Addr()
 	}
+	for key, p := range s.packets {
+		if !key.quic {
+			out[key.listener] = p.LocalAddr()
+		}
+	}
 	return out
 }
 
@@ -168,6 +194,11 @@ func (s *Set) Drain(ctx context.Context) {
 		s.retire(sock)
 	}
 	clear(s.sockets)
+	for _, p := range s.packets {
+		s.retirePackets(p)
+	}
+	clear(s.packets)
+	s.awaitQUIC()
 	s.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
@@ -192,6 +223,16 @@ func (s *Set) cut() {
 	for sock := range s.retired {
 		sock.cut()
 	}
+	for p := range s.retiredPackets {
+		p.cut()
+	}
+}
+
+// left tells whoever wants to know that a connection has ended.
+func (s *Set) left(c *Conn) {
+	if s.cfg.Left != nil {
+		s.cfg.Left(c.Remote)
+	}
 }
 
 // Conn is one client's connection with what its handler needs to know of it. The handler
@@ -200,15 +241,22 @@ type Conn struct {
 	*transport.Conn
 	Socket *Socket
 	Shard  int
-	Remote netip.AddrPort
+	Remote netip.AddrPort // the client's, as a PROXY header says where one counts
 	// Secured is what the handshake has settled; nil: clear text.
 	Secured *Secured
+	// Passed is set when a host does the handshake.
+	Passed *Passed
+
+	// Kept is what the handler keeps of a connection that rests; nil: nothing. Only one with
+	// nothing is closed when its time is up, or when its socket drains: of any other the handler
+	// is called, for it may have something to say to the client.
+	Kept any
 
 	// BytesIn and BytesOut are kept by the handler: what it read from and wrote to the client.
 	BytesIn, BytesOut int64
 
 	at    int32 // in the socket's connections; guarded by its mu
-	place int32 // in the lot, plus one; 0: not parked; stays: never again; guarded by the lot
+	place int32 // in the lot, plus one; 0: not parked; stays, carried: never again; guarded by the lot
 }
 
 // Stream returns c as the handler of one of its streams sees it: carried by t, and not to be
@@ -217,8 +265,28 @@ func (c *Conn) Stream(t *transport.Conn) Conn {
 	return Conn{Conn: t, Socket: c.Socket, Shard: c.Shard, Remote: c.Remote, Secured: c.Secured, place: stays}
 }
 
-// stays is the place of a connection that could not be parked once.
-const stays = -1
+// Ends returns the client's end and ours, as a PROXY header says where one counts.
+func (c *Conn) Ends() transport.Ends {
+	return transport.Ends{Client: c.Remote, Local: addrPort(c.LocalAddr())}
+}
+
+// Count counts bytes of a connection that lasts, before its end: BytesIn and BytesOut are
+// without them.
+func (c *Conn) Count(in, out int64) { c.Socket.stats.AddBytes(in, out) }
+
+// MarkCarried says that c carries bytes as they are from now on: when it is cut off it is reset.
+func (c *Conn) MarkCarried() {
+	l := c.Socket.set.lot
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.place = carried
+}
+
+// Places of connections that are not in the lot and will never be.
+const (
+	stays   = -1 // it could not be parked once
+	carried = -2 // it carries bytes as they are
+)
 
 // MayPark reports whether the handler may leave the connection to rest. Only the handler asks.
-func (c *Conn) MayPark() bool { return c.place != stays && c.Pollable() }
+func (c *Conn) MayPark() bool { return c.place >= 0 && c.Pollable() }

@@ -14,6 +14,11 @@ import (
 // too long, and so the most by which one outlives its time.
 const sweepGap = time.Second
 
+// ParkAfter is when an idle connection is worth parking. Whoever clicks through pages, polls
+// or sends requests in bursts is back sooner, and finds the connection's goroutine waiting; so
+// that parking, which costs about as much as a request, is paid once in a long pause.
+const ParkAfter = 5 * time.Second
+
 // lot is where the idle connections of all sockets are parked: they have no goroutine, no part
 // in the runtime's poller, and no memory but what finds them again. One goroutine of the lot serves all of them. It
 // exists from the first connection that is parked until the lot is closed.
@@ -66,11 +71,15 @@ func newLot() *lot {
 }
 
 // park takes c over until something comes, or until then. It may be taken up by another
-// goroutine before park returns. On an error it has not, and it may not be parked again.
+// goroutine before park returns. On an error it has not, and it may not be parked again, unless
+// the error was that it did not rest after all: TLS had a part of a record.
 func (l *lot) park(c *Conn, until transport.Instant) error {
 	unfit := c.PutBy() // most of the work, so not under the lock
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if errors.Is(unfit, transport.ErrUnsupported) {
+		return unfit
+	}
 	c.place = stays // unless all goes well
 	if unfit != nil {
 		return unfit
@@ -130,6 +139,13 @@ func (l *lot) take(c *Conn) bool {
 	return true
 }
 
+// carries reports whether c carries bytes as they are.
+func (l *lot) carries(c *Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return c.place == carried
+}
+
 // remove frees the place of c. It is called with mu held.
 func (l *lot) remove(c *Conn) {
 	_ = l.poll.Forget(c.Conn) // it is open, so it is watched
@@ -157,7 +173,7 @@ func (l *lot) run() {
 		case errors.Is(err, transport.ErrTimeout):
 			conns = l.sweep(conns[:0], transport.Now())
 			for _, c := range conns {
-				c.Socket.evict(c)
+				c.Socket.expire(c)
 			}
 			clear(conns)
 		case err != nil: // closed; or the poll is broken, and no connection may be lost for that

@@ -22,6 +22,7 @@ type security struct {
 	list    []*identity
 	timeout time.Duration // of a handshake; 0: none
 	tickets *ticketry
+	sorting *sorting // nil: all connections are HTTP
 
 	strangers *tls.Config // for names that nobody has: crypto/tls answers unrecognized_name
 }
@@ -37,6 +38,7 @@ type identity struct {
 
 	validation *model.ClientValidation // nil: clients prove nothing
 	era        atomic.Uint64           // of the ticket keys that config has
+	plain      plain                   // for connections that are carried
 }
 
 // parameters are what all names of a socket share.
@@ -49,8 +51,14 @@ type parameters struct {
 // secure makes l's TLS ready. What is as it was in old, which may be nil, is taken from
 // there; so is a name that cannot be made ready, which is reported.
 func (s *Set) secure(l *model.TLS, old *security) (*security, error) {
-	p, err := s.parameters(l)
-	errs := []error{err}
+	p, unread := s.parameters(l)
+	sec, err := s.prepare(l, p, old)
+	return sec, errors.Join(unread, err)
+}
+
+// prepare makes names ready that share p, as secure does.
+func (s *Set) prepare(l *model.TLS, p parameters, old *security) (*security, error) {
+	var errs []error
 	sec := &security{timeout: l.Handshake, tickets: &s.tickets}
 	sec.strangers = p.config()
 	sec.strangers.SessionTicketsDisabled = true
@@ -165,17 +173,21 @@ func (sec *security) choose(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if id == nil {
 		return sec.strangers, nil
 	}
-	if era := sec.tickets.current(time.Now()); id.era.Load() != era {
-		sec.tickets.derive(id.config, id.purpose)
-		id.era.Store(era)
+	if sec.sorting.carrier(strings.ToLower(hello.ServerName)) != nil {
+		return sec.forStreams(id), nil
 	}
+	sec.renew(id, id.config, &id.era)
 	return id.config, nil
 }
 
 // find returns what a client that asks for a name gets; nil for nothing. Without a name it
 // gets what is for every host.
 func (sec *security) find(name string) *identity {
-	id, _ := sec.names.Find([]byte(strings.ToLower(name)))
+	name = strings.ToLower(name)
+	if !sec.sorting.ours(name) {
+		return nil
+	}
+	id, _ := sec.names.Find([]byte(name))
 	return id
 }
 

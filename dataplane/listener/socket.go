@@ -29,7 +29,9 @@ type Socket struct {
 	stats *telemetry.ConnStats
 	limit atomic.Int64 // 0: none
 
-	security atomic.Pointer[security] // of handshakes to come; nil: clear text
+	security atomic.Pointer[security] // of handshakes to come; nil: there are none
+	carrier  atomic.Pointer[Carrier]  // of connections to come, without a handshake; nil: they are HTTP
+	heralds  atomic.Pointer[heralds]  // of connections to come; nil: none begins with a PROXY header
 	stopping atomic.Bool              // no new connections; answers close
 	stopIdle atomic.Bool              // idle connections end now
 	stop     chan struct{}
@@ -49,16 +51,25 @@ func newSocket(l *model.Listener, nl net.Listener, set *Set) *Socket {
 		empty:     make(chan struct{}),
 		accepting: true,
 	}
-	s.limit.Store(int64(l.Client.MaxConnections))
 	return s
 }
 
-// secure makes handshakes from now on follow l. Connections that are there stay.
-func (s *Socket) secure(l *model.Listener) error {
-	if l.TLS == nil {
+// follow makes connections from now on follow l. Those that are there stay.
+func (s *Socket) follow(l *model.Listener) error {
+	s.limit.Store(int64(l.Client.MaxConnections))
+	s.heralds.Store(heraldsOf(&l.Client))
+	if carriesAll(l) {
+		to := s.set.cfg.Carrier(l.Streams[0].Route)
+		s.carrier.Store(&to)
 		return nil
 	}
-	sec, err := s.set.secure(l.TLS, s.security.Load())
+	s.carrier.Store(nil)
+	shaken := handshakes(l)
+	if shaken == nil {
+		return nil
+	}
+	sec, err := s.set.secure(shaken, s.security.Load())
+	sec.sorting = s.set.sortingOf(l)
 	s.security.Store(sec)
 	return err
 }
@@ -85,7 +96,7 @@ func (s *Socket) Drain() {
 		}
 		s.stopIdle.Store(true)
 		for _, c := range s.all() {
-			if !s.unpark(c) {
+			if !s.dismiss(c) {
 				c.Wake()
 			}
 		}
@@ -109,11 +120,26 @@ func (s *Socket) signalEmpty() {
 // cut closes every connection that is left.
 func (s *Socket) cut() {
 	s.stopIdle.Store(true) // one that is about to be parked must not rest closed
+	busy := 0
 	for _, c := range s.all() {
 		if !s.unpark(c) {
-			_ = c.Close()
+			s.cutOff(c)
+			busy++
 		}
 	}
+	if busy > 0 {
+		s.set.cfg.Log.Warn("connections cut off: the time for draining is up", slog.String("listener", s.Name), slog.Int("connections", busy))
+	}
+}
+
+// cutOff closes c, with a reset if what it carries has no end of its own: nobody is to take that
+// for it.
+func (s *Socket) cutOff(c *Conn) {
+	if s.set.lot.carries(c) {
+		c.Abort()
+		return
+	}
+	_ = c.Close()
 }
 
 // unpark ends c if it is parked, and reports whether it was.
@@ -123,6 +149,24 @@ func (s *Socket) unpark(c *Conn) bool {
 		s.evict(c)
 	}
 	return parked
+}
+
+// dismiss ends c if it is parked, or has its handler end it, and reports whether it was.
+func (s *Socket) dismiss(c *Conn) bool {
+	parked := s.set.lot.take(c)
+	if parked {
+		s.expire(c)
+	}
+	return parked
+}
+
+// expire ends a connection that has been taken out of the lot, or has its handler end it.
+func (s *Socket) expire(c *Conn) {
+	if c.Kept != nil {
+		s.resume(c)
+		return
+	}
+	s.evict(c)
 }
 
 func (s *Socket) all() []*Conn {
@@ -198,11 +242,25 @@ func (s *Socket) admit(nc net.Conn, shard int) {
 	s.mu.Unlock()
 	s.stats.Open()
 	s.work.Add(1)
-	if sec != nil {
-		s.work.Go(func() { s.greet(c, sec) })
+	s.work.Go(func() { s.begin(c, sec) })
+}
+
+// begin takes up a new connection in a goroutine of its own. What precedes everything else on
+// a connection, TLS included, belongs here.
+func (s *Socket) begin(c *Conn, sec *security) {
+	if h := s.heralds.Load(); h != nil && h.have(c.Remote.Addr()) && !s.announced(c, h) {
+		s.release(c)
 		return
 	}
-	s.work.Go(func() { s.serve(c) })
+	if sec != nil {
+		s.greet(c, sec)
+		return
+	}
+	if to := s.carrier.Load(); to != nil {
+		s.carry(c, *to, new(transport.Buffer))
+		return
+	}
+	s.serve(c)
 }
 
 // serve calls the handler until c is done or parked.
@@ -232,7 +290,7 @@ func (s *Socket) park(c *Conn, until transport.Instant) bool {
 		return false // it goes on in its goroutine
 	}
 	if s.stopIdle.Load() { // Drain may have looked before it was there
-		s.unpark(c)
+		s.dismiss(c)
 	}
 	return true
 }
@@ -255,19 +313,11 @@ func (s *Socket) evict(c *Conn) {
 }
 
 // take takes a place for one connection within the process's limit and the socket's.
-func (s *Socket) take() bool {
-	if !s.set.total.take() {
-		return false
-	}
-	if limit := s.limit.Load(); limit > 0 && s.stats.Active() >= limit {
-		s.set.total.give()
-		return false
-	}
-	return true
-}
+func (s *Socket) take() bool { return s.set.take(s.stats, s.limit.Load()) }
 
 func (s *Socket) release(c *Conn) {
 	_ = c.Close() // may have been closed by its handler
+	s.set.left(c)
 	s.mu.Lock()
 	last := len(s.conns) - 1
 	s.conns[c.at], s.conns[last] = s.conns[last], nil
