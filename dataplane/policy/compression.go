@@ -170,8 +170,11 @@ func shorter(text []byte, n int64) bool {
 }
 
 // transformable reports whether the answer's content is whole, not encoded, and anybody's
-// to encode.
+// to encode. gRPC compresses its messages itself, and its clients know no other way.
 func transformable(resp *http1.Response) bool {
+	if resp.GRPC {
+		return false
+	}
 	for i := range resp.Fields {
 		switch resp.Fields[i].Known {
 		case http1.NameContentEncoding, http1.NameContentRange:

@@ -7,6 +7,14 @@ import (
 	"weir.dev/weir/dataplane/http1"
 )
 
+// cookie returns the value of the first cookie with the name, and whether there is one.
+func cookie(h *http1.Head, name string) (value []byte, ok bool) {
+	for v := range cookies(h, name) {
+		return v, true
+	}
+	return nil, false
+}
+
 // cookies yields the values of a request's cookies with the name, in the order received
 // (RFC 6265 section 5.4: the one with the longest path first). Names are compared byte by
 // byte, values stay as they are, quotes included. What has no "=" is no cookie of any name.

@@ -51,8 +51,9 @@ type Caller struct {
 	// through a trusted proxy, which may pass on x-weir-* fields of anybody. Where trust is by
 	// hops alone only the peer can be inside, because an address in a chain proves nothing.
 	Inside bool
-	// HTTP2 says that the request came over HTTP/2, for Via.
-	HTTP2 bool
+	// Major is the version of HTTP that the request came over, for Via: 2 or 3, and 0 for
+	// HTTP/1, where the request knows it.
+	Major int
 	kept  Generated // incoming fields that stand, or are continued
 }
 
@@ -223,8 +224,10 @@ func (f *Forwarding) AppendTo(dst []byte, c *Caller, req *http1.Request, skip Ge
 	}
 	switch {
 	case skip&GeneratedVia != 0:
-	case c.HTTP2:
+	case c.Major == 2:
 		dst = append(dst, "Via: 2.0 weir\r\n"...)
+	case c.Major == 3:
+		dst = append(dst, "Via: 3.0 weir\r\n"...)
 	default:
 		dst = AppendVia(dst, req.Minor)
 	}

@@ -13,13 +13,14 @@ type Generated uint8
 
 // The generated fields.
 const (
-	GeneratedFor       Generated = 1 << iota // X-Forwarded-For
-	GeneratedProto                           // X-Forwarded-Proto
-	GeneratedHost                            // X-Forwarded-Host
-	GeneratedPort                            // X-Forwarded-Port
-	GeneratedForwarded                       // Forwarded
-	GeneratedVia                             // Via
-	GeneratedRequestID                       // X-Request-ID
+	GeneratedFor         Generated = 1 << iota // X-Forwarded-For
+	GeneratedProto                             // X-Forwarded-Proto
+	GeneratedHost                              // X-Forwarded-Host
+	GeneratedPort                              // X-Forwarded-Port
+	GeneratedForwarded                         // Forwarded
+	GeneratedVia                               // Via
+	GeneratedRequestID                         // X-Request-ID
+	GeneratedGRPCTimeout                       // grpc-timeout, of calls of gRPC
 )
 
 var generatedNames = map[string]Generated{
@@ -30,6 +31,7 @@ var generatedNames = map[string]Generated{
 	"forwarded":         GeneratedForwarded,
 	"via":               GeneratedVia,
 	"x-request-id":      GeneratedRequestID,
+	"grpc-timeout":      GeneratedGRPCTimeout,
 }
 
 // HeaderEdit is the effect of one or several header edits, one after the other, on a head:
@@ -91,6 +93,11 @@ func (h *HeaderEdit) Covers() Generated {
 		return 0
 	}
 	return h.covers
+}
+
+// Decides reports whether the edit sets, adds or removes fields of a name, in lower case.
+func (h *HeaderEdit) Decides(name string) bool {
+	return h != nil && slices.ContainsFunc(h.effects, func(e fields.Effect) bool { return e.Name == name })
 }
 
 // Drops reports whether field i of head is left out: it is removed, or another value is set.

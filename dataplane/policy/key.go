@@ -6,8 +6,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/model"
+	"weir.dev/weir/traffic/expression"
 )
 
 // Keys tell requests apart by who or what they are for, as model.Key says: the first key
@@ -16,28 +16,42 @@ import (
 //
 // The values are: of a header, what all fields of the name hold, joined by commas; of a
 // cookie, the bytes as sent; of a query parameter, the decoded bytes (%XX, and + for a
-// space); of a client, the 4 or 16 bytes of its address, an IPv6 one cut to its prefix.
+// space); of a client, the 4 or 16 bytes of its address, an IPv6 one cut to its prefix; of an
+// identity, the SPIFFE id; of an expression, the string that it makes, none where it is in error.
 //
 //	keys  header x-user, cookie sid, clientIP/64
 //	X-User: ann, Cookie: sid=1               "ann"
 //	Cookie: a=b; sid=1                       "1"
 //	neither, from 2001:db8:1:2:3:4:5:6       2001:db8:1:2::
-type Keys struct{ list []model.Key }
+type Keys struct{ list []key }
 
-// CompileKeys prepares keys; nil for none.
+type key struct {
+	model.Key
+	program *expression.Program // of KeyExpression; nil: it does not compile, and no request has it
+}
+
+// CompileKeys prepares keys; nil for none. Translation has refused what does not compile.
 func CompileKeys(list []model.Key) *Keys {
 	if len(list) == 0 {
 		return nil
 	}
-	return &Keys{list}
+	k := &Keys{make([]key, len(list))}
+	for i, m := range list {
+		k.list[i].Key = m
+		if m.Source == model.KeyExpression {
+			k.list[i].program, _ = expression.Compile(m.Name, expression.Forwarding, expression.String)
+		}
+	}
+	return k
 }
 
 // Hash returns the hash of a request's key, and false if it has none. It is XXH64 of the
 // value with seed 0: the same in every proxy, version and process, because the host that a
-// key leads to must be. It allocates only for an escaped query value of more than 256 bytes.
-func (k *Keys) Hash(req *http1.Request, client netip.Addr) (hash uint64, ok bool) {
+// key leads to must be. It allocates only for
+// what is not in the head as it is and has more than 256 bytes, and for expressions.
+func (k *Keys) Hash(f *Facts) (hash uint64, ok bool) {
 	var memory [256]byte
-	value, ok := k.value(memory[:0], req, client)
+	value, ok := k.value(memory[:0], f)
 	if !ok {
 		return 0, false
 	}
@@ -45,35 +59,48 @@ func (k *Keys) Hash(req *http1.Request, client netip.Addr) (hash uint64, ok bool
 }
 
 // Append appends the value of a request's key to dst, and reports whether it has one.
-func (k *Keys) Append(dst []byte, req *http1.Request, client netip.Addr) ([]byte, bool) {
+func (k *Keys) Append(dst []byte, f *Facts) ([]byte, bool) {
 	var memory [256]byte
-	value, ok := k.value(memory[:0], req, client)
+	value, ok := k.value(memory[:0], f)
 	return append(dst, value...), ok
 }
 
 // value returns the value of the first key that the request has: bytes of its head, or of
 // room, which is grown if it must be.
-func (k *Keys) value(room []byte, req *http1.Request, client netip.Addr) (value []byte, ok bool) {
+func (k *Keys) value(room []byte, f *Facts) (value []byte, ok bool) {
 	for i := range k.list {
 		key := &k.list[i]
 		switch key.Source {
 		case model.KeyHeader:
-			value, _ = req.Joined(key.Name)
+			value, _ = f.Request.Joined(key.Name)
 		case model.KeyCookie:
-			for v := range cookies(&req.Head, key.Name) {
-				value = v
-				break
-			}
+			value, _ = cookie(&f.Request.Head, key.Name)
 		case model.KeyQuery:
-			value = parameter(room, req.Query, key.Name)
+			value, _ = parameter(room, f.Request.Query, key.Name)
 		case model.KeyClientIP:
-			value = appendNetwork(room, client, key.IPv6Prefix)
+			value = appendNetwork(room, f.Caller.Client, key.IPv6Prefix)
+		case model.KeyIdentity:
+			value = append(room, f.Identity...)
+		case model.KeyExpression:
+			value = key.evaluate(room, f)
 		}
 		if len(value) > 0 {
 			return value, true
 		}
 	}
 	return nil, false
+}
+
+// evaluate appends what the key's expression makes of a request: nothing where it is in error.
+func (k *key) evaluate(dst []byte, f *Facts) []byte {
+	if k.program == nil {
+		return dst
+	}
+	text, err := k.program.Text(f)
+	if err != nil {
+		return dst
+	}
+	return append(dst, text...)
 }
 
 // appendNetwork appends the bytes of an address, an IPv6 one without what is behind the
@@ -95,18 +122,18 @@ func appendNetwork(dst []byte, a netip.Addr, bits int) []byte {
 	return append(dst, b[:]...)
 }
 
-// parameter returns the decoded value of the first query parameter with the name: bytes of
-// the query where there is nothing to decode, else in room.
-func parameter(room, query []byte, name string) []byte {
+// parameter returns the decoded value of the first query parameter with the name, and whether
+// there is one: bytes of the query where there is nothing to decode, else in room.
+func parameter(room, query []byte, name string) (value []byte, ok bool) {
 	for len(query) > 0 {
 		var pair []byte
 		pair, query, _ = bytes.Cut(query, []byte{'&'})
 		n, value, _ := bytes.Cut(pair, []byte{'='})
 		if len(pair) > 0 && decodesTo(n, name) {
-			return decoded(room, value)
+			return decoded(room, value), true
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // decodesTo reports whether raw, decoded, is want.

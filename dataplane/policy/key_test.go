@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/model"
@@ -41,18 +42,24 @@ func TestKeys(t *testing.T) {
 		{"IPv4", []model.Key{client}, "/", "192.0.2.1", nil, "\xc0\x00\x02\x01"},
 		{"IPv6", []model.Key{client}, "/", "2001:db8:1:abcd:1:2:3:4", nil, "\x20\x01\x0d\xb8\x00\x01\xab\xc0\x00\x00\x00\x00\x00\x00\x00\x00"},
 		{"no address", []model.Key{client}, "/", "", nil, ""},
+		{"identity", []model.Key{{Source: model.KeyIdentity}}, "/", "", nil, testIdentity},
+		{"expression", []model.Key{cel(`request.path.split("/")[1]`)}, "/acme/cart", "", nil, "acme"},
+		{"expression without a value", []model.Key{cel(`request.path.split("/")[2]`), header}, "/acme", "", []string{"X-User: ann"}, "ann"},
+		{"empty expression", []model.Key{cel(`request.headers["x-none"]`), header}, "/", "", []string{"X-User: ann"}, "ann"},
+		{"expression that does not compile", []model.Key{cel(`nobody`), header}, "/", "", []string{"X-User: ann"}, "ann"},
+		{"long expression", []model.Key{cel(`request.headers["x-user"] + "!"`)}, "/", "", []string{"X-User: " + strings.Repeat("x", 1000)}, strings.Repeat("x", 1000) + "!"},
 		{"unknown source", []model.Key{{Source: "Moon"}}, "/", "", nil, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			req := request(t, append([]string{"GET " + test.target + " HTTP/1.1", "Host: h"}, test.fields...)...)
-			addr, _ := netip.ParseAddr(test.client)
+			s := factsOf(req, test.client)
 			keys := CompileKeys(test.keys)
-			got, ok := keys.Append([]byte("before "), req, addr)
+			got, ok := keys.Append([]byte("before "), s)
 			if want := "before " + test.want; string(got) != want || ok != (test.want != "") {
 				t.Errorf("Append = %q, %v, want %q", got, ok, want)
 			}
-			hash, ok := keys.Hash(req, addr)
-			again, _ := keys.Hash(req, addr)
+			hash, ok := keys.Hash(s)
+			again, _ := keys.Hash(s)
 			if ok != (test.want != "") || hash != again || ok == (hash == 0) {
 				t.Errorf("Hash = %d, then %d, %v", hash, again, ok)
 			}
@@ -60,6 +67,67 @@ func TestKeys(t *testing.T) {
 	}
 	if CompileKeys(nil) != nil {
 		t.Error("no keys are not nil")
+	}
+}
+
+const testIdentity = "spiffe://prod/ns/shop/sa/cart"
+
+func cel(source string) model.Key { return model.Key{Source: model.KeyExpression, Name: source} }
+
+// factsOf is a request of a client that is the peer itself, over a listener for http.
+func factsOf(req *http1.Request, client string) *Facts {
+	addr, _ := netip.ParseAddr(client)
+	f := CompileForwarding(&model.Client{}, "http", 80)
+	c := f.Judge(addr, &req.Head)
+	return &Facts{
+		Request: req, Caller: &c, Forwarding: f, Port: 4711, Identity: testIdentity,
+		Route: &model.Route{Namespace: "shop", Object: "cart", Rule: "all"},
+		Clock: func() time.Time { return time.Unix(1_700_000_000, 5) },
+	}
+}
+
+// TestFacts has everything that expressions see.
+func TestFacts(t *testing.T) {
+	fields := []string{
+		"X-User: ann", "x-user: bob", "X-Empty:", "Cookie: a=1; sid=2; sid=3", "X-Forwarded-Proto: https", "X-Forwarded-For: 198.51.100.7",
+	}
+	req := request(t, append([]string{"POST /Shop/%7Eann/../cart?q=a%20b&q=c&flag HTTP/1.1", "Host: Shop.Example.com:8080"}, fields...)...)
+	direct, behind := factsOf(req, "192.0.2.1"), factsOf(req, "192.0.2.1")
+	behind.Forwarding = CompileForwarding(&model.Client{TrustHops: 1}, "http", 80)
+	*behind.Caller = behind.Forwarding.Judge(netip.MustParseAddr("192.0.2.1"), &req.Head)
+	nobody := factsOf(get(t), "")
+	nobody.Identity = ""
+	for _, test := range []struct {
+		s            *Facts
+		source, want string
+	}{
+		{direct, `request.method`, "POST"},
+		{direct, `request.host`, "shop.example.com"},
+		{direct, `request.path`, string(req.Path)},
+		{direct, `request.headers["x-user"]`, "ann,bob"},
+		{direct, `request.headers["host"]`, "Shop.Example.com:8080"},
+		{direct, `"x-empty" in request.headers ? "yes" : "no"`, "yes"},
+		{direct, `"x-none" in request.headers ? "yes" : "no"`, "no"},
+		{direct, `request.query["q"]`, "a b"},
+		{direct, `"flag" in request.query && !("none" in request.query) ? "yes" : "no"`, "yes"},
+		{direct, `request.cookies.sid`, "2"},
+		{direct, `has(request.cookies.none) ? "yes" : "no"`, "no"},
+		{direct, `identity`, testIdentity},
+		{direct, `route.namespace + "/" + route.name + "/" + route.rule`, "shop/cart/all"},
+		{direct, `string(now)`, "2023-11-14T22:13:20.000000005Z"},
+		{direct, `source.address + " " + string(source.port)`, "192.0.2.1 4711"},
+		{behind, `source.address + " " + string(source.port)`, "198.51.100.7 0"},
+		{nobody, `source.address + identity`, ""},
+		{direct, `request.scheme`, "http"},
+		{behind, `request.scheme`, "https"},
+	} {
+		got, _ := CompileKeys([]model.Key{cel(test.source)}).Append(nil, test.s)
+		if string(got) != test.want {
+			t.Errorf("%s: %q, want %q", test.source, got, test.want)
+		}
+	}
+	if string(req.Path) == "/Shop/%7Eann/../cart" {
+		t.Error("the path is not in normal form")
 	}
 }
 
@@ -74,10 +142,10 @@ func TestHashIsForever(t *testing.T) {
 		{model.Key{Source: model.KeyHeader, Name: "x-user"}, "", 0xd24ec4f1a98c6e5b},
 		{model.Key{Source: model.KeyClientIP}, "192.0.2.1", 0x9c3163f48c1ed6ff},
 		{model.Key{Source: model.KeyClientIP, IPv6Prefix: 64}, "2001:db8::1", 0xe50a5c7a39491c19},
+		{cel(`request.headers["x-user"]`), "", 0xd24ec4f1a98c6e5b}, // as the header itself
 	} {
 		req := get(t, "X-User: a")
-		addr, _ := netip.ParseAddr(test.client)
-		if got, ok := CompileKeys([]model.Key{test.key}).Hash(req, addr); got != test.want || !ok {
+		if got, ok := CompileKeys([]model.Key{test.key}).Hash(factsOf(req, test.client)); got != test.want || !ok {
 			t.Errorf("%v: %#x, want %#x", test.key, got, test.want)
 		}
 	}
@@ -85,17 +153,18 @@ func TestHashIsForever(t *testing.T) {
 
 func TestKeysAllocateNothing(t *testing.T) {
 	req := request(t, "GET /?q=a%20b HTTP/1.1", "Host: h", "Cookie: a=b; sid="+strings.Repeat("x", 2000), "X-User: a", "X-User: b")
-	addr := netip.MustParseAddr("2001:db8::1")
+	s := factsOf(req, "2001:db8::1")
 	for _, key := range []model.Key{
 		{Source: model.KeyHeader, Name: "x-user"},
 		{Source: model.KeyCookie, Name: "sid"},
 		{Source: model.KeyQuery, Name: "q"},
 		{Source: model.KeyClientIP, IPv6Prefix: 64},
+		{Source: model.KeyIdentity},
 	} {
 		keys := CompileKeys([]model.Key{{Source: model.KeyCookie, Name: "none"}, key})
 		t.Run(key.String(), func(t *testing.T) {
 			noAllocations(t, func() {
-				if _, ok := keys.Hash(req, addr); !ok {
+				if _, ok := keys.Hash(s); !ok {
 					t.Fatal("no hash")
 				}
 			})
@@ -104,11 +173,25 @@ func TestKeysAllocateNothing(t *testing.T) {
 }
 
 func BenchmarkHash(b *testing.B) {
-	req := get(b, "User-Agent: curl/8.0", "Cookie: theme=dark; lang=en; sid=0123456789abcdef")
-	keys := CompileKeys([]model.Key{{Source: model.KeyCookie, Name: "sid"}})
-	b.ReportAllocs()
-	for b.Loop() {
-		keys.Hash(req, netip.Addr{})
+	req := get(b, "User-Agent: curl/8.0", "Cookie: theme=dark; lang=en; sid=0123456789abcdef", "X-User: ann")
+	s := factsOf(req, "")
+	for _, key := range []model.Key{
+		{Source: model.KeyCookie, Name: "sid"},
+		{Source: model.KeyHeader, Name: "x-user"},
+		cel(`request.cookies["sid"]`),
+		cel(`request.headers["x-user"]`),
+		cel(`"x-user" in request.headers ? "user " + request.headers["x-user"] : identity`),
+		cel(`request.path.split("/")[0] + request.method`),
+	} {
+		b.Run(key.String(), func(b *testing.B) {
+			keys := CompileKeys([]model.Key{key})
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, ok := keys.Hash(s); !ok {
+					b.Fatal("no key")
+				}
+			}
+		})
 	}
 }
 
@@ -171,8 +254,8 @@ func FuzzParameter(f *testing.F) {
 		if err != nil {
 			t.Skip("not decodable")
 		}
-		if got := parameter(nil, []byte(query), name); string(got) != values.Get(name) {
-			t.Fatalf("%q of %q: got %q, want %q", name, query, got, values.Get(name))
+		if got, ok := parameter(nil, []byte(query), name); string(got) != values.Get(name) || ok != values.Has(name) {
+			t.Fatalf("%q of %q: got %q, %v, want %q", name, query, got, ok, values.Get(name))
 		}
 	})
 }

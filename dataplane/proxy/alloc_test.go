@@ -34,7 +34,7 @@ func TestRequestsAllocateNothing(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	plain, hashed, session := to("up"), to("up"), to("up")
-	hashed.HashOn = []model.Key{{Source: model.KeyHeader, Name: "x-user"}, {Source: model.KeyCookie, Name: "a"}}
+	hashed.HashOn = []model.Key{{Source: model.KeyIdentity}, {Source: model.KeyHeader, Name: "x-user"}, {Source: model.KeyCookie, Name: "a"}}
 	session.HashOn = hashed.HashOn
 	session.Session = &model.Session{Type: model.SessionCookie, Name: "weir", AbsoluteTimeout: time.Hour}
 	for name, route := range map[string]*model.Route{"plain": plain, "hashed": hashed, "session": session} {

@@ -39,22 +39,18 @@ func (x *exchange) refuse(r refusal) {
 		x.result.close = true
 		return
 	}
-	info := &model.FlagInfos[r.flag]
+	if x.req.GRPC {
+		x.refuseCall(r)
+		return
+	}
 	if r.status == 0 {
-		r.status = info.Status
+		r.status = model.FlagInfos[r.flag].Status
 	}
 	fields := http1.AppendFieldString(x.scratch[:0], "Content-Type", "text/plain; charset=utf-8")
-	if x.view.client.FlagHeaders {
-		fields = http1.AppendFieldString(fields, "X-Weir-Flag", info.Name)
-		fields = http1.AppendFieldString(fields, "X-Weir-Blame", info.Blame.String())
-	}
+	fields = x.appendFlag(fields, r.flag)
 	body := http.StatusText(r.status) + "\n"
 	if x.view.client.FlagHeaders {
-		meaning := info.Meaning
-		if r.flag == model.FlagDPE { // its details are fixed texts, and the client's own business
-			meaning += ": " + r.detail
-		}
-		body = fmt.Sprintf("%s: %s (%s)\n", http.StatusText(r.status), meaning, info.Name)
+		body = http.StatusText(r.status) + ": " + r.meaning() + "\n"
 	}
 	if x.route != nil && x.route.cors != nil { // so that a browser's script may see what went wrong
 		origin, _ := x.req.Get(http1.NameOrigin)
@@ -76,6 +72,9 @@ func (x *exchange) send(a answer) {
 	dst = time.Now().UTC().AppendFormat(dst, http.TimeFormat)
 	dst = append(dst, "\r\n"...)
 	dst = append(dst, a.fields...)
+	if a.status != http.StatusMisdirectedRequest && x.offersHTTP3() {
+		dst = x.appendAltSvc(dst)
+	}
 	if a.status != http.StatusNoContent {
 		dst = http1.AppendFieldString(dst, "Content-Length", strconv.Itoa(len(a.body)))
 	}

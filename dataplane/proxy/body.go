@@ -29,18 +29,19 @@ type body struct {
 	full   transport.Buffer
 	pump   *pump
 	gone   bool // bytes have been streamed away: the request cannot be sent again
+	keep   bool // what is streamed is kept, up to gatherLimit, so that it can be
 }
 
 func (b *body) reset() {
 	b.chunks.Reset()
 	b.rest, b.seen, b.have = 0, 0, 0
-	b.whole, b.moved, b.gone = false, false, false
+	b.whole, b.moved, b.gone, b.keep = false, false, false, false
 	b.pump = nil
 }
 
 // replayable reports whether the request can be sent again. A running pump says no without
 // a look at what it is changing.
-func (b *body) replayable() bool { return !b.gone && b.whole }
+func (b *body) replayable() bool { return b.pump == nil && !b.gone && (b.whole || b.keep) }
 
 // frame looks at the part of the body that came with the head.
 func (x *exchange) frame() error {
@@ -107,8 +108,14 @@ func (x *exchange) gather() error {
 			}
 		}
 		by := transport.Earlier(x.requestBy(), x.asked.Add(gatherTime))
+		if x.req.GRPC {
+			by = transport.Earlier(by, x.asked.Add(graceForBody))
+		}
 		n, err := x.c.ReadInto(&b.full, transport.Wait{By: by, Gap: x.view.client.BodyTimeout})
 		x.c.BytesIn += int64(n)
+		if x.req.GRPC && errors.Is(err, transport.ErrTimeout) {
+			return nil // a stream
+		}
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"weir.dev/weir/dataplane/cluster"
+	"weir.dev/weir/dataplane/policy"
 )
 
 // bond is what ties a request to a host, beyond the choice that its cluster would make: the
@@ -26,9 +27,19 @@ func (x *exchange) chooseArm() *arm {
 		}
 	}
 	if r.keys != nil {
-		x.bond.hash, x.bond.hashed = r.keys.Hash(&x.req, x.caller.Client)
+		x.bond.hash, x.bond.hashed = r.keys.Hash(x.known())
+		x.facts = policy.Facts{}
 	}
 	return r.draw(x.p.cfg.Random)
+}
+
+// known fills in and returns what is known of the request.
+func (x *exchange) known() *policy.Facts {
+	x.facts = policy.Facts{
+		Request: &x.req, Caller: &x.caller, Forwarding: x.view.forwarding,
+		Port: x.c.Remote.Port(), Identity: x.c.Identity(), Route: x.route.model, Clock: time.Now,
+	}
+	return &x.facts
 }
 
 // resume returns the arm that has the host of the request's session, or nil. Where several

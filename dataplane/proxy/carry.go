@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"time"
-
 	"weir.dev/weir/dataplane/cluster"
 	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/dataplane/policy"
@@ -15,15 +13,19 @@ import (
 // the route allows.
 func (x *exchange) carry() {
 	r := x.route.retry
-	if r != nil && r.model.Attempts > 0 {
+	switch {
+	case x.req.GRPC: // to wait for the end of a stream would be to wait for ever
+		x.body.keep = !x.body.whole
+	case r != nil && r.model.Attempts > 0:
 		if err := x.gather(); err != nil {
 			x.result.close = true
 			x.refuse(x.gatherRefusal(err))
 			return
 		}
 	}
-	x.out = x.appendRequest(x.out[:0], x.arm.request, "")
-	x.result.request = int64(len(x.out) - x.body.have)
+	if !x.req.GRPC { // else once a connection is there
+		x.renew()
+	}
 	var memory [4]*cluster.Host
 	tried := memory[:0]
 	for {
@@ -43,16 +45,25 @@ func (x *exchange) carry() {
 	}
 }
 
+// renew makes the request that the next try sends.
+func (x *exchange) renew() {
+	x.out = x.appendRequest(x.out[:0], x.arm.request, "")
+	x.result.request = int64(len(x.out) - x.body.have)
+}
+
 // try makes one attempt, up to the head of the answer. After a failure nothing of it is left.
 func (x *exchange) try(tried []*cluster.Host) *failure {
 	began := x.asked
 	perTry := x.route.timeouts.PerTry
-	if x.result.retries > 0 || perTry > 0 || x.body.moved || x.logging() { // moved: gathering took its time
+	if x.result.retries > 0 || perTry > 0 || x.body.moved || x.req.GRPC || x.logging() { // moved: gathering took its time
 		began = transport.Now()
 	}
 	x.timings.attempt, x.timings.firstByte = began, 0
 	by := transport.Earlier(x.requestBy(), began.Add(perTry))
-	x.up.host = nil
+	x.up.host, x.up.pause, x.up.code = nil, 0, 0
+	if by != 0 && began >= by { // a call's deadline may have passed before it came
+		return &failure{flag: x.timeoutFlag(by), err: transport.ErrTimeout, unsent: true}
+	}
 	x.arm.series.Begin(x.c.Shard)
 	x.trying = true
 	fail := x.connect(by, tried)
@@ -68,7 +79,7 @@ func (x *exchange) try(tried []*cluster.Host) *failure {
 			}
 		}
 	}
-	if fail == nil && x.retryableStatus() {
+	if fail == nil && x.retryableAnswer() {
 		fail = &failure{flag: model.FlagU5}
 	}
 	x.note(began, fail)
@@ -76,68 +87,6 @@ func (x *exchange) try(tried []*cluster.Host) *failure {
 		x.endTry(began, fail)
 	}
 	return fail
-}
-
-// lostRace reports whether a pooled connection turned out to have been closed by the host
-// before it saw the request: then a new connection is tried at once, free of charge. The
-// request must be one that may be sent twice, unless it was not sent at all.
-func (x *exchange) lostRace(fail *failure) bool {
-	if !x.up.reused || fail.flag != model.FlagUC && fail.flag != model.FlagUR && !fail.unsent {
-		return false
-	}
-	return fail.unsent || x.body.replayable() && x.up.buf.Len() == 0 && idempotent(x.req.Method)
-}
-
-// idempotent reports whether a method may be sent twice (RFC 9110 section 9.2.2).
-func idempotent(method []byte) bool {
-	switch string(method) {
-	case "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE":
-		return true
-	}
-	return false
-}
-
-// again reports whether a failed try is followed by another one, and waits before it.
-func (x *exchange) again(fail *failure) bool {
-	r := x.route.retry
-	if r == nil || x.result.retries >= r.model.Attempts || x.result.sent || !x.body.replayable() {
-		return false
-	}
-	switch fail.flag {
-	case model.FlagPT, model.FlagDC, model.FlagDPE, model.FlagUH, model.FlagWD:
-		return false
-	}
-	if !fail.unsent && !idempotent(x.req.Method) {
-		return false
-	}
-	return x.backOff(r.model.Backoff)
-}
-
-// backOff waits at least d, with up to as much again of jitter, and reports whether the
-// request is still wanted then.
-func (x *exchange) backOff(d time.Duration) bool {
-	if d <= 0 {
-		return x.clientLeft() == nil
-	}
-	d += time.Duration(x.p.cfg.Random() % uint64(d))
-	if by := x.requestBy(); by != 0 && transport.Now().Add(d) >= by {
-		return false
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return x.clientLeft() == nil
-	case <-x.p.ctx.Done():
-		return false
-	}
-}
-
-// retryableStatus reports whether the answer just read calls for another try that may be made.
-func (x *exchange) retryableStatus() bool {
-	r := x.route.retry
-	return r != nil && x.result.retries < r.model.Attempts && r.codes[x.up.resp.Status] &&
-		x.body.replayable() && idempotent(x.req.Method)
 }
 
 // endTry cleans up after a try that failed.
@@ -149,7 +98,7 @@ func (x *exchange) endTry(began transport.Instant, fail *failure) {
 	took := transport.Now().Sub(began)
 	switch {
 	case x.up.host == nil:
-	case fail.flag.Blame() == model.BlameClient, fail.flag.Blame() == model.BlameProxy:
+	case x.excused(fail.flag):
 		x.up.host.Cancel()
 	default:
 		x.up.host.End(transport.Now(), took, true)
@@ -190,6 +139,9 @@ func (x *exchange) note(began transport.Instant, fail *failure) {
 	a := telemetry.Attempt{Host: x.up.host.Address(), Duration: transport.Now().Sub(began)}
 	if fail == nil || fail.flag == model.FlagU5 {
 		a.Status = x.up.resp.Status
+		if code, known := x.up.verdict(); known && x.req.GRPC {
+			a.GRPC = telemetry.EndOfCall(code)
+		}
 	}
 	if fail != nil {
 		a.Flag = fail.flag
@@ -220,7 +172,7 @@ func (x *exchange) appendRequest(dst []byte, edit *policy.HeaderEdit, extra stri
 			continue
 		}
 		if f.Known != http1.NameOther && (f.Known == http1.NameExpect && x.body.whole ||
-			x.caller.Drops(f.Known) || x.id.Drops(f.Known)) {
+			x.caller.Drops(f.Known) || x.id.Drops(f.Known) || r.GRPC && x.rewritten(f.Known)) {
 			continue
 		}
 		if edit.Drops(&r.Head, i) {
@@ -232,6 +184,9 @@ func (x *exchange) appendRequest(dst []byte, edit *policy.HeaderEdit, extra stri
 	dst = x.view.forwarding.AppendTo(dst, &x.caller, r, covered)
 	dst = x.id.AppendTo(dst, covered)
 	dst = edit.AppendTo(dst)
+	if r.GRPC {
+		dst = x.appendCall(dst, covered)
+	}
 	dst = append(dst, extra...)
 	if r.Body == http1.BodyChunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)

@@ -60,7 +60,7 @@ func (x *exchange) relayEncoded() *failure {
 
 func (x *exchange) encodeBody() *failure {
 	e := x.coding.encoder
-	body := encodedBody{kind: x.up.resp.Body, rest: x.up.resp.Length}
+	body := encodedBody{kind: x.up.resp.Body, rest: x.up.resp.Length, chunks: x.answerChunks()}
 	x.coding.read = int64(x.up.head)
 	for {
 		x.coding.read += int64(x.up.buf.Len() - body.unused)

@@ -429,7 +429,7 @@ func TestCompressionIsBounded(t *testing.T) {
 
 // TestPanicWhileEncoding looks that what is lost in a panic does not count as used for ever.
 func TestPanicWhileEncoding(t *testing.T) {
-	p := New(Config{})
+	p := idleProxy()
 	x := newExchange().(*exchange)
 	x.p = p
 	x.coding.encoder = p.encoders.Take(model.CodingGzip, func([]byte) error { return errors.ErrUnsupported })

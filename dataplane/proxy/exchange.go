@@ -21,8 +21,8 @@ type exchange struct {
 	c    *listener.Conn
 	door *door
 
-	stream listener.Conn // c, of a request that came over HTTP/2
-	http2  bool          // and that it did
+	stream listener.Conn // c, of a request that came in a stream
+	major  int           // of its HTTP's version, 2 or 3; 0: it came in no stream
 
 	// The request.
 	view    *view
@@ -37,7 +37,9 @@ type exchange struct {
 	match   *model.Match
 	arm     *arm
 	bond    bond
+	facts   policy.Facts // while keys look at the request: here, so that they are not allocated
 	forward forward
+	call    call
 
 	// The answer.
 	up       upstream
@@ -53,7 +55,8 @@ type exchange struct {
 
 	explaining bool // the caller asked for an explanation, and may
 
-	watch     func() error // bound once: watchTry
+	watch     func() error                        // bound once: watchTry
+	trailer   func(name http1.Name, value []byte) // bound once: takeTrailer
 	leftSince transport.Instant
 	idleSince transport.Instant
 	trying    bool // a try has been counted as begun and not yet as ended
@@ -90,7 +93,7 @@ type timings struct {
 // newExchange makes one for the pool.
 func newExchange() any {
 	x := new(exchange)
-	x.watch = x.watchTry
+	x.watch, x.trailer = x.watchTry, x.takeTrailer
 	x.query.Headers = &x.req.Head
 	return x
 }
@@ -119,7 +122,7 @@ func (x *exchange) release() {
 		x.coding = coding{}
 	}
 	x.c, x.door, x.in = nil, nil, nil
-	x.stream, x.http2 = listener.Conn{}, false
+	x.stream, x.major = listener.Conn{}, 0
 }
 
 // contain keeps a defect in the handling of one connection from ending the process.
@@ -166,7 +169,7 @@ func (x *exchange) reset() {
 	x.timings = timings{}
 	x.attempts = x.attempts[:0]
 	x.route, x.match, x.arm, x.up.host = nil, nil, nil, nil
-	x.bond, x.explaining = bond{}, false
+	x.bond, x.call, x.explaining = bond{}, call{}, false
 	x.coding = coding{}
 	x.forward.path, x.forward.host = nil, ""
 	x.caller, x.id = policy.Caller{}, policy.Identity{} // they may point into another connection's memory
@@ -187,12 +190,18 @@ func (x *exchange) handle() {
 		x.idMemory = x.id.ID
 	}
 	x.caller = x.view.forwarding.Judge(x.c.Remote.Addr(), &x.req.Head)
-	x.caller.HTTP2 = x.http2
+	x.caller.Major = x.major
 	x.explaining = x.asksToExplain()
 	if err := x.frame(); err != nil {
 		x.result.close = true
 		x.refuse(refusal{status: statusOf(err), flag: model.FlagDPE, detail: err.Error()})
 		return
+	}
+	if x.req.GRPC {
+		if refused := x.readCall(); refused != nil {
+			x.refuse(*refused)
+			return
+		}
 	}
 	if why := x.misdirected(); why != "" {
 		x.refuse(refusal{status: 421, flag: model.FlagDPE, detail: why})

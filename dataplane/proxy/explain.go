@@ -116,6 +116,9 @@ func explainAttempt(a *telemetry.Attempt) model.ExplainedAttempt {
 	if a.Status != 0 {
 		e.Outcome = strconv.Itoa(a.Status)
 	}
+	if a.GRPC != 0 {
+		e.Outcome = a.GRPC.String()
+	}
 	return e
 }
 

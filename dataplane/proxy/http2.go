@@ -8,13 +8,13 @@ import (
 	"weir.dev/weir/telemetry"
 )
 
-// tookHTTP2 serves the connection if it speaks HTTP/2, and reports whether that is done with.
-func (p *Proxy) tookHTTP2(d *door, c *listener.Conn, in *transport.Buffer) bool {
+// tookHTTP2 serves the connection if it speaks HTTP/2, and reports whether that is done with,
+// or until when it rests.
+func (p *Proxy) tookHTTP2(d *door, c *listener.Conn, in *transport.Buffer) (took bool, until transport.Instant) {
 	if p.speaksHTTP2(d, c, in) {
-		p.serveHTTP2(d, c, in)
-		return true
+		return true, p.serveHTTP2(d, c, in)
 	}
-	return c.Secured != nil && c.Secured.Protocol == "h2" // agreed on, and then not spoken
+	return c.Secured != nil && c.Secured.Protocol == "h2", 0 // agreed on, and then not spoken
 }
 
 // speaksHTTP2 reports whether a connection's first bytes, which have begun to come, are
@@ -40,12 +40,12 @@ func (p *Proxy) speaksHTTP2(d *door, c *listener.Conn, in *transport.Buffer) boo
 
 // serveHTTP2 serves a connection whose preface is in in: each of its streams is a connection
 // of its own to the engine.
-func (p *Proxy) serveHTTP2(d *door, c *listener.Conn, in *transport.Buffer) {
+func (p *Proxy) serveHTTP2(d *door, c *listener.Conn, in *transport.Buffer) (until transport.Instant) {
 	client := d.view.Load().client
-	read, written := p.http2.Serve(c.Conn, in, &http2.Config{
+	return p.serveSession(c, p.http2.Begin(c.Conn, in, &http2.Config{
 		Handle: func(s *http2.Stream) {
 			x := p.exchanges.Get().(*exchange)
-			x.stream, x.http2 = c.Stream(s.Conn), true
+			x.stream, x.major = c.Stream(s.Conn), 2
 			x.p, x.c, x.door, x.in = p, &x.stream, d, &s.In
 			x.serveWaiting()
 		},
@@ -55,12 +55,25 @@ func (p *Proxy) serveHTTP2(d *door, c *listener.Conn, in *transport.Buffer) {
 		Panicked:  p.report,
 		MaxHead:   client.MaxHead, HeadTimeout: client.HeadTimeout, BodyTimeout: client.BodyTimeout,
 		KeepAlive: client.KeepAlive,
-	})
-	c.BytesIn += read
-	c.BytesOut += written
+	}), in)
 }
 
-// countMalformed counts a request that broke HTTP/2's rules and so never became one.
+// serveSession serves a connection until it ends, 0, or rests.
+func (p *Proxy) serveSession(c *listener.Conn, s *http2.Session, in *transport.Buffer) (until transport.Instant) {
+	rest := p.cfg.ParkAfter
+	if !c.MayPark() {
+		rest = 0
+	}
+	read, written, until := s.Serve(in, rest)
+	c.BytesIn += read
+	c.BytesOut += written
+	if until != 0 {
+		c.Kept = s
+	}
+	return until
+}
+
+// countMalformed counts a request that broke the rules of HTTP/2 or HTTP/3 and so never became one.
 func (v *view) countMalformed(shard int) {
 	v.unmatched.Begin(shard)
 	v.unmatched.End(shard, &telemetry.Outcome{Flag: model.FlagDPE})

@@ -109,18 +109,22 @@ func mix(w http.ResponseWriter, req *http.Request) {
 // TestHTTP2Bodies compares what a client of net/http's gets through the proxy with what was
 // sent: with and without lengths, both ways, with trailers, many streams at once.
 func TestHTTP2Bodies(t *testing.T) {
-	r := newRig(t, map[string]string{"up": serveHTTP(t, mix)}, to("up"))
+	carriesBodies(t, snapshotOf(map[string]string{"up": serveHTTP(t, mix)}, to("up")))
+}
+
+func carriesBodies(t *testing.T, s *model.Snapshot) {
+	s.Clusters[0].ConnectTimeout, s.Listeners[0].Client.BodyTimeout = patience, patience // so many at once take their time
+	r := startRig(t, s, Config{})
 	c := r.h2()
+	noise := make([]byte, 4_000_000)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
 	sizes := []int{0, 1, 100, 16383, 16384, 16385, 65535, 65536, 200_000, 3_000_000}
 	var wait sync.WaitGroup
 	for i := range 120 {
 		wait.Go(func() {
 			random := rand.New(rand.NewPCG(1, uint64(i)))
 			up, down := sizes[i%len(sizes)], sizes[random.IntN(len(sizes))]
-			data := make([]byte, up)
-			for i := range data {
-				data[i] = byte(random.Uint32())
-			}
+			data := noise[i : i+up]
 			var body io.Reader = bytes.NewReader(data)
 			unsized := i%3 == 0
 			if unsized {
@@ -325,7 +329,12 @@ func TestHTTP2WebSocket(t *testing.T) {
 		fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Accept: x\r\n\r\nhello ")
 		io.Copy(c, r)
 	})
-	r := newRig(t, map[string]string{"up": up}, to("up"))
+	newRig(t, map[string]string{"up": up}, to("up")).opensWebSocket(t)
+}
+
+// opensWebSocket opens a tunnel over HTTP/2 to a host that says hello and echoes.
+func (r *rig) opensWebSocket(t *testing.T) {
+	t.Helper()
 	c := r.dial()
 	fmt.Fprint(c, http2.ClientPreface)
 	framer := http2.NewFramer(c, c.r)

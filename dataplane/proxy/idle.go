@@ -2,16 +2,11 @@ package proxy
 
 import (
 	"errors"
-	"time"
 
+	"weir.dev/weir/dataplane/http2"
 	"weir.dev/weir/dataplane/listener"
 	"weir.dev/weir/dataplane/transport"
 )
-
-// parkAfter is when an idle connection is parked. Whoever clicks through pages, polls or
-// sends requests in bursts is back sooner, and finds the connection's goroutine waiting; so
-// that parking, which costs about as much as a request, is paid once in a long pause.
-const parkAfter = 5 * time.Second
 
 // serve is the listener's handler: requests one after the other until the connection ends,
 // 0, or may rest until a time.
@@ -19,6 +14,10 @@ func (p *Proxy) serve(c *listener.Conn) (until transport.Instant) {
 	d := p.door(c.Socket.Name)
 	in := new(transport.Buffer)
 	defer in.Release()
+	if s, ok := c.Kept.(*http2.Session); ok {
+		c.Kept = nil
+		return p.serveSession(c, s, in)
+	}
 	from := transport.Now() // the connection is new, or something has come after it was parked
 	if c.Since == 0 {
 		c.Since = from
@@ -29,8 +28,10 @@ func (p *Proxy) serve(c *listener.Conn) (until transport.Instant) {
 		if !came {
 			return until
 		}
-		if first && p.tookHTTP2(d, c, in) {
-			return 0
+		if first {
+			if took, until := p.tookHTTP2(d, c, in); took {
+				return until
+			}
 		}
 		x := p.exchanges.Get().(*exchange)
 		x.p, x.c, x.door, x.in = p, c, d, in

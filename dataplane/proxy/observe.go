@@ -19,6 +19,9 @@ func (x *exchange) countTry(flag model.Flag, status int, took time.Duration) {
 	if x.coding.read > 0 {
 		out.BytesOut = x.coding.read
 	}
+	if x.req.GRPC {
+		out.GRPC = x.endOfTry(flag, status)
+	}
 	if x.up.host != nil {
 		x.up.host.Series.End(x.c.Shard, &out)
 	}
@@ -37,7 +40,7 @@ func (x *exchange) observe() {
 	r.in += int64(x.head) + x.body.seen
 	out := telemetry.Outcome{
 		Code: r.status, Flag: r.flag, Duration: took,
-		BytesIn: r.in, BytesOut: r.out, Retries: r.retries,
+		BytesIn: r.in, BytesOut: r.out, Retries: r.retries, GRPC: x.endOfCall(),
 	}
 	if x.route == nil {
 		x.view.unmatched.Begin(x.c.Shard)
@@ -66,14 +69,14 @@ func (x *exchange) log(took time.Duration) {
 		Request: telemetry.RequestPart{
 			Method: r.Method, Host: r.Host, Path: r.Path,
 		},
-		Status: x.result.status, Flag: x.result.flag, Detail: x.result.detail,
+		Status: x.result.status, GRPC: x.endOfCall(), Flag: x.result.flag, Detail: x.result.detail,
 		Attempts: x.attempts, BytesIn: x.result.in, BytesOut: x.result.out,
 	}
 	if x.head > 0 { // else the head was never complete, and the version is not known
 		rec.Request.Protocol = protocols[r.Minor&1]
 	}
-	if x.http2 {
-		rec.Request.Protocol = "HTTP/2"
+	if x.major > 0 {
+		rec.Request.Protocol = streamProtocols[x.major-2]
 	}
 	if x.id.Traced {
 		rec.TraceParent, _ = r.Get(http1.NameTraceparent)
@@ -93,7 +96,10 @@ func (x *exchange) log(took time.Duration) {
 	x.p.cfg.AccessLog.Write(x.c.Shard, &rec)
 }
 
-var protocols = [...]string{"HTTP/1.0", "HTTP/1.1"}
+var (
+	protocols       = [...]string{"HTTP/1.0", "HTTP/1.1"}
+	streamProtocols = [...]string{"HTTP/2", "HTTP/3"}
+)
 
 // client is who sent the request, as far as it is known: behind trusted proxies the address
 // that they report, without a port.

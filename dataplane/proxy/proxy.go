@@ -17,8 +17,10 @@ import (
 
 	"weir.dev/weir/dataplane/cluster"
 	"weir.dev/weir/dataplane/http2"
+	"weir.dev/weir/dataplane/http3"
 	"weir.dev/weir/dataplane/listener"
 	"weir.dev/weir/dataplane/policy"
+	"weir.dev/weir/dataplane/stream"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
 )
@@ -31,7 +33,14 @@ type Config struct {
 	Listen    func(ctx context.Context, addr netip.AddrPort) (net.Listener, error)
 	Dial      func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 	Resolve   func(ctx context.Context, host string) ([]netip.Addr, error)
-	Random    func() uint64
+	// ListenPacket and DialPacket are for UDP. Begin and what follows it are as in
+	// listener.Packets.
+	ListenPacket func(ctx context.Context, addr netip.AddrPort) (net.PacketConn, error)
+	DialPacket   func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+	Begin        <-chan struct{}
+	BeginQUIC    <-chan struct{}
+	QUICEnded    func()
+	Random       func() uint64
 	// Shards is how many shards connections, idle pools and counters are dealt out to: GOMAXPROCS.
 	Shards int
 	// Zone is where this proxy runs, for clusters that are aware of zones; empty: none is.
@@ -44,7 +53,7 @@ type Config struct {
 	DrainTimeout time.Duration
 	// IdleGrace is how long idle connections stay open while draining.
 	IdleGrace time.Duration
-	// ParkAfter is how long a connection is idle before it is parked; 0 is 5 seconds.
+	// ParkAfter is how long a connection is idle before it is parked; 0 is listener.ParkAfter.
 	ParkAfter time.Duration
 }
 
@@ -54,6 +63,8 @@ type Proxy struct {
 	ctx       context.Context // of dials, pauses and copies: it ends when draining has taken too long
 	cut       context.CancelFunc
 	clusters  *cluster.Set
+	streams   *stream.Engine
+	datagrams *stream.Datagrams
 	listeners *listener.Set
 	shadows   *shadows
 	draining  atomic.Bool
@@ -62,6 +73,7 @@ type Proxy struct {
 
 	exchanges sync.Pool // of *exchange
 	http2     http2.Server
+	http3     http3.Server
 	encoders  policy.Encoders
 
 	applying sync.Mutex
@@ -78,19 +90,28 @@ func New(cfg Config) *Proxy {
 		cfg.MaxMirrors = 1000
 	}
 	if cfg.ParkAfter == 0 {
-		cfg.ParkAfter = parkAfter
+		cfg.ParkAfter = listener.ParkAfter
 	}
 	cfg.Shards = max(cfg.Shards, 1)
 	p := &Proxy{cfg: cfg, exchanges: sync.Pool{New: newExchange}}
 	p.ctx, p.cut = context.WithCancel(context.Background())
 	p.clusters = cluster.New(cluster.Config{
-		Dial: cfg.Dial, Resolve: cfg.Resolve, Shards: cfg.Shards, Random: cfg.Random,
-		Zone: cfg.Zone, Metrics: cfg.Metrics,
+		Dial: cfg.Dial, DialPacket: cfg.DialPacket, Resolve: cfg.Resolve, Shards: cfg.Shards, Random: cfg.Random,
+		Zone: cfg.Zone, Metrics: cfg.Metrics, Log: cfg.Log,
 	})
+	p.streams = stream.New(stream.Config{
+		Context: p.ctx, Clusters: p.clusters, Log: cfg.Log, Metrics: cfg.Metrics,
+		AccessLog: cfg.AccessLog, Random: cfg.Random,
+	})
+	p.datagrams = stream.NewDatagrams(p.streams)
 	p.listeners = listener.New(listener.Config{
 		Listen: cfg.Listen, Handle: p.serve, Log: cfg.Log, Metrics: cfg.Metrics,
 		Shards: cfg.Shards, MaxConnections: cfg.MaxConnections, IdleGrace: cfg.IdleGrace,
-		Refuse: p.refuseHandshake, HTTP2: true,
+		Refuse: p.refuseHandshake, HTTP2: true, Carrier: p.streams.Carrier, Left: p.clusters.Leave,
+		Packets: listener.Packets{
+			Listen: cfg.ListenPacket, Datagrams: p.datagrams.Serve, QUIC: p.serveHTTP3,
+			Begin: cfg.Begin, BeginQUIC: cfg.BeginQUIC, QUICEnded: cfg.QUICEnded,
+		},
 	})
 	p.shadows = newShadows(p, cfg.MaxMirrors)
 	return p
@@ -106,6 +127,8 @@ func (p *Proxy) Apply(s *model.Snapshot) error {
 	p.clusters.Warm(warmTimeout)
 	tables, named, err := p.compiled.compile(p, s)
 	errs = append(errs, err)
+	named = p.streams.Apply(s) || named
+	p.datagrams.Apply(s.Listeners)
 	for _, l := range s.Listeners {
 		p.door(l.Name).view.Store(newView(p, s, l, tables))
 	}
@@ -142,6 +165,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 	stopPools()
 	return <-done
 }
+
+// Succeed says that another process has the same sockets and serves: datagrams are its own from
+// now on. The end of Run's context follows.
+func (p *Proxy) Succeed() { p.listeners.Succeed() }
 
 // Drain makes every answer from now on close its connection. Listening goes on.
 func (p *Proxy) Drain() { p.draining.Store(true) }

@@ -13,29 +13,49 @@ import (
 // that an upstream which answers early is heard. It holds one buffer; an upstream that does
 // not read keeps it, and so the client, waiting. It owns the body's state until done.
 type pump struct {
-	done   chan struct{}
-	stop   atomic.Bool  // the exchange is over: read no more
-	ending atomic.Bool  // the last bytes are being written, or have been
-	ended  atomic.Bool  // they have been
-	moved  atomic.Int64 // transport.Instant of the last piece, for the idle timeout
-	failed atomic.Bool  // the request cannot be completed; flag and err say why
-	flag   model.Flag   // DPE: the client broke off or broke the protocol; UT: the upstream took no more
-	err    error        // nil if the body ended well or the upstream's connection broke
+	done      chan struct{}
+	stop      atomic.Bool  // the exchange is over: read no more
+	ending    atomic.Bool  // the last bytes are being written, or have been
+	ended     atomic.Bool  // they have been
+	moved     atomic.Int64 // transport.Instant of the last piece, for the idle timeout
+	spent     atomic.Bool  // bytes are gone: the request cannot be sent again
+	committed atomic.Bool  // it will not be: nothing need be kept
+	failed    atomic.Bool  // the request cannot be completed; flag and err say why
+	flag      model.Flag   // DPE: the client broke off or broke the protocol; UT: the upstream took no more
+	err       error        // nil if the body ended well or the upstream's connection broke
 }
 
-// startPump sends what is left of the body to conn.
+// startPump sends what is left of the body to conn. What is at hand has been sent.
 func (x *exchange) startPump(conn *transport.Conn) {
 	b := &x.body
 	b.move(x)
-	b.full.Consume(b.have)
-	b.have = 0
-	b.gone = true
 	b.pump = &pump{done: make(chan struct{})}
 	b.pump.moved.Store(int64(transport.Now()))
-	go x.runPump(b.pump, conn)
+	go x.runPump(b.pump, conn, b.spend(b.pump))
 }
 
-func (x *exchange) runPump(p *pump, conn *transport.Conn) {
+// spend drops bytes that have been sent, unless they are kept for another try, and returns how
+// many are at hand still.
+func (b *body) spend(p *pump) int {
+	if b.keep && b.have <= gatherLimit && !p.committed.Load() {
+		return b.have
+	}
+	b.keep, b.gone = false, true
+	p.spent.Store(true)
+	b.full.Consume(b.have)
+	b.have = 0
+	return 0
+}
+
+// commit lets go of what is kept for another try: an answer is on its way to the client.
+func (b *body) commit() {
+	if b.pump != nil {
+		b.pump.committed.Store(true)
+	}
+}
+
+// runPump sends the body behind the first bytes at hand, which have been sent.
+func (x *exchange) runPump(p *pump, conn *transport.Conn, sent int) {
 	defer close(p.done)
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -53,19 +73,18 @@ func (x *exchange) runPump(p *pump, conn *transport.Conn) {
 		if b.whole {
 			p.ending.Store(true)
 		}
-		if b.have == 0 {
+		if b.have == sent {
 			continue
 		}
-		if err := conn.Write(b.full.Bytes()[:b.have], upstream); err != nil {
-			b.whole = false // what the upstream did not take is not read on
+		if err := conn.Write(b.full.Bytes()[sent:b.have], upstream); err != nil {
+			b.whole = b.whole && b.keep // what the upstream did not take is not read on
 			if errors.Is(err, transport.ErrTimeout) {
 				p.fail(conn, model.FlagUT, err)
 			}
 			return // the exchange hears from a broken connection itself
 		}
 		p.moved.Store(int64(transport.Now()))
-		b.full.Consume(b.have)
-		b.have = 0
+		sent = b.spend(p)
 	}
 	p.ended.Store(true)
 }
@@ -82,23 +101,31 @@ func (p *pump) fail(conn *transport.Conn, flag model.Flag, err error) {
 	conn.Wake()
 }
 
-// readBody reads and validates the next piece of the body.
+// readBody reads and validates the next piece of the body. A call of gRPC may pause for as
+// long as its stream may be idle: its next message may depend on the next answer.
 func (x *exchange) readBody(p *pump) error {
 	b := &x.body
 	if b.full.Full() {
 		b.full.Compact()
+		if b.full.Full() { // with what is kept
+			b.full.Widen()
+		}
 	}
 	b.full.Expect(b.rest)
-	n, err := x.c.ReadInto(&b.full, transport.Wait{Gap: x.view.client.BodyTimeout, Stop: &p.stop})
+	wait := transport.Wait{Gap: x.view.client.BodyTimeout, Stop: &p.stop}
+	if x.req.GRPC {
+		wait.Gap = 0
+	}
+	n, err := x.c.ReadInto(&b.full, wait)
 	x.c.BytesIn += int64(n)
 	if err != nil {
 		return err
 	}
 	if x.req.Body == http1.BodyLength {
-		b.take(b.full.Bytes())
+		b.take(b.full.Bytes()[b.have:])
 		return nil
 	}
-	return b.scan(b.full.Bytes())
+	return b.scan(b.full.Bytes()[b.have:])
 }
 
 // stopPump ends the pump, if there is one, and reports how the client's side of it went. A

@@ -20,6 +20,10 @@ func (x *exchange) respond() {
 	if u.resp.Status >= 500 {
 		x.result.flag = model.FlagU5
 	}
+	if x.req.GRPC {
+		x.gradeHead()
+	}
+	x.body.commit()
 	if x.body.pump.unfinished() {
 		x.result.close = true // the upstream answered early: what the client still sends is not read
 	}
@@ -46,6 +50,9 @@ func (x *exchange) respond() {
 // endAnswer settles what became of the answer, the host and its connection.
 func (x *exchange) endAnswer(fail *failure, clientErr error, keep bool) {
 	u := &x.up
+	if x.req.GRPC && fail == nil {
+		x.gradeEnd()
+	}
 	flag := x.result.flag
 	if fail != nil {
 		flag = fail.flag
@@ -60,7 +67,7 @@ func (x *exchange) endAnswer(fail *failure, clientErr error, keep bool) {
 	now := transport.Now()
 	took := now.Sub(x.timings.attempt)
 	x.idleSince = now
-	if blame := flag.Blame(); blame == model.BlameClient || blame == model.BlameProxy {
+	if x.excused(flag) {
 		u.host.Cancel()
 	} else {
 		latency := took
@@ -100,6 +107,11 @@ func (x *exchange) appendAnswer(dst []byte) []byte {
 		dst = resp.AppendRaw(dst, i)
 	}
 	dst = x.appendSession(edit.AppendTo(dst))
+	if x.offersHTTP3() && !edit.Decides("alt-svc") {
+		if _, own := resp.Lookup("alt-svc"); !own {
+			dst = x.appendAltSvc(dst)
+		}
+	}
 	if cors != nil {
 		origin, _ := x.req.Get(http1.NameOrigin)
 		dst = cors.AppendResponse(dst, origin)
@@ -176,10 +188,7 @@ func (x *exchange) sendFront(front []byte, n int) *failure {
 
 // readOn reads more of the answer. eof is whether its end was reached in order.
 func (x *exchange) readOn() *failure {
-	by := x.requestBy()
-	if perTry := x.route.timeouts.PerTry; perTry > 0 {
-		by = transport.Earlier(by, x.timings.attempt.Add(perTry))
-	}
+	by := x.tryBy()
 	wait := transport.Wait{
 		By: by, Gap: x.route.timeouts.Idle, Watch: x.watch, Stop: x.body.failure(),
 	}
@@ -219,9 +228,18 @@ func (x *exchange) relayLength(rest int64) *failure {
 	}
 }
 
+// answerChunks takes a chunked answer apart.
+func (x *exchange) answerChunks() http1.Chunked {
+	chunks := http1.Chunked{Answer: true}
+	if x.req.GRPC {
+		chunks.Trailer = x.trailer
+	}
+	return chunks
+}
+
 func (x *exchange) relayChunked() *failure {
 	b := &x.up.buf
-	var chunks http1.Chunked
+	chunks := x.answerChunks()
 	front := x.out
 	for read := 0; ; {
 		n, done, err := chunks.Scan(b.Bytes())
@@ -252,7 +270,7 @@ func (x *exchange) relayChunked() *failure {
 // relayDecoded takes a chunked answer apart for an HTTP/1.0 client.
 func (x *exchange) relayDecoded() *failure {
 	b := &x.up.buf
-	var chunks http1.Chunked
+	chunks := x.answerChunks()
 	if err := x.writeClient(x.out); err != nil {
 		return &failure{flag: model.FlagDC, err: err}
 	}

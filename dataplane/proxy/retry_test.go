@@ -89,7 +89,7 @@ func TestRetries(t *testing.T) {
 		{"mute, each try", []string{"mute", "mute", "mute"}, get("/"), retry, model.Timeouts{PerTry: time.Second}, 504, "UT", "", 3, 4 * time.Second},
 		{"mute once", []string{"mute"}, get("/"), retry, model.Timeouts{PerTry: time.Second}, 200, "", "last", 2, 2 * time.Second},
 		{"mute, all tries", []string{"mute", "mute", "mute"}, get("/"), retry, model.Timeouts{PerTry: time.Second, Request: 2500 * time.Millisecond}, 504, "PT", "", 3, 2500 * time.Millisecond},
-		{"no time for another", []string{busy}, get("/"), &model.Retry{Attempts: 1, Codes: []int{503}, Backoff: time.Minute}, model.Timeouts{Request: time.Second}, 503, "U5", "", 1, time.Second},
+		{"no time for another", []string{busy}, get("/"), &model.Retry{Attempts: 1, Codes: []int{503}, Backoff: time.Minute}, model.Timeouts{Request: time.Second}, 503, "", "busy", 1, time.Second},
 		{"only the request's", []string{"mute"}, get("/"), nil, model.Timeouts{Request: time.Second}, 504, "PT", "", 1, time.Second},
 		{"idle before the answer", []string{"mute"}, get("/"), nil, model.Timeouts{Idle: time.Second, Request: time.Minute}, 504, "UT", "", 1, time.Second},
 		{"idle before the answer", []string{"mute"}, get("/"), nil, model.Timeouts{Idle: time.Second, Request: time.Minute}, 504, "UT", "", 1, time.Second},
@@ -165,4 +165,102 @@ func TestRequestTimeoutCountsFromTheEndOfTheHead(t *testing.T) {
 		time.Sleep(2 * time.Second) // within the time for a head
 		c.send("Host: h\n\n").want(200, "", "last")
 	})
+}
+
+// TestRetriesByClass has a TrafficPolicy's retries, which name what they are for.
+func TestRetriesByClass(t *testing.T) {
+	const busy = "HTTP/1.1 503 Busy\nContent-Length: 4\n\nbusy"
+	policy := func(on ...model.RetryOn) *model.Retry {
+		return &model.Retry{Attempts: 1, On: append([]model.RetryOn{}, on...), Codes: []int{503}, Methods: []string{"GET"}, BackoffBase: 50 * time.Millisecond, BackoffMax: 2 * time.Second}
+	}
+	all := policy(model.RetryConnectFailure, model.RetryReset, model.RetryPerTryTimeout)
+	put := strings.Replace(get("/"), "GET", "PUT", 1)
+	for _, test := range []struct {
+		name    string
+		step    string
+		request string
+		retry   *model.Retry
+		status  int
+		tries   int
+		took    time.Duration // at least
+	}{
+		{"reset", "cut", get("/"), policy(model.RetryReset), 200, 2, 0},
+		{"reset is not named", "cut", get("/"), policy(model.RetryConnectFailure, model.RetryPerTryTimeout), 502, 1, 0},
+		{"the method is not named", "cut", put, all, 502, 1, 0},
+		{"malformed is no reset", "HTTP/1.1 9\n\n", get("/"), all, 502, 1, 0},
+		{"timeout", "mute", get("/"), policy(model.RetryPerTryTimeout), 200, 2, time.Second},
+		{"timeout is not named", "mute", get("/"), policy(model.RetryReset), 504, 1, time.Second},
+		{"code", busy, get("/"), policy(), 200, 2, 0},
+		{"code, but not the method", busy, put, policy(), 503, 1, 0},
+		{"code, and when", strings.Replace(busy, "\n", "\nRetry-After: 2\n", 1), get("/"), policy(), 200, 2, 2 * time.Second},
+		{"code, and too late", strings.Replace(busy, "\n", "\nRetry-After: 3\n", 1), get("/"), policy(), 503, 1, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, n *network) {
+				s := n.script(t, []string{test.step}, upA, upB)
+				route := to("up")
+				route.Retry, route.Timeouts.PerTry = test.retry, time.Second
+				r := n.rig(t, snapshotOf(map[string]string{"up": upA + "," + upB}, route), Config{})
+				began := time.Now()
+				resp, _ := r.patient().send(test.request).answer("GET")
+				took := time.Since(began)
+				synctest.Wait()
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if resp.StatusCode != test.status || len(s.hosts) != test.tries || took < test.took || took > test.took+50*time.Millisecond {
+					t.Errorf("%d after %d tries and %v", resp.StatusCode, len(s.hosts), took)
+				}
+			})
+		})
+	}
+}
+
+// TestConnectFailureAlone: a host that cannot be reached is passed over for any method, if that
+// is named.
+func TestConnectFailureAlone(t *testing.T) {
+	for class, want := range map[model.RetryOn]int{model.RetryConnectFailure: 20, model.RetryReset: 0} {
+		inBubble(t, func(t *testing.T, n *network) {
+			n.upstream(t, upA, hello)
+			route := to("up")
+			route.Retry = &model.Retry{Attempts: 1, On: []model.RetryOn{class}, Methods: []string{"GET"}}
+			r := n.rig(t, snapshotOf(map[string]string{"up": upA + "," + upB}, route), Config{})
+			served := 0
+			for range 20 {
+				resp, _ := r.patient().send("POST /x HTTP/1.1\nHost: h\nContent-Length: 2\n\nhi").answer("POST")
+				if resp.StatusCode == http.StatusOK {
+					served++
+				}
+			}
+			if want > 0 && served != want || want == 0 && served == 20 {
+				t.Errorf("%s: %d of 20", class, served)
+			}
+		})
+	}
+}
+
+// TestBackOffGrows: any time up to a bound, which doubles up to the highest.
+func TestBackOffGrows(t *testing.T) {
+	x := &exchange{p: &Proxy{cfg: Config{Random: func() uint64 { return 1<<64 - 1 }}}, route: &route{}}
+	x.route.retry = compileRetry(&model.Retry{On: []model.RetryOn{}, BackoffBase: 10 * time.Millisecond, BackoffMax: 50 * time.Millisecond})
+	for retries, bound := range []time.Duration{10, 20, 40, 50, 50, 50} {
+		bound *= time.Millisecond
+		x.result.retries = retries
+		for _, random := range []uint64{0, uint64(bound), 12345678, 1<<64 - 1} {
+			x.p.cfg.Random = func() uint64 { return random }
+			if d := x.pause(); d < 0 || d > bound || random == uint64(bound) && d != bound || random == 0 && d != 0 {
+				t.Errorf("retry %d waits %v with %d, want up to %v", retries+1, d, random, bound)
+			}
+		}
+	}
+	x.result.retries = 1000
+	if d := x.pause(); d < 0 || d > 50*time.Millisecond {
+		t.Errorf("the thousandth retry waits %v", d)
+	}
+	const long = 99_999 * time.Hour
+	x.route.retry = compileRetry(&model.Retry{On: []model.RetryOn{}, BackoffBase: long, BackoffMax: long})
+	x.p.cfg.Random = func() uint64 { return uint64(long) }
+	x.result.retries = 9
+	if d := x.pause(); d != long {
+		t.Errorf("the tenth retry waits %v, want %v", d, long)
+	}
 }

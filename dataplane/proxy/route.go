@@ -46,12 +46,6 @@ type mirror struct {
 	edit    *policy.HeaderEdit
 }
 
-// retry is model.Retry for look-up.
-type retry struct {
-	model model.Retry
-	codes [600]bool
-}
-
 func newRoute(p *Proxy, m *model.Route) *route {
 	r := &route{
 		model:    m,
@@ -59,6 +53,7 @@ func newRoute(p *Proxy, m *model.Route) *route {
 		timeouts: m.Timeouts,
 		keys:     policy.CompileKeys(m.HashOn),
 		session:  policy.CompileSession(m.Session),
+		retry:    compileRetry(m.Retry),
 	}
 	if m.CORS != nil {
 		r.cors = policy.CompileCORS(m.CORS)
@@ -78,14 +73,6 @@ func newRoute(p *Proxy, m *model.Route) *route {
 			cluster: p.clusters.Cluster(m.Mirrors[i].Cluster),
 			edit:    policy.CompileHeaderEdit(m.RequestHeaders),
 		})
-	}
-	if m.Retry != nil {
-		r.retry = &retry{model: *m.Retry}
-		for _, code := range m.Retry.Codes {
-			if code > 0 && code < len(r.retry.codes) {
-				r.retry.codes[code] = true
-			}
-		}
 	}
 	r.steps = stepsOf(r)
 	return r

@@ -19,13 +19,17 @@ type names struct {
 	proves bool // clients of some prove who they are
 }
 
-func newNames(t *model.TLS) (n names) {
-	if t == nil {
+func newNames(l *model.Listener) (n names) {
+	if l.TLS == nil {
 		return n
 	}
-	for i := range t.Names {
-		n.hosts.Set(t.Names[i].Hostname, &t.Names[i])
-		n.proves = n.proves || t.Names[i].Client != nil
+	for i := range l.TLS.Names {
+		name := &l.TLS.Names[i]
+		n.hosts.Set(name.Hostname, name)
+		n.proves = n.proves || name.Client != nil
+	}
+	for _, b := range l.Streams { // no connection of HTTP is for them, whatever their certificate
+		n.hosts.Set(b.Hostname, &model.TLSName{Hostname: b.Hostname})
 	}
 	return n
 }
@@ -75,6 +79,8 @@ func (p *Proxy) refuseHandshake(c *listener.Conn, r listener.Refusal) {
 		rec.BytesOut = p.answerInClear(c)
 	case r.End == telemetry.HandshakeCertificate:
 		rec.Flag = model.FlagCC
+	case r.Unannounced:
+		rec.Flag = model.FlagDPE
 	default:
 		return
 	}

@@ -58,7 +58,8 @@ func (x *exchange) sendShadows() bool {
 			// The copy outlives the exchange, so it shares nothing with it.
 			request := x.appendRequest(nil, m.edit, "X-Weir-Shadow: 1\r\n")
 			method := string(x.req.Method)
-			shadows.work.Go(func() { shadows.send(m.cluster, request, method) })
+			client := shadowed(x.c.Ends())
+			shadows.work.Go(func() { shadows.send(m.cluster, client, request, method) })
 		default:
 			x.p.cfg.Metrics.Mirrors.Count(telemetry.MirrorDropped)
 		}
@@ -66,8 +67,14 @@ func (x *exchange) sendShadows() bool {
 	return false
 }
 
+// shadowed is the client of a request that was copied, which may have left.
+type shadowed transport.Ends
+
+// Ends implements cluster.Client.
+func (s shadowed) Ends() transport.Ends { return transport.Ends(s) }
+
 // send sends one copy and reads its answer to the end, so that the connection can be reused.
-func (s *shadows) send(c *cluster.Cluster, request []byte, method string) {
+func (s *shadows) send(c *cluster.Cluster, client shadowed, request []byte, method string) {
 	result := telemetry.MirrorFailed
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -87,7 +94,7 @@ func (s *shadows) send(c *cluster.Cluster, request []byte, method string) {
 		now := transport.Now()
 		host.End(now, now.Sub(began), result == telemetry.MirrorFailed)
 	}()
-	conn, reused, err := host.Acquire(s.p.ctx, began, by, 0)
+	conn, reused, err := host.For(client).Acquire(s.p.ctx, began, by, 0)
 	if err != nil {
 		return
 	}
@@ -137,7 +144,7 @@ func exchangeCopy(conn *transport.Conn, request []byte, method string, wait tran
 
 // skipBody reads an answer's body and forgets it.
 func (u *upstream) skipBody(wait transport.Wait) (reusable bool, err error) {
-	var chunks http1.Chunked
+	chunks := http1.Chunked{Answer: true}
 	rest := u.resp.Length
 	for read := 0; read < shadowAnswer; {
 		n, done := u.buf.Len(), false

@@ -2,13 +2,18 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -345,6 +350,69 @@ func TestTunnels(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestBulkTunnel: many bytes both ways at once, from the first ones on that come with the request
+// and with the answer, arrive as they were sent, and are counted.
+func TestBulkTunnel(t *testing.T) {
+	const size = 32 << 20
+	up := serveRaw(t, func(c net.Conn, r *bufio.Reader) {
+		if _, err := http.ReadRequest(r); err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, lines("HTTP/1.1 101 Go\nConnection: upgrade\nUpgrade: echo\n\n")+"early ")
+		_, _ = io.Copy(c, r)
+		_ = c.(*net.TCPConn).CloseWrite()
+	})
+	r := newRig(t, map[string]string{"up": up}, to("up"))
+	c := r.dial().send("GET / HTTP/1.1\nHost: h\nConnection: upgrade\nUpgrade: echo\n\n")
+	if resp, err := http.ReadResponse(c.r, nil); err != nil || resp.StatusCode != 101 {
+		t.Fatal(resp, err)
+	}
+	sent, got := sha256.New(), sha256.New()
+	_, _ = io.WriteString(sent, "early ")
+	var work sync.WaitGroup
+	work.Go(func() {
+		if _, err := io.CopyN(io.MultiWriter(sent, c.Conn), rand.NewChaCha8([32]byte{}), size); err != nil {
+			t.Error(err)
+		}
+		_ = c.Conn.(*net.TCPConn).CloseWrite()
+	})
+	n, err := io.Copy(got, c.r)
+	work.Wait()
+	if err != nil || n != size+6 || !bytes.Equal(got.Sum(nil), sent.Sum(nil)) {
+		t.Errorf("%d bytes came back, %v; the same: %v", n, err, bytes.Equal(got.Sum(nil), sent.Sum(nil)))
+	}
+	r.stop()
+	if in := r.metrics.Totals().BytesIn; in < size || in > size+1000 {
+		t.Errorf("%d bytes counted of %d", in, size)
+	}
+}
+
+// TestTunnelIsCutOffWithAReset: when the time for draining is up, neither side may take that for
+// the end of what the other has to say.
+func TestTunnelIsCutOffWithAReset(t *testing.T) {
+	ended := make(chan error, 1)
+	up := serveRaw(t, func(c net.Conn, r *bufio.Reader) {
+		if _, err := http.ReadRequest(r); err != nil {
+			return
+		}
+		fmt.Fprint(c, lines("HTTP/1.1 101 Go\nConnection: upgrade\nUpgrade: echo\n\n"))
+		_, err := r.ReadByte()
+		ended <- err
+	})
+	r := startRig(t, snapshotOf(map[string]string{"up": up}, to("up")), Config{DrainTimeout: 50 * time.Millisecond})
+	c := r.dial().send("GET / HTTP/1.1\nHost: h\nConnection: upgrade\nUpgrade: echo\n\n")
+	if resp, err := http.ReadResponse(c.r, nil); err != nil || resp.StatusCode != 101 {
+		t.Fatal(resp, err)
+	}
+	r.stop()
+	if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the host got %v, want a reset", err)
+	}
+	if _, err := c.r.ReadByte(); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the client got %v, want a reset", err)
 	}
 }
 

@@ -2,12 +2,9 @@ package proxy
 
 import (
 	"bytes"
-	"errors"
-	"io"
-	"sync/atomic"
-	"time"
 
 	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/stream"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 )
@@ -18,6 +15,9 @@ func (x *exchange) upgrading() bool {
 	return x.req.Upgrade != nil && x.req.Body == http1.BodyNone && x.req.Minor > 0 &&
 		!isH2C(x.req.Upgrade)
 }
+
+// isWebSocket reports whether an Upgrade names WebSocket alone.
+func isWebSocket(upgrade []byte) bool { return bytes.EqualFold(upgrade, []byte("websocket")) }
 
 // isH2C reports whether HTTP/2 is among the protocols that an Upgrade names.
 func isH2C(upgrade []byte) bool {
@@ -74,70 +74,15 @@ func (x *exchange) keepHead() {
 
 // tunnel carries bytes until both sides are done.
 func (x *exchange) tunnel() {
-	var last atomic.Int64 // when bytes last passed, either way
-	last.Store(int64(transport.Now()))
-	idle := x.route.timeouts.Idle
-	done := make(chan int64, 1)
-	go func() {
-		var in int64
-		defer func() {
-			if fault := recover(); fault != nil {
-				x.p.report(fault)
-				_ = x.c.Close() // this ends the other way too
-				_ = x.up.conn.Close()
-			}
-			done <- in
-		}()
-		in = carryOneWay(x.c.Conn, x.up.conn, x.in, &last, idle)
-	}()
-	out := carryOneWay(x.up.conn, x.c.Conn, &x.up.buf, &last, idle)
-	in := <-done
+	t := stream.Tunnel{
+		Client: x.c.Conn, Host: x.up.conn, Idle: x.route.timeouts.Idle,
+		CutOff: func() bool { return x.p.ctx.Err() != nil }, Report: x.p.report,
+	}
+	x.c.MarkCarried()
+	t.Carry(x.in, &x.up.buf)
+	in, out := t.Moved()
 	x.c.BytesIn += in
 	x.c.BytesOut += out
 	x.result.in += in
 	x.result.out += out
-}
-
-// errTunnel: one side of a tunnel is broken.
-var errTunnel = errors.New("tunnel broken")
-
-// carryOneWay copies until from ends, which it passes on as the end of to's writing side, or
-// until either breaks or no byte has passed on either way for the idle time, when it closes
-// both. It returns the number of bytes copied.
-func carryOneWay(from, to *transport.Conn, b *transport.Buffer, last *atomic.Int64, idle time.Duration) int64 {
-	var total int64
-	// The end of to's reading side has been dealt with or will be; that it is broken or has
-	// been closed would not be noticed while from is silent.
-	broken := func() error {
-		if to.Peer() == transport.PeerReset {
-			return errTunnel
-		}
-		return nil
-	}
-	for {
-		if n := b.Len(); n > 0 {
-			if to.Write(b.Bytes(), transport.Wait{Gap: idle}) != nil {
-				break
-			}
-			total += int64(n)
-			b.Consume(n)
-		}
-		b.ReleaseIfEmpty()
-		_, err := from.ReadInto(b, transport.Wait{By: transport.Instant(last.Load()).Add(idle), Watch: broken})
-		if err == nil {
-			last.Store(int64(transport.Now()))
-			continue
-		}
-		if errors.Is(err, io.EOF) {
-			_ = to.CloseWrite() // if it fails, to's own reader notices
-			return total
-		}
-		if errors.Is(err, transport.ErrTimeout) && transport.Now() < transport.Instant(last.Load()).Add(idle) {
-			continue // the other way was not idle
-		}
-		break
-	}
-	_ = from.Close() // both sides end: this wakes the other way
-	_ = to.Close()
-	return total
 }

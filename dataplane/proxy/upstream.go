@@ -3,9 +3,11 @@ package proxy
 import (
 	"errors"
 	"io"
+	"time"
 
 	"weir.dev/weir/dataplane/cluster"
 	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/http2"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 )
@@ -18,9 +20,13 @@ type upstream struct {
 	buf    transport.Buffer // what the host sent
 	resp   http1.Response
 	head   int // bytes of the answer's head at the start of buf
+	races  int // connections of this try that turned out to be of no use
 
 	answered transport.Instant // when the head came, of an answer that takes longer; else 0
 	roomy    bool              // the last answer was large: read into a large buffer at once
+
+	pause time.Duration  // before another try, where the answer has settled it
+	code  model.GRPCCode // of an answer to a call that is given up for another try
 }
 
 // discard closes the connection, if there is one, and drops what was read.
@@ -43,7 +49,11 @@ const maxInterim = 16
 type failure struct {
 	flag   model.Flag
 	err    error
-	unsent bool // nothing was written: any request may be tried again
+	unsent bool // nothing was written, or nothing looked at: any request may be tried again
+	// refused says that the host has said so, of a stream: another connection may do at once.
+	refused bool
+	// spoken says that the host itself has ended the stream, and not by accident its connection.
+	spoken bool
 }
 
 // connect picks a host and takes a connection to it: from the pool, or a new one.
@@ -53,10 +63,14 @@ func (x *exchange) connect(by transport.Instant, tried []*cluster.Host) *failure
 	if err != nil {
 		return &failure{flag: model.FlagUH, err: err, unsent: true}
 	}
-	u.host = host
+	u.host, u.races = host, 0
 	host.Begin()
 	host.Series.Begin(x.c.Shard)
-	u.conn, u.reused, err = host.Acquire(x.p.ctx, x.timings.attempt, by, x.c.Shard)
+	if x.upgrading() {
+		u.conn, u.reused, err = host.For(x.c).AcquireUpgrade(x.p.ctx, x.timings.attempt, by, x.c.Shard, isWebSocket(x.req.Upgrade))
+	} else {
+		u.conn, u.reused, err = host.For(x.c).Acquire(x.p.ctx, x.timings.attempt, by, x.c.Shard)
+	}
 	return x.connected(err, by)
 }
 
@@ -65,7 +79,7 @@ func (x *exchange) reconnect(by transport.Instant) *failure {
 	u := &x.up
 	u.discard()
 	var err error
-	u.conn, err = u.host.Fresh(x.p.ctx, by)
+	u.conn, err = u.host.For(x.c).Fresh(x.p.ctx, by)
 	u.reused = false
 	return x.connected(err, by)
 }
@@ -78,8 +92,11 @@ func (x *exchange) connected(err error, by transport.Instant) *failure {
 		return &failure{flag: x.timeoutFlag(by), err: transport.ErrTimeout, unsent: true}
 	}
 	flag := model.FlagUF
-	if x.cutOff() {
+	switch {
+	case x.cutOff():
 		flag = model.FlagWD
+	case errors.Is(err, cluster.ErrNoUpgrade):
+		flag = model.FlagUPE
 	}
 	return &failure{flag: flag, err: err, unsent: true}
 }
@@ -87,6 +104,9 @@ func (x *exchange) connected(err error, by transport.Instant) *failure {
 // exchangeWith sends the request, whose head is in out, and reads the head of the answer.
 func (x *exchange) exchangeWith(by transport.Instant) *failure {
 	u := &x.up
+	if x.req.GRPC { // to find a connection took some of its time
+		x.renew()
+	}
 	u.resp.Reset()
 	idle := x.route.timeouts.Idle
 	wait := transport.Wait{By: by, Watch: x.watch}
@@ -203,7 +223,8 @@ func (x *exchange) passInterim() error {
 // failed says what an error of the upstream connection means.
 func (x *exchange) failed(err error, by transport.Instant, unsent bool) *failure {
 	var fault *http1.Error
-	flag := model.FlagUC
+	var broken *http2.Broken
+	flag, refused := model.FlagUC, false
 	switch {
 	case errors.Is(err, errClient):
 		flag = model.FlagDC
@@ -213,13 +234,22 @@ func (x *exchange) failed(err error, by transport.Instant, unsent bool) *failure
 		flag = x.timeoutFlag(by)
 	case errors.As(err, &fault), errors.Is(err, errUnexpected), errors.Is(err, transport.ErrUnsolicited):
 		flag = model.FlagUPE
+	case errors.As(err, &broken) && (broken.Unsent || broken.Protocol):
+		flag, refused = model.FlagUR, broken.Unsent
+		if broken.Protocol {
+			flag = model.FlagUPE
+		}
 	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF): // the latter within a TLS record
 		flag = model.FlagUR
+	}
+	if flag == model.FlagUR && x.heldTo(by) {
+		flag = x.overdue(by)
 	}
 	if x.cutOff() {
 		flag = model.FlagWD
 	}
-	return &failure{flag: flag, err: err, unsent: unsent}
+	spoken := broken != nil && !refused && errors.Unwrap(broken) == nil
+	return &failure{flag: flag, err: err, unsent: unsent || refused, refused: refused, spoken: spoken}
 }
 
 // cutOff reports whether draining has taken too long: what breaks from then on, we broke.
@@ -227,7 +257,15 @@ func (x *exchange) cutOff() bool { return x.p.ctx.Err() != nil }
 
 // timeoutFlag tells the end of the whole request from that of one try.
 func (x *exchange) timeoutFlag(by transport.Instant) model.Flag {
-	if by != 0 && by == x.requestBy() && transport.Now() >= by {
+	if transport.Now() < by {
+		return model.FlagUT // the idle time
+	}
+	return x.overdue(by)
+}
+
+// overdue is the flag of a try that had until by.
+func (x *exchange) overdue(by transport.Instant) model.Flag {
+	if by != 0 && by == x.requestBy() {
 		return model.FlagPT
 	}
 	return model.FlagUT
@@ -235,7 +273,7 @@ func (x *exchange) timeoutFlag(by transport.Instant) model.Flag {
 
 // requestBy is when the whole request times out; 0: never.
 func (x *exchange) requestBy() transport.Instant {
-	return x.asked.Add(x.route.timeouts.Request)
+	return transport.Earlier(x.asked.Add(x.route.timeouts.Request), x.call.deadline)
 }
 
 // errClient marks errors of the client's connection among the upstream's.

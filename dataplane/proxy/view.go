@@ -12,7 +12,10 @@ import (
 
 // door is a listener as its connections know it. It outlives snapshots: a request looks
 // through it once, at its start, and keeps what it sees.
-type door struct{ view atomic.Pointer[view] }
+type door struct {
+	view   atomic.Pointer[view]
+	altSvc atomic.Pointer[[]byte] // the line that offers HTTP/3; nil: it is not served
+}
 
 // view is one listener of one snapshot, ready for use.
 type view struct {
@@ -38,7 +41,7 @@ func newView(p *Proxy, s *model.Snapshot, l *model.Listener, tables map[string]*
 		listener:   l,
 		client:     &l.Client,
 		forwarding: policy.CompileForwarding(&l.Client, scheme, l.Address.Port()),
-		names:      newNames(l.TLS),
+		names:      newNames(l),
 		scheme:     scheme,
 		port:       l.Address.Port(),
 		unmatched:  p.cfg.Metrics.Route(telemetry.Unmatched),
@@ -56,12 +59,15 @@ func newView(p *Proxy, s *model.Snapshot, l *model.Listener, tables map[string]*
 
 // live says which routes, clusters and hosts exist, for their metrics.
 func live(s *model.Snapshot) telemetry.Live {
-	routes, clusters := map[string]bool{}, map[string]bool{}
+	routes, streams, clusters := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	hosts := map[string]map[string]bool{}
 	for _, rt := range s.RouteTables {
 		for _, e := range rt.Entries {
 			routes[e.Route.Name] = true
 		}
+	}
+	for _, r := range s.Streams {
+		streams[r.Name] = true
 	}
 	for _, c := range s.Clusters {
 		clusters[c.Name] = true
@@ -78,6 +84,7 @@ func live(s *model.Snapshot) telemetry.Live {
 	}
 	return telemetry.Live{
 		Route:   func(name string) bool { return routes[name] },
+		Stream:  func(name string) bool { return streams[name] },
 		Cluster: func(name string) bool { return clusters[name] },
 		Host: func(cluster, address string) bool {
 			addresses, known := hosts[cluster]

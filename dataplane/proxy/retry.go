@@ -1,0 +1,238 @@
+package proxy
+
+import (
+	"slices"
+	"time"
+
+	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/policy"
+	"weir.dev/weir/dataplane/transport"
+	"weir.dev/weir/model"
+)
+
+// retry is model.Retry for look-up.
+type retry struct {
+	model model.Retry
+	codes [600]bool
+	calls [model.GRPCCodes]bool // the codes of gRPC
+	on    [model.FlagCount]bool // failures without an answer, where they are of a class
+	// refused says that requests which a host has not acted upon are sent again.
+	refused bool
+}
+
+// retryFlags are the flags of each class of failures.
+var retryFlags = map[model.RetryOn][]model.Flag{
+	model.RetryConnectFailure: {model.FlagUF},
+	model.RetryReset:          {model.FlagUC, model.FlagUR},
+	model.RetryPerTryTimeout:  {model.FlagUT},
+}
+
+func compileRetry(m *model.Retry) *retry {
+	if m == nil {
+		return nil
+	}
+	r := &retry{model: *m, refused: m.On == nil || slices.Contains(m.On, model.RetryRefusedStream)}
+	for _, code := range m.Codes {
+		if code > 0 && code < len(r.codes) {
+			r.codes[code] = true
+		}
+	}
+	for _, code := range m.GRPCCodes {
+		if code > 0 && code < model.GRPCCodes {
+			r.calls[code] = true
+		}
+	}
+	if m.On == nil {
+		for f := range r.on {
+			r.on[f] = true
+		}
+	}
+	for _, class := range m.On {
+		for _, f := range retryFlags[class] {
+			r.on[f] = true
+		}
+	}
+	return r
+}
+
+// repeats reports whether requests of a method may be sent again where the host may have
+// acted upon them.
+func (r *retry) repeats(method []byte) bool {
+	if r.model.Methods == nil {
+		return idempotent(method)
+	}
+	return slices.Contains(r.model.Methods, string(method))
+}
+
+// idempotent reports whether a method may be sent twice (RFC 9110 section 9.2.2).
+func idempotent(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE":
+		return true
+	}
+	return false
+}
+
+// maxRaces bounds the streams that hosts refuse of one try, each free of charge: a host that
+// goes away may refuse many at once.
+const maxRaces = 4
+
+// lostRace reports whether a pooled connection turned out to have been closed by the host
+// before it saw the request: then a new connection is tried at once, free of charge. The
+// request must be one that may be sent twice, unless it was not sent at all, or the host has
+// refused its stream without a look at it.
+func (x *exchange) lostRace(fail *failure) bool {
+	if x.up.races++; fail.refused {
+		return x.up.races <= maxRaces && (x.body.pump == nil && !x.body.gone || x.recall())
+	}
+	if fail.spoken || !x.up.reused || fail.flag != model.FlagUC && fail.flag != model.FlagUR && !fail.unsent {
+		return false
+	}
+	return fail.unsent || x.body.replayable() && x.up.buf.Len() == 0 && idempotent(x.req.Method)
+}
+
+// again reports whether a failed try is followed by another one, and waits before it.
+func (x *exchange) again(fail *failure) bool {
+	r := x.route.retry
+	if r == nil || x.result.retries >= r.model.Attempts || x.result.sent || !x.body.replayable() {
+		return false
+	}
+	if fail.flag != model.FlagU5 && !x.mayRepeat(fail) { // retryableAnswer has judged an answer
+		return false
+	}
+	return x.backOff(x.pause())
+}
+
+// mayRepeat reports whether the policy has a try repeated that failed without an answer.
+func (x *exchange) mayRepeat(fail *failure) bool {
+	r := x.route.retry
+	switch fail.flag {
+	case model.FlagPT, model.FlagDC, model.FlagDPE, model.FlagUH, model.FlagWD:
+		return false
+	}
+	if x.req.GRPC && r.calls[policy.GRPCRefusal(fail.flag, 0)] {
+		return true
+	}
+	if fail.unsent && (fail.flag == model.FlagUC || fail.flag == model.FlagUR) {
+		return r.refused || r.on[fail.flag]
+	}
+	return r.on[fail.flag] && (fail.unsent || r.repeats(x.req.Method))
+}
+
+// retryableAnswer reports whether the answer just read calls for another try that may be made.
+func (x *exchange) retryableAnswer() bool {
+	r := x.route.retry
+	if r == nil || x.result.retries >= r.model.Attempts || !x.unwanted(r) || !x.mayPause(r) {
+		return false
+	}
+	return x.recall()
+}
+
+// unwanted reports whether the answer is one to try again for: by its status, or by its code
+// where it answers a call of gRPC with nothing else. Whoever names a code of gRPC means calls,
+// so the method of all calls, POST, does not count then.
+func (x *exchange) unwanted(r *retry) bool {
+	if x.req.GRPC {
+		code, known := x.up.verdict()
+		x.up.code = code
+		alone := known && (x.up.resp.Status != 200 || x.up.resp.Body == http1.BodyNone)
+		if alone && code > 0 && code < model.GRPCCodes && r.calls[code] {
+			return true
+		}
+		if alone && code == model.GRPCDeadlineExceeded && x.tryBy() != x.requestBy() && r.on[model.FlagUT] {
+			return r.repeats(x.req.Method) // the host was told that the try would time out, and was faster
+		}
+	}
+	return r.codes[x.up.resp.Status] && r.repeats(x.req.Method)
+}
+
+// mayPause reports whether the host lets the request be sent again, and soon enough. It
+// settles the pause before that.
+func (x *exchange) mayPause(r *retry) bool {
+	u := &x.up
+	if r.model.On != nil {
+		asked, ok := u.resp.Get(http1.NameGRPCPushback)
+		if ok && x.req.GRPC {
+			if u.pause, ok = policy.ParsePushback(asked); !ok {
+				return false
+			}
+		} else if asked, ok = u.resp.Get(http1.NameRetryAfter); ok {
+			u.pause, _ = policy.ParseRetryAfter(asked)
+		}
+		if u.pause > r.model.BackoffMax {
+			return false
+		}
+	}
+	u.pause = x.pause()
+	return x.inTime(u.pause)
+}
+
+// recall stops the sending of the body and reports whether the request can be sent again.
+func (x *exchange) recall() bool {
+	p := x.body.pump
+	if p == nil {
+		return x.body.replayable()
+	}
+	if p.spent.Load() {
+		return false
+	}
+	if !p.ended.Load() {
+		x.up.resp.KeepAlive = false // stopping closes the connection
+	}
+	if x.stopPump() == nil && x.body.replayable() {
+		return true
+	}
+	x.result.close = x.result.close || !x.body.whole
+	return false
+}
+
+// pause is how long to wait before the next try.
+func (x *exchange) pause() time.Duration {
+	r := &x.route.retry.model
+	if x.up.pause > 0 {
+		return x.up.pause
+	}
+	if r.On == nil {
+		return jittered(x, r.Backoff)
+	}
+	longest := r.BackoffMax
+	if n := x.result.retries; r.BackoffBase < longest>>n { // or it would be beyond what a duration holds
+		longest = r.BackoffBase << n
+	}
+	if longest <= 0 {
+		return 0
+	}
+	return time.Duration(x.p.cfg.Random() % uint64(longest+1))
+}
+
+// jittered is d and up to as much again.
+func jittered(x *exchange, d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return d + time.Duration(x.p.cfg.Random()%uint64(d))
+}
+
+// inTime reports whether the request's time lasts for longer than d.
+func (x *exchange) inTime(d time.Duration) bool {
+	by := x.requestBy()
+	return by == 0 || by.Sub(transport.Now()) > d
+}
+
+// backOff waits for d, and reports whether the request is still wanted then.
+func (x *exchange) backOff(d time.Duration) bool {
+	if d <= 0 {
+		return x.clientLeft() == nil
+	}
+	if !x.inTime(d) {
+		return false
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return x.clientLeft() == nil
+	case <-x.p.ctx.Done():
+		return false
+	}
+}
