@@ -36,7 +36,43 @@ func (d *differ) causes(was, is outcome) []model.Origin {
 			}
 		}
 	}
+	if len(list) == 0 && was.name() != is.name() {
+		list = append(d.rivals(d.after, was), d.rivals(d.before, is)...)
+	}
 	return list
+}
+
+// rivals are routes on one side that kept the route of the other side's outcome away: of two
+// kinds, of which a listener has one at a hostname (translate, settleRoutes).
+func (d *differ) rivals(side *answers, other outcome) []model.Origin {
+	if other.route == nil {
+		return nil
+	}
+	var hostnames []string
+	var list []model.Origin
+	for _, a := range []*answers{d.before, d.after} {
+		for _, e := range a.entries(other.table) {
+			if e.Route == other.route {
+				hostnames = append(hostnames, e.Hostnames...)
+			}
+		}
+	}
+	for _, e := range side.entries(other.table) {
+		if e.Route.Kind != other.route.Kind && translate.HostnamesMeet(e.Hostnames, hostnames) && !d.unchanged(routeKey(e.Route)) {
+			list = append(list, e.Route.Origin)
+		}
+	}
+	return list
+}
+
+// entries are those of a table; none: there is no such table.
+func (a *answers) entries(table string) []model.Entry {
+	for _, t := range a.Snapshot.RouteTables {
+		if t.Name == table {
+			return t.Entries
+		}
+	}
+	return nil
 }
 
 // mirrorCauses puts the backends with which a route's mirrors came or went in the place of the
@@ -97,8 +133,8 @@ func (a *answers) origin(key resource.Key) model.Origin {
 // owners returns where those were written to whom a listener belongs.
 func (a *answers) owners(l *model.Listener) []model.Origin {
 	var list []model.Origin
-	for _, b := range l.Tables {
-		owner, _ := translate.TableOwner(b.Table)
+	for _, name := range translate.ListenersOf(l) {
+		owner, _ := translate.TableOwner(name)
 		list = addCauses(list, a.origin(owner))
 	}
 	return list

@@ -2,11 +2,11 @@ package explain
 
 import (
 	"net/url"
-	"regexp"
 	"regexp/syntax"
 	"strings"
 
 	"weir.dev/weir/model"
+	"weir.dev/weir/traffic/match"
 	"weir.dev/weir/traffic/uri"
 )
 
@@ -157,7 +157,7 @@ func exampleOf(pattern string) (string, bool) {
 	}
 	var b strings.Builder
 	appendExample(&b, tree)
-	whole, err := regexp.Compile(`\A(?:` + pattern + `)\z`)
+	whole, err := match.Whole(pattern)
 	return b.String(), err == nil && whole.MatchString(b.String())
 }
 

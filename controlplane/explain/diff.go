@@ -135,7 +135,8 @@ func (d *differ) listeners() {
 			d.changes = append(d.changes, &Change{Kind: ChangeListener, Name: l.Name, Before: "is not there", After: "listens", Causes: d.after.owners(l)})
 			continue
 		}
-		fields, causes := compareFields(listenerFields(old), listenerFields(l))
+		fields, causes := compareFields(d.before.listenerFields(old), d.after.listenerFields(l))
+		d.streamBackends(old, l)
 		if len(fields) > 0 {
 			if len(causes) == 0 {
 				causes = d.after.owners(l)
@@ -145,10 +146,10 @@ func (d *differ) listeners() {
 	}
 }
 
-// listenerFields are what holds for a listener's clients: its policy, and what is shown and
-// asked of those that come by TLS.
-func listenerFields(l *model.Listener) []field {
-	fields := fieldsOf(l.Policy())
+// listenerFields are what holds for a listener's clients: its policy, where their connections
+// go as they are, and what is shown and asked of those that come by TLS.
+func (a *answers) listenerFields(l *model.Listener) []field {
+	fields := append(fieldsOf(l.Policy()), a.streamFields(l)...)
 	if l.TLS == nil {
 		return fields
 	}
@@ -179,6 +180,11 @@ func routesOf(a *answers, l *model.Listener) map[string]bool {
 			for _, e := range t.model.Entries {
 				routes[e.Route.Name] = true
 			}
+		}
+	}
+	for _, b := range l.Streams {
+		if b.Route != "" {
+			routes[b.Route] = true
 		}
 	}
 	return routes

@@ -25,6 +25,7 @@ type Explainer struct {
 	clusters  map[string]*model.Cluster
 	endpoints map[string]*model.EndpointSet
 	tables    map[string]*table
+	streams   map[string]*model.StreamRoute
 }
 
 // table is a route table that is compiled when it is needed.
@@ -41,6 +42,10 @@ func New(s *model.Snapshot) *Explainer {
 		clusters:  make(map[string]*model.Cluster, len(s.Clusters)),
 		endpoints: make(map[string]*model.EndpointSet, len(s.Endpoints)),
 		tables:    make(map[string]*table, len(s.RouteTables)),
+		streams:   make(map[string]*model.StreamRoute, len(s.Streams)),
+	}
+	for _, r := range s.Streams {
+		e.streams[r.Name] = r
 	}
 	for _, c := range s.Clusters {
 		e.clusters[c.Name] = c
@@ -86,10 +91,14 @@ type finding struct {
 // say why.
 func (e *Explainer) find(p *parsed) *finding {
 	f := &finding{}
-	if f.listener, f.reason = listenerOf(e.snapshot, p); f.listener == nil {
+	if p.streams() {
+		f.reason = "no request has a URL of " + p.scheme
 		return f
 	}
-	if !f.handshake(p) {
+	if f.listener, f.reason = e.listenerOf(p); f.listener == nil {
+		return f
+	}
+	if f.reason = e.carried(f.listener, p); f.reason != "" || !f.handshake(p) {
 		return f
 	}
 	if f.reason = p.applyNames(f.listener.Client.Underscores); f.reason != "" {
@@ -161,6 +170,9 @@ func (e *Explainer) Explain(r Request) (model.Explanation, error) {
 	if err != nil {
 		return model.Explanation{}, err
 	}
+	if p.streams() {
+		return e.explainStream(p), nil
+	}
 	f := e.find(p)
 	x := e.explain(p, f)
 	if f.table != nil {
@@ -194,19 +206,7 @@ func (e *Explainer) explain(p *parsed, f *finding) model.Explanation {
 // destination says what the route does with the request.
 func (e *Explainer) destination(x *model.Explanation, f *finding, p *parsed) {
 	r := f.route
-	x.Arms = e.arms(&r.Split)
-	common := e.commonCluster(x.Arms)
-	if len(x.Arms) == 1 {
-		x.Arm, x.Cluster, x.Hosts = x.Arms[0].Name, x.Arms[0].Cluster, e.hosts(x.Arms[0].Cluster)
-	} else {
-		for i := range x.Arms {
-			a := &x.Arms[i]
-			a.Hosts = e.hosts(a.Cluster)
-			if common == nil {
-				a.Policy = model.EffectivePolicy(nil, nil, e.clusters[a.Cluster])
-			}
-		}
-	}
+	common := e.shares(x, &r.Split)
 	x.Policy = append(f.listener.Policy(), model.EffectivePolicy(nil, r, common)...)
 	switch {
 	case p.isPreflight() && r.CORS != nil:
@@ -225,6 +225,25 @@ func (e *Explainer) destination(x *model.Explanation, f *finding, p *parsed) {
 			x.Status, x.Flag, x.Reason = model.FlagInfos[model.FlagUH].Status, model.FlagUH.String(), "the backend has no endpoint with weight"
 		}
 	}
+}
+
+// shares says how a split divides what it gets, and returns the cluster whose policy is that of
+// every arm, if there is one.
+func (e *Explainer) shares(x *model.Explanation, s *model.Split) *model.Cluster {
+	x.Arms = e.arms(s)
+	common := e.commonCluster(x.Arms)
+	if len(x.Arms) == 1 {
+		x.Arm, x.Cluster, x.Hosts = x.Arms[0].Name, x.Arms[0].Cluster, e.hosts(x.Arms[0].Cluster)
+		return common
+	}
+	for i := range x.Arms {
+		a := &x.Arms[i]
+		a.Hosts = e.hosts(a.Cluster)
+		if common == nil {
+			a.Policy = model.EffectivePolicy(nil, nil, e.clusters[a.Cluster])
+		}
+	}
+	return common
 }
 
 // refusedBy returns the answer that every arm with weight gives in place of a backend; nil if

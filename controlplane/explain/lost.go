@@ -223,15 +223,18 @@ func (f *finding) why(l *loser) string {
 func (l *loser) entryHostnames(t *model.RouteTable) []string { return t.Entries[l.order].Hostnames }
 
 // beaten names what decides between the winner and a route that matches as well, in the order
-// of precedence (Gateway API, HTTPRoute hostnames and HTTPRouteRule.matches).
+// of precedence (Gateway API, HTTPRoute hostnames, HTTPRouteRule.matches and GRPCRouteRule.matches).
 func (f *finding) beaten(l *loser) string {
 	won := f.winner()
 	if a, b := hostRank(won.hostname), hostRank(l.hostname); a != b {
 		return fmt.Sprintf("hostname %s is less specific than %s", orEvery(l.hostname), orEvery(won.hostname))
 	}
 	w, m := won.match, l.match
-	if a, b := pathRanks[w.Path.Type], pathRanks[m.Path.Type]; a != b {
-		return fmt.Sprintf("%s beats %s", pathKinds[w.Path.Type], pathKinds[m.Path.Type])
+	if w.Path.Type != m.Path.Type || (w.Path.Precedence > 0) != (m.Path.Precedence > 0) {
+		return fmt.Sprintf("%s beats %s", pathKind(w.Path), pathKind(m.Path))
+	}
+	if w.Path.Precedence != m.Path.Precedence {
+		return "the winner names the service more closely, or else the method"
 	}
 	if a, b := pathLength(w.Path), pathLength(m.Path); a != b {
 		return fmt.Sprintf("%s %s is longer than %s", strings.ToLower(string(w.Path.Type)), w.Path.Value, m.Path.Value)
@@ -282,10 +285,20 @@ func orEvery(hostname string) string {
 	return hostname
 }
 
-var pathRanks = map[model.MatchType]int{model.MatchExact: 0, model.MatchRegex: 1, model.MatchPrefix: 2}
-
-var pathKinds = map[model.MatchType]string{
-	model.MatchExact: "an exact path", model.MatchRegex: "an expression", model.MatchPrefix: "a prefix",
+// pathKind names what precedence tells apart by kind. The prefix "/" is one of its own, but of
+// two prefixes it is their length that counts.
+func pathKind(m model.PathMatch) string {
+	switch {
+	case m.Type == model.MatchExact:
+		return "an exact path"
+	case m.Type == model.MatchPrefix && pathLength(m) == 0:
+		return "the prefix /"
+	case m.Type == model.MatchPrefix:
+		return "a prefix"
+	case m.Precedence > 0:
+		return "an expression for calls"
+	}
+	return "an expression"
 }
 
 // pathLength is the length that precedence goes by: a slash at the end of a prefix is none.

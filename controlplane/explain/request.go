@@ -105,10 +105,10 @@ func (p *parsed) splitURL(url string) (rest string, err error) {
 		scheme, rest = "http", url
 	}
 	p.scheme = strings.ToLower(scheme)
-	ports := map[string]uint16{"http": 80, "https": 443}
+	ports := map[string]uint16{"http": 80, "https": 443, "tcp": 0, "tls": 0, "udp": 0}
 	port, known := ports[p.scheme]
 	if !known {
-		return "", fmt.Errorf("URL %q: the scheme is http or https, not %q", url, scheme)
+		return "", fmt.Errorf("URL %q: the scheme is http, https, tcp, tls or udp, not %q", url, scheme)
 	}
 	end := strings.IndexAny(rest, "/?#")
 	if end < 0 {
@@ -125,6 +125,9 @@ func (p *parsed) splitURL(url string) (rest string, err error) {
 		n, _ := strconv.ParseUint(string(text), 10, 16) // SplitAuthority has checked it
 		port = uint16(n)
 	}
+	if p.streams() && (port == 0 || strings.Trim(rest[end:], "/") != "") {
+		return "", fmt.Errorf("URL %q: want %s://HOST:PORT", url, p.scheme)
+	}
 	p.port, p.authority, p.host = port, rest[:end], normalHost(host)
 	if a, err := netip.ParseAddr(strings.Trim(string(host), "[]")); err == nil {
 		p.address = a
@@ -133,6 +136,9 @@ func (p *parsed) splitURL(url string) (rest string, err error) {
 	}
 	return rest[end:], nil
 }
+
+// streams reports whether the question is not of a request, but of a connection or datagram.
+func (p *parsed) streams() bool { return p.scheme == "tcp" || p.scheme == "tls" || p.scheme == "udp" }
 
 func normalHost(host []byte) string {
 	var scratch []byte
@@ -160,25 +166,42 @@ func (p *parsed) values(name string) []string {
 }
 
 // listenerOf returns the listener that gets the request, or why there is none.
-func listenerOf(s *model.Snapshot, p *parsed) (*model.Listener, string) {
+func (e *Explainer) listenerOf(p *parsed) (*model.Listener, string) {
+	s := e.snapshot
 	if p.listener != "" {
 		i := slices.IndexFunc(s.Listeners, func(l *model.Listener) bool { return l.Name == p.listener })
 		if i < 0 {
 			return nil, fmt.Sprintf("no listener has the address %s; %s", p.listener, listenersText(s.Listeners))
+		}
+		if p.streams() {
+			if !serves(s.Listeners[i], p.scheme) {
+				return nil, fmt.Sprintf("listener %s serves no %s", p.listener, p.scheme)
+			}
+			return s.Listeners[i], ""
+		}
+		if l := s.Listeners[i]; schemeOf(l) == "" {
+			return nil, e.bytesText(l, p)
 		}
 		p.scheme = schemeOf(s.Listeners[i])
 		return s.Listeners[i], ""
 	}
 	var onPort []*model.Listener
 	another := "" // scheme
+	var carrying *model.Listener
 	for _, l := range s.Listeners {
 		switch scheme := schemeOf(l); {
 		case l.Address.Port() != p.port:
-		case scheme == p.scheme:
+		case serves(l, p.scheme):
 			onPort = append(onPort, l)
+		case l.Transport == model.TransportUDP:
+		case scheme == "":
+			carrying = l
 		default:
 			another = scheme
 		}
+	}
+	if len(onPort) == 0 && carrying != nil {
+		return nil, e.bytesText(carrying, p)
 	}
 	if len(onPort) == 0 && another != "" {
 		return nil, fmt.Sprintf("port %d serves no %s; write %s://", p.port, p.scheme, another)
@@ -202,12 +225,29 @@ func listenerOf(s *model.Snapshot, p *parsed) (*model.Listener, string) {
 	return nil, fmt.Sprintf("several listeners have port %d and the URL's host does not say which; name one of them: %s", p.port, listenersText(onPort))
 }
 
-// schemeOf is how URLs begin that a listener serves.
+// schemeOf is how URLs begin that a listener serves; empty: it serves none.
 func schemeOf(l *model.Listener) string {
+	if len(l.Tables) == 0 && len(l.Streams) > 0 {
+		return ""
+	}
 	if l.TLS != nil {
 		return "https"
 	}
 	return "http"
+}
+
+// serves reports whether a listener has connections, or datagrams, that URLs of a scheme mean.
+func serves(l *model.Listener, scheme string) bool {
+	raw := l.TLS == nil && len(l.Tables) == 0 && len(l.Streams) == 1 && l.Streams[0].Hostname == ""
+	switch scheme {
+	case "udp":
+		return l.Transport == model.TransportUDP
+	case "tcp":
+		return l.Transport == model.TransportTCP && raw
+	case "tls":
+		return l.TLS != nil || schemeOf(l) == "" && !raw
+	}
+	return schemeOf(l) == scheme
 }
 
 // byAddress returns the listener that a connection to an address reaches: its own, or else

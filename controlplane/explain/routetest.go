@@ -155,12 +155,15 @@ func (c *check) run() {
 func (c *check) expectRoute() {
 	x := &c.test.Expect
 	route, rule := "", ""
-	if r := c.found.route; r != nil {
-		route, rule = r.Namespace+"/"+r.Object, r.Rule
-	}
 	wanted := x.Route
 	if wanted != "" && !strings.Contains(wanted, "/") {
 		wanted = c.namespace + "/" + wanted
+	}
+	if r := c.found.route; r != nil {
+		route, rule = r.Namespace+"/"+r.Object, r.Rule
+		if strings.Count(wanted, "/") == 2 {
+			route = r.Kind + "/" + route
+		}
 	}
 	if route == "" {
 		route = "no route: " + c.explained.Reason

@@ -67,6 +67,7 @@ func some(names []string) string {
 // clusterOf returns what a cluster is of: a Backend, or a Service and its port.
 func clusterOf(cluster string) (key resource.Key, port string) {
 	name, _, _ := strings.Cut(cluster, "@")
+	name = strings.TrimSuffix(strings.TrimSuffix(name, "/passthrough"), "/udp")
 	parts := strings.Split(name, "/")
 	switch {
 	case parts[0] == "backend" && len(parts) == 3:
@@ -212,17 +213,6 @@ func keyWithoutHash(p *pass) {
 	none.order = slices.DeleteFunc(none.order, func(o model.Origin) bool { return useful[o] })
 	none.report(p, "has no effect on %s: no backend there hashes; set loadBalancing.algorithm to RingHash or Maglev on the backend")
 	mixed.report(p, "has no effect on %s, which does not hash, while other backends of the rule do; give all the same loadBalancing.algorithm")
-}
-
-// keyAfterClientIP needs no effective values: keys are taken as a whole.
-func keyAfterClientIP(p *pass) {
-	for o, policy := range resource.All[*v1alpha1.TrafficPolicy](p.set) {
-		keys := policy.Spec.HashOn
-		i := slices.IndexFunc(keys, func(k v1alpha1.Key) bool { return k.ClientIP != nil })
-		if i >= 0 && i+1 < len(keys) {
-			p.report(o, fmt.Sprintf("spec.hashOn[%d]", i+1), "never counts: the first key that a request has does, and every request has the clientIP before it; put clientIP last")
-		}
-	}
 }
 
 // zonesUnknown finds zone awareness that no cluster it is written for has zones for. Those

@@ -145,6 +145,11 @@ func certificateHostname(p *pass) {
 		for _, b := range l.Tables {
 			byHostname[b.Hostname] = b.Table
 		}
+		for _, b := range l.Streams {
+			if b.Terminate {
+				byHostname[b.Hostname] = b.Listener
+			}
+		}
 		for _, n := range l.TLS.Names {
 			var leaves []*x509.Certificate
 			for _, c := range n.Certificates {
@@ -175,7 +180,7 @@ func (p *pass) routeHostnames(table *model.RouteTable, leaves []*x509.Certificat
 	said := map[claim]bool{}
 	for _, e := range table.Entries {
 		for _, h := range e.Hostnames {
-			at := claim{e.Route.Namespace + "/" + e.Route.Object, h}
+			at := claim{e.Route.Kind + "/" + e.Route.Namespace + "/" + e.Route.Object, h}
 			if said[at] || anyCovers(leaves, h) {
 				continue
 			}
@@ -185,10 +190,8 @@ func (p *pass) routeHostnames(table *model.RouteTable, leaves []*x509.Certificat
 				continue
 			}
 			field := "spec.hostnames"
-			if v, ok := route.Value.(*gatewayv1.HTTPRoute); ok {
-				if i := slices.IndexFunc(v.Spec.Hostnames, func(own gatewayv1.Hostname) bool { return strings.EqualFold(string(own), h) }); i >= 0 {
-					field = fmt.Sprintf("spec.hostnames[%d]", i)
-				}
+			if i := slices.IndexFunc(hostnamesOf(route.Value), func(own gatewayv1.Hostname) bool { return strings.EqualFold(string(own), h) }); i >= 0 {
+				field = fmt.Sprintf("spec.hostnames[%d]", i)
 			}
 			_, listener := translate.TableOwner(table.Name)
 			p.report(route, field, "no certificate of listener %s of %v is for %s: %s; clients refuse it", listener, o.Key, h, namesText(leaves))

@@ -15,9 +15,9 @@ import (
 )
 
 func duplicateHostname(p *pass) {
-	for o, route := range resource.All[*gatewayv1.HTTPRoute](p.set) {
+	for o := range p.set.Objects() {
 		seen := map[string]bool{}
-		for i, h := range route.Spec.Hostnames {
+		for i, h := range hostnamesOf(o.Value) {
 			name := strings.ToLower(string(h))
 			if seen[name] {
 				p.report(o, fmt.Sprintf("spec.hostnames[%d]", i), "%s is there already", h)
@@ -27,24 +27,21 @@ func duplicateHostname(p *pass) {
 	}
 }
 
-// noDestination finds rules that can only answer 500. Rules that are refused for what they
-// ask have been reported by then.
+// noDestination finds rules that can only refuse. Rules that are refused for what they ask
+// have been reported by then.
 func noDestination(p *pass) {
-	for o, route := range resource.All[*gatewayv1.HTTPRoute](p.set) {
-		for i, rule := range route.Spec.Rules {
-			redirects := slices.ContainsFunc(rule.Filters, func(f gatewayv1.HTTPRouteFilter) bool {
-				return f.Type == gatewayv1.HTTPRouteFilterRequestRedirect
-			})
-			weighted := slices.ContainsFunc(rule.BackendRefs, func(b gatewayv1.HTTPBackendRef) bool {
+	for o := range p.set.Objects() {
+		for i, rule := range rulesOf(o.Value) {
+			weighted := slices.ContainsFunc(rule.backends, func(b gatewayv1.BackendRef) bool {
 				return b.Weight == nil || *b.Weight > 0
 			})
 			field := fmt.Sprintf("spec.rules[%d]", i)
 			switch {
-			case redirects || weighted:
-			case len(rule.BackendRefs) == 0:
-				p.report(o, field, "has no backendRefs: every request is answered with 500")
+			case rule.redirects || weighted:
+			case len(rule.backends) == 0:
+				p.report(o, field, "has no backendRefs: %s", consequence(o.Key.Kind))
 			default:
-				p.report(o, field+".backendRefs", "all weights are zero: every request is answered with 500")
+				p.report(o, field+".backendRefs", "all weights are zero: %s", consequence(o.Key.Kind))
 			}
 		}
 	}
@@ -53,10 +50,10 @@ func noDestination(p *pass) {
 func unattachedRoute(p *pass) {
 	refusals := []gatewayv1.RouteConditionReason{
 		gatewayv1.RouteReasonNoMatchingParent, gatewayv1.RouteReasonNotAllowedByListeners,
-		gatewayv1.RouteReasonNoMatchingListenerHostname,
+		gatewayv1.RouteReasonNoMatchingListenerHostname, translate.RouteReasonConflict,
 	}
 	for _, s := range p.out.Statuses {
-		status, ok := s.Value.(gatewayv1.HTTPRouteStatus)
+		status, ok := translate.RouteStatus(s.Value)
 		o := p.set.Get(s.Key)
 		if !ok || o.Value == nil {
 			continue
@@ -75,18 +72,14 @@ func unattachedRoute(p *pass) {
 
 // mirrorToSelf compares a rule's mirrors with the backends that requests go to.
 func mirrorToSelf(p *pass) {
-	for o, route := range resource.All[*gatewayv1.HTTPRoute](p.set) {
-		for i, rule := range route.Spec.Rules {
-			for j, f := range rule.Filters {
-				if f.RequestMirror == nil {
-					continue
-				}
-				mirror := backendOf(o.Key, f.RequestMirror.BackendRef)
-				for k, b := range rule.BackendRefs {
-					if backendOf(o.Key, b.BackendObjectReference) == mirror {
-						p.report(o, fmt.Sprintf("spec.rules[%d].filters[%d].requestMirror.backendRef", i, j), "is the backend of backendRefs[%d]", k)
-						break
-					}
+	for o := range p.set.Objects() {
+		for i, rule := range rulesOf(o.Value) {
+			for _, m := range rule.mirrors {
+				same := slices.IndexFunc(rule.backends, func(b gatewayv1.BackendRef) bool {
+					return backendOf(o.Key, b.BackendObjectReference) == backendOf(o.Key, m.to)
+				})
+				if same >= 0 {
+					p.report(o, fmt.Sprintf("spec.rules[%d].filters[%d].requestMirror.backendRef", i, m.filter), "is the backend of backendRefs[%d]", same)
 				}
 			}
 		}
@@ -112,21 +105,17 @@ func unusedBackend(p *pass) {
 	if resource.MustRetain(p.set.Diagnostics) {
 		return
 	}
+	used := map[resource.Key]bool{}
 	for o := range p.set.Objects() {
-		if o.Key.Kind == "HTTPRoute" && len(o.Problems) > 0 {
+		if o.Key.Group == gatewayv1.GroupName && strings.HasSuffix(o.Key.Kind, "Route") && len(o.Problems) > 0 {
 			return
 		}
-	}
-	used := map[resource.Key]bool{}
-	for o, route := range resource.All[*gatewayv1.HTTPRoute](p.set) {
-		for _, rule := range route.Spec.Rules {
-			for _, b := range rule.BackendRefs {
+		for _, rule := range rulesOf(o.Value) {
+			for _, b := range rule.backends {
 				used[backendOf(o.Key, b.BackendObjectReference).Key] = true
 			}
-			for _, f := range rule.Filters {
-				if f.RequestMirror != nil {
-					used[backendOf(o.Key, f.RequestMirror.BackendRef).Key] = true
-				}
+			for _, m := range rule.mirrors {
+				used[backendOf(o.Key, m.to).Key] = true
 			}
 		}
 	}
@@ -144,6 +133,9 @@ func noEndpoints(p *pass) {
 			continue
 		}
 		outcome := "every request is answered with 503"
+		if strings.HasSuffix(e.Cluster, "/udp") {
+			outcome = "every datagram is dropped"
+		}
 		if c := p.cluster(e.Cluster); c != nil && c.Balancing.PanicThreshold > 0 && len(e.Endpoints) > 0 && e.Endpoints[0].Unready {
 			outcome = "requests go to those that are not ready"
 		}

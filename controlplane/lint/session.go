@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
-
 	"weir.dev/weir/model"
 )
 
@@ -19,13 +17,9 @@ func sessionWithoutWeight(p *pass) {
 			continue // which is said elsewhere
 		}
 		o := p.set.Get(routeKey(r))
-		route, ok := o.Value.(*gatewayv1.HTTPRoute)
-		if !ok {
-			continue
-		}
 		for i, arm := range r.Split.Arms {
 			if arm.Weight == 0 && arm.Cluster != "" {
-				p.report(o, fmt.Sprintf("%s.backendRefs[%d].weight", ruleField(route, r.Rule), i),
+				p.report(o, fmt.Sprintf("%s.backendRefs[%d].weight", ruleField(o.Value, r.Rule), i),
 					"sessions that began at %s stay there for good; set sessionPersistence.absoluteTimeout to let them end, or remove the backendRef", clusterText(arm.Cluster))
 			}
 		}
@@ -75,10 +69,8 @@ func sessionNameReused(p *pass) {
 
 func (p *pass) reportSessionName(r, first *model.Route) {
 	o := p.set.Get(routeKey(r))
-	if route, ok := o.Value.(*gatewayv1.HTTPRoute); ok {
-		p.report(o, ruleField(route, r.Rule)+".sessionPersistence.sessionName",
-			"is the name of the sessions of %s, too, which has other backends: clients lose one session for the other; give each a name of its own, or leave the names out", ruleText(first))
-	}
+	p.report(o, ruleField(o.Value, r.Rule)+".sessionPersistence.sessionName",
+		"is the name of the sessions of %s, too, which has other backends: clients lose one session for the other; give each a name of its own, or leave the names out", ruleText(first))
 }
 
 // shareClusters reports whether a session of one route could be one of the other.

@@ -3,10 +3,7 @@ package lint
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
-
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/model"
 )
@@ -113,22 +110,10 @@ func shadowedRoute(p *pass) {
 
 func (p *pass) reportShadow(s shadow, message string) {
 	o := p.set.Get(routeKey(s.route))
-	field := ""
-	if route, ok := o.Value.(*gatewayv1.HTTPRoute); ok {
-		field = ruleField(route, s.route.Rule)
-		// A refused rule may have lost matches that could not be compiled.
-		if s.route.Refusal == nil {
-			field += fmt.Sprintf(".matches[%d]", s.match)
-		}
+	field := ruleField(o.Value, s.route.Rule)
+	// A refused rule may have lost matches that could not be compiled.
+	if s.route.Refusal == nil {
+		field += fmt.Sprintf(".matches[%d]", s.match)
 	}
 	p.report(o, field, "%s", message)
-}
-
-// ruleField finds a rule by the name or index that translation gave it.
-func ruleField(route *gatewayv1.HTTPRoute, name string) string {
-	i := slices.IndexFunc(route.Spec.Rules, func(r gatewayv1.HTTPRouteRule) bool { return r.Name != nil && string(*r.Name) == name })
-	if i < 0 {
-		i, _ = strconv.Atoi(strings.TrimPrefix(name, "#"))
-	}
-	return fmt.Sprintf("spec.rules[%d]", i)
 }

@@ -340,6 +340,9 @@ var patternTexts = map[string]string{
 	durationPattern: "a duration such as 700ms, 1m30s or 720h",
 	percentPattern:  percentText,
 	factorPattern:   factorText,
+	failurePattern:  failureText,
+	statusesPattern: statusText,
+	checkPattern:    pathText,
 }
 
 // expectation words that a string does not match a pattern, if it is known what that asks for.
@@ -362,7 +365,7 @@ func quote(v any) string {
 // refine adds to a problem of form what only the text or the design can tell.
 func (j *judgement) refine(path, message string) string {
 	if isPlanned(j.kind, path) {
-		return "not supported by this version yet"
+		return "not supported by this version yet" + plannedWith[listIndex.ReplaceAllString(path, "[]")]
 	}
 	if n := nodeAt(j.node, path); n != nil && isYAML11Bool(n) && strings.HasPrefix(message, "expected a string, got the boolean") {
 		return fmt.Sprintf("expected a string, got %s, which YAML takes for a boolean; quote it: %q", n.Value, n.Value)

@@ -63,6 +63,30 @@ var kinds = []*kind{
 		schema:    fromCRD("gateway.networking.k8s.io_httproutes.json"),
 	},
 	{
+		group: gatewayv1.GroupName, name: "GRPCRoute", versions: []string{"v1"}, namespaced: true,
+		validName: apivalidation.NameIsDNSSubdomain,
+		empty:     func() metav1.Object { return new(gatewayv1.GRPCRoute) },
+		schema:    fromCRD("gateway.networking.k8s.io_grpcroutes.json"),
+	},
+	{
+		group: gatewayv1.GroupName, name: "TLSRoute", versions: []string{"v1", "v1alpha2", "v1alpha3"}, namespaced: true,
+		validName: apivalidation.NameIsDNSSubdomain,
+		empty:     func() metav1.Object { return new(gatewayv1.TLSRoute) },
+		schema:    fromCRD("gateway.networking.k8s.io_tlsroutes.json"),
+	},
+	{
+		group: gatewayv1.GroupName, name: "TCPRoute", versions: []string{"v1", "v1alpha2"}, namespaced: true,
+		validName: apivalidation.NameIsDNSSubdomain,
+		empty:     func() metav1.Object { return new(gatewayv1.TCPRoute) },
+		schema:    fromCRD("gateway.networking.k8s.io_tcproutes.json"),
+	},
+	{
+		group: gatewayv1.GroupName, name: "UDPRoute", versions: []string{"v1", "v1alpha2"}, namespaced: true,
+		validName: apivalidation.NameIsDNSSubdomain,
+		empty:     func() metav1.Object { return new(gatewayv1.UDPRoute) },
+		schema:    fromCRD("gateway.networking.k8s.io_udproutes.json"),
+	},
+	{
 		group: gatewayv1.GroupName, name: "ReferenceGrant", versions: []string{"v1", "v1beta1"}, namespaced: true,
 		validName: apivalidation.NameIsDNSSubdomain,
 		empty:     func() metav1.Object { return new(gatewayv1.ReferenceGrant) },
@@ -126,7 +150,7 @@ var kinds = []*kind{
 // closed.
 var (
 	planned = map[string][]string{
-		gatewayv1.GroupName: {"GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"},
+		gatewayv1.GroupName: {},
 		v1alpha1.Group: {
 			"FaultPolicy", "EdgeFunction", "Rollout", "Shadow", "ServiceLevelObjective",
 			"GlobalService", "Ownership", "Telemetry", "Autopilot", "Scaler", "Certificate",

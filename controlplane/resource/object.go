@@ -46,7 +46,8 @@ type Object struct {
 
 	// Value is the last accepted version with its schema's defaults filled in:
 	// *gatewayv1.GatewayClass, *gatewayv1.Gateway, *gatewayv1.ListenerSet,
-	// *gatewayv1.HTTPRoute, *gatewayv1.ReferenceGrant, *gatewayv1.BackendTLSPolicy,
+	// *gatewayv1.HTTPRoute, *gatewayv1.GRPCRoute, *gatewayv1.TLSRoute, *gatewayv1.TCPRoute,
+	// *gatewayv1.UDPRoute, *gatewayv1.ReferenceGrant, *gatewayv1.BackendTLSPolicy,
 	// *corev1.Service, *discoveryv1.EndpointSlice, *corev1.Secret, *corev1.ConfigMap,
 	// *corev1.Namespace, *v1alpha1.Backend, *v1alpha1.TrafficPolicy or *Restriction. It is
 	// nil if no version was ever accepted.

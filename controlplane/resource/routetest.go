@@ -51,7 +51,7 @@ type TestHeader struct {
 
 // Expectation is what must hold. What is absent may be anything.
 type Expectation struct {
-	Route    string            `json:"route,omitempty"` // namespace/name, or name in the test's own namespace
+	Route    string            `json:"route,omitempty"` // namespace/name, or name in the test's own namespace; or kind/namespace/name
 	Rule     string            `json:"rule,omitempty"`
 	Backends []ExpectedBackend `json:"backends,omitempty"` // all that get requests
 	Status   *int32            `json:"status,omitempty"`   // of an answer of Weir's own: 301, 404, 500

@@ -94,17 +94,24 @@ func shapeOfSchema(s *structuralschema.Structural) *shape {
 }
 
 // Patterns by which schemas say that a string is a duration (GEP-2257), a percentage, the
-// factor of a bounded load or a quantity.
+// factor of a bounded load, a failure that is tried again, statuses, the path of a health check
+// or a quantity.
 const (
 	durationPattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"
 	percentPattern  = `^(100(\.0{1,2})?|[1-9]?[0-9](\.[0-9]{1,2})?)%$`
 	factorPattern   = `^(0|[1-9][0-9]{0,2}(\.[0-9]{1,3})?)$`
+	failurePattern  = `^(ConnectFailure|Reset|` // and so on
+	statusesPattern = `^[2-5][0-9]{2}(-[2-5][0-9]{2})?$`
+	checkPattern    = `^/[!-"$-~]*$`
 	quantityPattern = `^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|`
 )
 
 // What is expected where the patterns of the same names stand.
 const (
 	percentText = `a percentage such as "50%", up to "100%"`
+	failureText = "ConnectFailure, Reset, RefusedStream, PerTryTimeout, a status from 400 to 599, or a code of gRPC such as UNAVAILABLE"
+	statusText  = `a status from 200 to 599, or a range of them such as "200-299"`
+	pathText    = `a path that begins with /, without spaces, #, or letters that are not ASCII`
 	factorText  = `a decimal in quotes such as "1.25", from "1" on, or "0" for no bound`
 )
 
@@ -118,6 +125,12 @@ func wanted(s *structuralschema.Structural) string {
 		return percentText
 	case v.Pattern == factorPattern:
 		return factorText
+	case strings.HasPrefix(v.Pattern, failurePattern):
+		return failureText
+	case v.Pattern == statusesPattern:
+		return statusText
+	case v.Pattern == checkPattern:
+		return pathText
 	case strings.HasPrefix(v.Pattern, quantityPattern):
 		return `a quantity such as "64Ki"`
 	}

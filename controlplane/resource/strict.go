@@ -175,11 +175,16 @@ func editDistance(a, b string) int {
 // plannedFields are fields that the design names and this version does not have.
 var plannedFields = map[string][]string{
 	"TrafficPolicy": {
-		"spec.retries", "spec.hashOn[].jwtClaim", "spec.hashOn[].identity", "spec.hashOn[].expression", "spec.overload", "spec.compression",
-		"spec.healthCheck", "spec.circuitBreaker", "spec.outlierDetection", "spec.calls",
-		"spec.client.proxyProtocol", "spec.client.tls", "spec.client.trust.identities",
+		"spec.retries.idempotencyHeader", "spec.retries.bodyReplay", "spec.retries.budget", "spec.retries.hedge", "spec.hashOn[].jwtClaim", "spec.overload", "spec.compression",
+		"spec.circuitBreaker", "spec.outlierDetection", "spec.calls",
+		"spec.client.tls", "spec.client.trust.identities",
 		"spec.overrides", "spec.require",
 	},
+}
+
+// plannedWith says what a planned field waits for.
+var plannedWith = map[string]string{
+	"spec.hashOn[].jwtClaim": ": it comes with AccessPolicy, which verifies claims; until then use identity, a header or an expression",
 }
 
 // listIndex is an element's place in a list, in a path.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"weir.dev/weir/controlplane/resource"
@@ -211,8 +212,12 @@ func (a *Accepted) settle(key resource.Key, changed map[resource.Key]struct{}) {
 	changed[key] = struct{}{}
 }
 
-// isRoute tells whether an object is a route that serves.
-func isRoute(o *resource.Object) bool { return o.Key.Kind == "HTTPRoute" && o.Value != nil }
+// isRoute tells whether an object is a route that serves, of any of Gateway API's kinds.
+func isRoute(o *resource.Object) bool {
+	return o.Key.Group == gatewayGroup && strings.HasSuffix(o.Key.Kind, "Route") && o.Value != nil
+}
+
+const gatewayGroup = "gateway.networking.k8s.io"
 
 // unclear tells whether a file might still hold objects that were not found in it.
 func (a *Accepted) unclear(name string) bool {

@@ -98,9 +98,9 @@ func TestAccepted(t *testing.T) {
 		"mass deletion waits": {
 			{files: "f: r1 r2|g: r3 r4 r5", want: many},
 			{files: "g: -", want: many, says: []string{
-				"g: HTTPRoute default/r3" + deleted + "3 of 5 HTTPRoutes, which stay" + consent,
+				"g: HTTPRoute default/r3" + deleted + "3 of 5 routes, which stay" + consent,
 			}},
-			{files: "f: r1=x r2", want: "r1=x r2 r3 r4 r5", says: []string{"g: HTTPRoute default/r3" + deleted + "3 of 5 HTTPRoutes"}},
+			{files: "f: r1=x r2", want: "r1=x r2 r3 r4 r5", says: []string{"g: HTTPRoute default/r3" + deleted + "3 of 5 routes"}},
 			{files: "f: r1=x r2", consent: true, want: "r1=x r2"},
 		},
 		"mass deletion is taken back": {
@@ -110,7 +110,7 @@ func TestAccepted(t *testing.T) {
 		},
 		"the only route": {
 			{files: "f: r1", want: "r1"},
-			{files: "f: -", want: "r1", says: []string{"f: HTTPRoute default/r1" + deleted + "1 of 1 HTTPRoutes, which stays" + consent}},
+			{files: "f: -", want: "r1", says: []string{"f: HTTPRoute default/r1" + deleted + "1 of 1 routes, which stays" + consent}},
 		},
 		"one object of an unclear file": {
 			{files: "f: r1", want: "r1"},
@@ -342,5 +342,27 @@ func BenchmarkUpdate(b *testing.B) {
 		change.Changed = []*File{versions[i%2]}
 		a.Update(change)
 		i++
+	}
+}
+
+// TestIsRoute: routes of every kind count for what a mass deletion is.
+func TestIsRoute(t *testing.T) {
+	const gateway, ours = "gateway.networking.k8s.io", "weir.dev"
+	for key, want := range map[resource.Key]bool{
+		{Group: gateway, Kind: "HTTPRoute"}:   true,
+		{Group: gateway, Kind: "GRPCRoute"}:   true,
+		{Group: gateway, Kind: "TLSRoute"}:    true,
+		{Group: gateway, Kind: "TCPRoute"}:    true,
+		{Group: gateway, Kind: "UDPRoute"}:    true,
+		{Group: gateway, Kind: "Gateway"}:     false,
+		{Group: ours, Kind: "RouteCondition"}: false,
+		{Kind: "Service"}:                     false,
+	} {
+		if got := isRoute(&resource.Object{Key: key, Value: key}); got != want {
+			t.Errorf("%v: %v", key, got)
+		}
+		if isRoute(&resource.Object{Key: key}) {
+			t.Errorf("%v that was never accepted serves", key)
+		}
 	}
 }

@@ -167,7 +167,7 @@ func TestFilesMassDelete(t *testing.T) {
 	r := start(t, Options{}, map[string]string{"conf/a.yaml": routes("a"), "conf/b.yaml": routes("b", "c", "d")}, "conf")
 	r.wait("a b c d")
 	r.must(os.Remove(r.path("conf/b.yaml")))
-	r.says("conf/b.yaml: HTTPRoute default/b: no longer declared: the file was deleted. That would delete 3 of 4 HTTPRoutes")
+	r.says("conf/b.yaml: HTTPRoute default/b: no longer declared: the file was deleted. That would delete 3 of 4 routes")
 	r.wait("a b c d")
 	r.files.AllowMassDelete()
 	r.wait("a")

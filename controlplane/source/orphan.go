@@ -166,7 +166,7 @@ func (a *Accepted) consents(held []*resource.Object) (all []resource.Diagnostic)
 		}
 		all = append(all, resource.Diagnostic{
 			Rule: resource.RuleMassDelete, At: resource.Position{File: first.At.File}, Object: first.Key,
-			Message: fmt.Sprintf("%s. That would delete %d of %d HTTPRoutes, which %s live %s", why, len(routes), a.routes(), verb, consent),
+			Message: fmt.Sprintf("%s. That would delete %d of %d routes, which %s live %s", why, len(routes), a.routes(), verb, consent),
 		})
 	}
 	return all

@@ -115,7 +115,7 @@ func TestSlowRemovalIsOne(t *testing.T) {
 		d.update(fmt.Sprint("f", i), "", all)
 	}
 	set := d.passes(quiet, all)
-	if d.accepted.Held() != 9 || len(set.Diagnostics) != 1 || !strings.Contains(set.Diagnostics[0].Message, "would delete 9 of 10 HTTPRoutes") {
+	if d.accepted.Held() != 9 || len(set.Diagnostics) != 1 || !strings.Contains(set.Diagnostics[0].Message, "would delete 9 of 10 routes") {
 		t.Errorf("held %d, diagnostics %v", d.accepted.Held(), set.Diagnostics)
 	}
 	// It waits, whatever else is declared, until it is declared again or consented to.

@@ -28,6 +28,7 @@ type parentView struct {
 	ref   gatewayv1.ParentReference
 	field string
 	taken []attachedListener // by these
+	lost  []attachedListener // to routes of another kind
 	// refused is why no listener takes the route; empty: some do.
 	refused gatewayv1.RouteConditionReason
 	message string
@@ -44,13 +45,13 @@ type attachedListener struct {
 // ours are left out: their status is not ours to write.
 func (b *routeBuild) parents() []parentView {
 	var parents []parentView
-	for i, ref := range b.route.Spec.ParentRefs {
+	for i, ref := range b.spec.ParentRefs {
 		field := fmt.Sprintf("spec.parentRefs[%d]", i)
 		if at := b.findParent(ref, field); at != nil {
 			parents = append(parents, b.attach(ref, field, at))
 		}
 	}
-	if b.route.Spec.UseDefaultGateways == gatewayv1.GatewayDefaultScopeAll {
+	if b.spec.UseDefaultGateways == gatewayv1.GatewayDefaultScopeAll {
 		b.dependOn(defaultGatewaysKey)
 		for _, key := range b.t.gateways.defaults {
 			b.dependOn(key)
@@ -95,16 +96,21 @@ func (b *routeBuild) attach(ref gatewayv1.ParentReference, field string, at *rou
 	}
 	var named, allowed []*listenerView
 	for _, l := range at.listeners {
-		if ref.SectionName != nil && *ref.SectionName != l.spec.Name || ref.Port != nil && *ref.Port != l.spec.Port {
+		if !l.selectedBy(ref) {
 			continue
 		}
 		named = append(named, l)
-		if b.t.admits(l, b.key.Namespace) {
+		if b.t.admits(l, b.key) {
 			allowed = append(allowed, l)
 		}
 	}
 	for _, l := range allowed {
-		if hostnames, ok := commonHostnames(l.hostname, b.hostnames); ok {
+		hostnames, ok := commonHostnames(l.hostname, b.hostnames)
+		switch {
+		case !ok:
+		case b.lost[l.name] != "":
+			p.lost = append(p.lost, attachedListener{l, hostnames})
+		default:
 			p.taken = append(p.taken, attachedListener{l, hostnames})
 		}
 	}
@@ -112,11 +118,41 @@ func (b *routeBuild) attach(ref gatewayv1.ParentReference, field string, at *rou
 	case len(named) == 0:
 		p.refuse(b, RuleUnresolved, gatewayv1.RouteReasonNoMatchingParent, fmt.Sprintf("%v has no listener%s", at.key, selectedText(ref)))
 	case len(allowed) == 0:
-		p.refuse(b, RuleNotAttached, gatewayv1.RouteReasonNotAllowedByListeners, fmt.Sprintf("no listener of %v allows a route of this kind from namespace %s", at.key, b.key.Namespace))
+		p.refuse(b, RuleNotAttached, gatewayv1.RouteReasonNotAllowedByListeners, fmt.Sprintf("no listener of %v%s %s", at.key, selectedText(ref), b.disallowedText(named)))
+	case len(p.taken) == 0 && len(p.lost) > 0:
+		p.refuse(b, RuleRouteConflict, RouteReasonConflict, b.lostText(&p))
+	case len(p.lost) > 0:
+		b.error(RuleRouteConflict, field, "%s", b.lostText(&p))
 	case len(p.taken) == 0:
 		p.refuse(b, RuleNotAttached, gatewayv1.RouteReasonNoMatchingListenerHostname, fmt.Sprintf("no hostname of the route is one of a listener of %v", at.key))
 	}
 	return p
+}
+
+// disallowedText says what is wanting of listeners of which none allows the route: its kind or
+// its namespace.
+func (b *routeBuild) disallowedText(listeners []*listenerView) string {
+	var taken []string
+	for _, l := range listeners {
+		if l.takes(b.kind.name) {
+			return fmt.Sprintf("that takes %ss allows them from namespace %s", b.kind.name, b.key.Namespace)
+		}
+		for _, k := range l.kinds {
+			if !slices.Contains(taken, string(k.Kind)+"s") {
+				taken = append(taken, string(k.Kind)+"s")
+			}
+		}
+	}
+	if len(taken) == 0 {
+		return "takes " + b.kind.name + "s"
+	}
+	return fmt.Sprintf("takes %ss, only %s", b.kind.name, strings.Join(taken, " and "))
+}
+
+// selectedBy reports whether a reference to the listener's Gateway or ListenerSet is for the
+// listener, too.
+func (l *listenerView) selectedBy(ref gatewayv1.ParentReference) bool {
+	return (ref.SectionName == nil || *ref.SectionName == l.spec.Name) && (ref.Port == nil || *ref.Port == l.spec.Port)
 }
 
 func (p *parentView) refuse(b *routeBuild, rule string, reason gatewayv1.RouteConditionReason, message string) {
@@ -124,13 +160,26 @@ func (p *parentView) refuse(b *routeBuild, rule string, reason gatewayv1.RouteCo
 	b.error(rule, p.field, "%s", message)
 }
 
-// closedText says which of the listeners that take the route are closed.
-func (p *parentView) closedText() string {
+// remarks say which of the listeners that take the route are closed, and which would take it
+// but for another route.
+func (b *routeBuild) remarks(p *parentView) string {
 	var texts []string
+	if len(p.lost) > 0 {
+		texts = append(texts, b.lostText(p))
+	}
 	for _, l := range p.taken {
 		if l.closed != nil {
 			texts = append(texts, fmt.Sprintf("listener %s: %s", l.spec.Name, l.closedText()))
 		}
+	}
+	return strings.Join(texts, "; ")
+}
+
+// lostText says which listeners do not take the route, and why.
+func (b *routeBuild) lostText(p *parentView) string {
+	var texts []string
+	for _, l := range p.lost {
+		texts = append(texts, fmt.Sprintf("listener %s of %v does not take the route: %s", l.spec.Name, l.owner(), b.lost[l.name]))
 	}
 	return strings.Join(texts, "; ")
 }
@@ -159,6 +208,18 @@ func commonHostnames(listener string, route []string) ([]string, bool) {
 		}
 	}
 	return common, len(common) > 0
+}
+
+// HostnamesMeet reports whether two lists of hostnames have a host in common. An empty list is
+// every host.
+func HostnamesMeet(a, b []string) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(a, func(h string) bool {
+		_, ok := commonHostnames(h, b)
+		return ok
+	})
 }
 
 // commonHostname intersects two hostnames, exact or wildcard. "*.example.com" covers

@@ -171,6 +171,10 @@ var targetKinds = []targetKind{
 	{groupGateway, kindGatewayClass, sideRequest | sideBackend, 0, "", nil},
 	{groupGateway, kindGateway, sideRequest | sideBackend | sideClient, sideRequest | sideClient, "listener", hasListener},
 	{groupGateway, kindListenerSet, sideRequest | sideClient, sideRequest | sideClient, "listener", hasListener},
+	{groupGateway, kindGRPCRoute, sideRequest, sideRequest, "named rule", hasRule},
+	{groupGateway, kindTCPRoute, sideStream, sideStream, "named rule", hasRule},
+	{groupGateway, kindTLSRoute, sideStream, sideStream, "named rule", hasRule},
+	{groupGateway, kindUDPRoute, sideStream, sideStream, "named rule", hasRule},
 	{groupGateway, kindHTTPRoute, sideRequest, sideRequest, "named rule", hasRule},
 	{groupWeir, kindBackend, sideBackend, 0, "", nil},
 	{groupCore, kindService, sideBackend, sideBackend, "named port", hasPort},
@@ -187,8 +191,12 @@ func hasListener(value any, section string) bool {
 }
 
 func hasRule(value any, section string) bool {
-	r, ok := value.(*gatewayv1.HTTPRoute)
-	return ok && slices.ContainsFunc(r.Spec.Rules, func(r gatewayv1.HTTPRouteRule) bool { return string(deref(r.Name, "")) == section })
+	for _, kind := range routeKinds {
+		if spec, ok := kind.read(value); ok {
+			return slices.ContainsFunc(spec.rules, func(name *gatewayv1.SectionName) bool { return string(deref(name, "")) == section })
+		}
+	}
+	return false
 }
 
 func hasPort(value any, section string) bool {

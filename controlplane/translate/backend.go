@@ -1,7 +1,9 @@
 package translate
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,6 +19,9 @@ import (
 type backendRef struct {
 	object resource.Key
 	port   int32 // of a Service
+	udp    bool  // the port is one of UDP
+	// untouched: what is sent there is TLS already, and gets none of ours.
+	untouched bool
 }
 
 // refusedRef stands for an arm that is refused for what it asks, not for what it names.
@@ -28,7 +33,21 @@ func (r backendRef) cluster() string {
 	if r.port != 0 {
 		name += "/" + strconv.Itoa(int(r.port))
 	}
+	if r.udp {
+		name += "/udp"
+	}
+	if r.untouched {
+		name += "/passthrough"
+	}
 	return name
+}
+
+// portProtocol is the protocol of the Service's port.
+func (r backendRef) portProtocol() corev1.Protocol {
+	if r.udp {
+		return corev1.ProtocolUDP
+	}
+	return corev1.ProtocolTCP
 }
 
 // compileBackends compiles the arms of the rule's split. An arm whose reference does not
@@ -104,7 +123,7 @@ func (b *routeBuild) resolve(ref gatewayv1.BackendObjectReference, field string)
 		return fail(gatewayv1.RouteReasonInvalidKind, ".kind", "a backend of kind %s and group %q is not supported; use a Service, or a Backend of group %s", key.Kind, key.Group, groupWeir)
 	}
 	if !b.granted(key) {
-		return fail(gatewayv1.RouteReasonRefNotPermitted, ".namespace", "no ReferenceGrant in namespace %s allows an HTTPRoute of namespace %s to refer to %v", key.Namespace, b.key.Namespace, key)
+		return fail(gatewayv1.RouteReasonRefNotPermitted, ".namespace", "no ReferenceGrant in namespace %s allows routes of kind %s from namespace %s to refer to %v", key.Namespace, b.key.Kind, b.key.Namespace, key)
 	}
 	b.dependOn(key)
 	b.dependOn(policyKey(key))
@@ -117,8 +136,8 @@ func (b *routeBuild) resolve(ref gatewayv1.BackendObjectReference, field string)
 	var at, message string
 	backend := backendRef{object: key}
 	if service {
-		backend.port = int32(deref(ref.Port, 0))
-		reason, at, message = checkService(o.Value.(*corev1.Service), key, backend.port)
+		backend.port, backend.udp = int32(deref(ref.Port, 0)), b.kind.name == kindUDPRoute
+		reason, at, message = b.checkService(o.Value.(*corev1.Service), backend)
 	} else if ref.Port != nil {
 		reason, at, message = gatewayv1.RouteReasonBackendNotFound, ".port", fmt.Sprintf("%v has no ports of its own to choose from; leave port out", key)
 	}
@@ -134,35 +153,42 @@ func (b *routeBuild) resolve(ref gatewayv1.BackendObjectReference, field string)
 		b.unresolvedRef(routeReasonClosed, field+".name", fmt.Sprintf("%v is %s", key, c.reason()))
 		return backendRef{}, name, c.refusal()
 	}
-	if at, message := b.t.checkProtocol(backend); message != "" {
+	if at, message := b.checkProtocol(backend); message != "" {
 		return fail(gatewayv1.RouteReasonUnsupportedProtocol, at, "%s", message)
 	}
 	return backend, name, nil
 }
 
-// checkService says why a Service's port cannot be sent requests to, and at which field of
-// the reference.
-func checkService(s *corev1.Service, key resource.Key, port int32) (reason gatewayv1.RouteConditionReason, at, message string) {
+// checkService says why nothing can be sent to a Service's port, and at which field of the
+// reference.
+func (b *routeBuild) checkService(s *corev1.Service, ref backendRef) (reason gatewayv1.RouteConditionReason, at, message string) {
+	key, port := ref.object, ref.port
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		return gatewayv1.RouteReasonInvalidKind, ".name", fmt.Sprintf("%v is of type ExternalName, which is not supported: it would send requests wherever its owner says; use a Backend with dns", key)
 	}
 	if port == 0 {
 		return gatewayv1.RouteReasonBackendNotFound, "", fmt.Sprintf("the reference to %v needs a port", key)
 	}
-	p := servicePort(s, port)
-	if p == nil {
+	if servicePort(s, ref) != nil {
+		return "", "", ""
+	}
+	i := slices.IndexFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == port })
+	if i < 0 {
 		return gatewayv1.RouteReasonBackendNotFound, ".port", fmt.Sprintf("%v has no port %d", key, port)
 	}
-	if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
-		return gatewayv1.RouteReasonUnsupportedProtocol, ".port", fmt.Sprintf("port %d of %v is %s; HTTP needs TCP", port, key, p.Protocol)
+	needy := "HTTP"
+	if b.kind.stream {
+		needy = b.kind.name
 	}
-	return "", "", ""
+	return gatewayv1.RouteReasonUnsupportedProtocol, ".port", fmt.Sprintf("port %d of %v is %s; %s needs %s", port, key, s.Spec.Ports[i].Protocol, needy, ref.portProtocol())
 }
 
-func servicePort(s *corev1.Service, port int32) *corev1.ServicePort {
+// servicePort is the port of a Service that a reference is to: one number can be a port of TCP
+// and another of UDP.
+func servicePort(s *corev1.Service, ref backendRef) *corev1.ServicePort {
 	for i := range s.Spec.Ports {
-		if s.Spec.Ports[i].Port == port {
-			return &s.Spec.Ports[i]
+		if p := &s.Spec.Ports[i]; p.Port == ref.port && cmp.Or(p.Protocol, corev1.ProtocolTCP) == ref.portProtocol() {
+			return p
 		}
 	}
 	return nil
@@ -174,28 +200,51 @@ func (t *translator) portName(ref backendRef) string {
 		return ""
 	}
 	if _, s := valueOf[corev1.Service](t.set, ref.object); s != nil {
-		if p := servicePort(s, ref.port); p != nil {
+		if p := servicePort(s, ref); p != nil {
 			return p.Name
 		}
 	}
 	return ""
 }
 
-// checkProtocol says why a backend cannot be spoken to as it asks, and at which field of the
-// reference.
-func (t *translator) checkProtocol(ref backendRef) (at, message string) {
-	by, _ := t.securityOf(ref.object, t.portName(ref))
-	switch v := t.set.Get(ref.object).Value.(type) {
+// checkProtocol says why a backend cannot be spoken to as it asks, or not by this kind of
+// route, and at which field of the reference.
+func (b *routeBuild) checkProtocol(ref backendRef) (at, message string) {
+	secured, problem := b.t.secured(ref), ""
+	switch v := b.t.set.Get(ref.object).Value.(type) {
 	case *v1alpha1.Backend:
-		if _, _, problem := backendProtocol(v, by != nil); problem != "" {
+		protocol, _, wrong := backendProtocol(v, secured)
+		if b.kind.stream {
+			problem = b.kind.refusesBytes(protocol, wrong)
+		} else {
+			problem = cmp.Or(wrong, b.refusesRequests(protocol))
+		}
+		if problem != "" {
 			return ".name", fmt.Sprintf("%v: %s", ref.object, problem)
 		}
 	case *corev1.Service:
-		if _, problem := servicePortProtocol(servicePort(v, ref.port), by != nil); problem != "" {
+		port := servicePort(v, ref)
+		if b.kind.stream {
+			if ref.udp && secured {
+				problem = "UDP goes without TLS, which a policy asks for"
+			}
+		} else {
+			protocol, wrong := servicePortProtocol(port, secured)
+			problem = cmp.Or(wrong, b.refusesRequests(protocol))
+		}
+		if problem != "" {
 			return ".port", fmt.Sprintf("port %d of %v: %s", ref.port, ref.object, problem)
 		}
 	}
 	return "", ""
+}
+
+// refusesRequests says why the route's requests cannot be sent to a backend of a protocol.
+func (b *routeBuild) refusesRequests(p model.Protocol) string {
+	if b.kind.name == kindGRPCRoute {
+		return cmp.Or(refusesRequests(p), refusesCalls(p))
+	}
+	return refusesRequests(p)
 }
 
 // granted reports whether the route may refer to an object: one of its own namespace, or

@@ -57,8 +57,12 @@ func (v *backendView) read() {
 	case v.own != nil && v.own.tls == nil:
 		refuse(v.own.refused, v.own.refusedField, v.own.refusedText)
 	default:
-		if _, field, message := backendProtocol(backend, v.secured); message != "" {
-			r.error(RuleUnsupported, field, "%s; requests for it are answered with 500", message)
+		if protocol, field, message := backendProtocol(backend, v.secured); message != "" {
+			instead := "requests for it are answered with 500"
+			if refusesRequests(protocol) != "" {
+				instead = "nothing is sent to it"
+			}
+			r.error(RuleUnsupported, field, "%s; %s", message, instead)
 			refuse(gatewayv1.PolicyConditionReason(gatewayv1.RouteReasonUnsupportedValue), field, message)
 		}
 	}

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 
 	"weir.dev/weir/controlplane/resource/v1alpha1"
 	"weir.dev/weir/model"
+	"weir.dev/weir/traffic/expression"
 )
 
 // readBalancing reads how a policy has hosts chosen.
@@ -63,11 +65,28 @@ func (r *policyReader) readKeys(list []v1alpha1.Key) []model.Key {
 			keys = append(keys, model.Key{Source: model.KeyQuery, Name: *k.Query})
 		case k.ClientIP != nil:
 			keys = append(keys, model.Key{Source: model.KeyClientIP, IPv6Prefix: int(deref(k.ClientIP.IPv6Prefix, 0))})
+		case k.Identity != nil:
+			keys = append(keys, model.Key{Source: model.KeyIdentity})
+		case k.Expression != nil:
+			r.expression(fmt.Sprintf("spec.hashOn[%d].expression", i), *k.Expression, expression.String)
+			keys = append(keys, model.Key{Source: model.KeyExpression, Name: strings.TrimSpace(*k.Expression)})
 		default:
-			r.error(RuleInvalidValue, fmt.Sprintf("spec.hashOn[%d]", i), "needs header, cookie, query or clientIP")
+			r.error(RuleInvalidValue, fmt.Sprintf("spec.hashOn[%d]", i), "needs header, cookie, query, clientIP, identity or expression")
 		}
 	}
 	return keys
+}
+
+// expression checks CEL that must evaluate to a result, and reports each problem with its line
+// and column in the expression.
+func (r *policyReader) expression(path, source string, result expression.Result) {
+	_, err := expression.Compile(source, expression.Forwarding, result)
+	var faults *expression.Error
+	if errors.As(err, &faults) {
+		for _, p := range faults.Problems {
+			r.error(RuleInvalidValue, path, "at %d:%d of the expression: %s", p.Line, p.Column, p.Message)
+		}
+	}
 }
 
 // fillBalancing gives a cluster its way to choose hosts, and the origins of that.

@@ -47,8 +47,8 @@ func (o Output) shutBy(closed map[string]error) map[resource.Key]*shutting {
 	all := map[resource.Key]*shutting{}
 	for _, l := range o.Snapshot.Listeners {
 		err, at := closed[l.Name], l.Address.Addr().String()
-		for _, b := range l.Tables {
-			owner, listener := TableOwner(b.Table)
+		for _, name := range ListenersOf(l) {
+			owner, listener := TableOwner(name)
 			s := all[owner]
 			if s == nil {
 				s = &shutting{reasons: map[string]error{}, open: map[string]bool{}}

@@ -189,7 +189,7 @@ func (v *closingView) widest() target {
 }
 
 // closableText names what a kind can be attached to.
-const closableText = "Gateway, HTTPRoute, Service and Backend"
+const closableText = "Gateway, route, Service and Backend"
 
 // targetOf is what a policy's reference names: all but cluster-scoped kinds are local.
 func targetOf(policy resource.Key, ref gatewayv1.LocalPolicyTargetReferenceWithSectionName) target {
@@ -247,11 +247,6 @@ func (t *translator) outOfReach(v *closingView, at target) string {
 		return fmt.Sprintf("a GatewayClass is targeted only from namespace %s", t.system)
 	case isKind(at.object, groupCore, kindNamespace) && at.object.Name != own:
 		return fmt.Sprintf("a Namespace is targeted only from itself, not from %s", own)
-	case slices.Contains(unservedKinds, at.object.Kind):
-		return fmt.Sprintf("%s is not supported by this version and not served", at.object.Kind)
 	}
 	return ""
 }
-
-// unservedKinds are the kinds of targets that this version serves nothing of.
-var unservedKinds = []string{"GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"}

@@ -90,5 +90,8 @@ func (l *listenerView) closedText() string {
 	if l.closed == nil {
 		return ""
 	}
+	if l.streams() {
+		return "nothing gets through: " + l.closed.reason()
+	}
 	return fmt.Sprintf("every request is answered with %d: %s", l.closed.kind.status, l.closed.reason())
 }

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -17,7 +18,9 @@ import (
 // clusterSlot is where the memo keeps a cluster that some route uses.
 type clusterSlot struct {
 	use
-	users       int // routes
+	users       int  // routes
+	grpcUsers   int  // GRPCRoutes among them
+	stale       bool // there is a first GRPCRoute, or no longer one
 	deps        []resource.Key
 	cluster     *model.Cluster
 	endpoints   *model.EndpointSet // nil: resolved by name
@@ -38,14 +41,29 @@ func (t *translator) replaceUses(old, current *routeView) {
 				t.clusterSlots, t.reshaped = nil, true
 			}
 			slot.users++
+			if u.calls {
+				t.count(slot, 1)
+			}
 		}
 	}
 	for _, u := range old.uses {
 		slot := t.clusters[u.cluster]
+		if u.calls {
+			t.count(slot, -1)
+		}
 		if slot.users--; slot.users == 0 {
 			// buildClusters removes it, unless another route takes it up until then.
 			t.clusterSlots, t.reshaped = nil, true
 		}
+	}
+}
+
+// count counts the GRPCRoutes that use a cluster, which speaks HTTP/2 for their sake.
+func (t *translator) count(slot *clusterSlot, n int) {
+	had := slot.grpcUsers > 0
+	slot.grpcUsers += n
+	if has := slot.grpcUsers > 0; had != has {
+		slot.stale, t.clusterSlots, t.reshaped = true, nil, true
 	}
 }
 
@@ -67,7 +85,7 @@ func (t *translator) buildClusters() {
 	hashes := make([]byte, 0, 32*len(t.clusterSlots))
 	endpointHashes := make([]byte, 0, 32*len(t.clusterSlots))
 	for _, slot := range t.clusterSlots {
-		if slot.cluster == nil || t.dirty.hasAny(slot.deps) {
+		if slot.cluster == nil || slot.stale || t.dirty.hasAny(slot.deps) {
 			t.buildCluster(slot)
 		}
 		t.clusterList = append(t.clusterList, slot.cluster)
@@ -94,13 +112,19 @@ func (t *translator) buildCluster(slot *clusterSlot) {
 	o := t.set.Get(key)
 	r := reporter{object: o}
 	portName := t.portName(slot.backend)
-	cluster.TLS = t.upstreamTLS(key, portName, gateway, &cluster.Origins)
+	if !slot.backend.untouched {
+		cluster.TLS = t.upstreamTLS(key, portName, gateway, &cluster.Origins)
+	}
 	side = t.policy(key, "").backend.under(side)
 	switch v := o.Value.(type) {
 	case *v1alpha1.Backend:
 		cluster.Protocol, _, _ = backendProtocol(v, cluster.TLS != nil)
 		if v.Spec.Protocol != nil {
 			noteOrigin("protocol", originOf(o, "spec.protocol"), &cluster.Origins)
+		}
+		if v.Spec.ProxyProtocol != nil {
+			cluster.ProxyProtocol = model.ProxyProtocol(*v.Spec.ProxyProtocol)
+			noteOrigin("proxyProtocol", originOf(o, "spec.proxyProtocol"), &cluster.Origins)
 		}
 		if d := v.Spec.DNS; d != nil {
 			cluster.DNS = &model.DNSName{Hostname: string(d.Hostname), Port: uint16(d.Port)}
@@ -111,14 +135,21 @@ func (t *translator) buildCluster(slot *clusterSlot) {
 	case *corev1.Service:
 		service := serviceName{key.Namespace, key.Name}
 		slot.deps = append(slot.deps, slicesKey(service))
-		port := servicePort(v, slot.backend.port)
+		port := servicePort(v, slot.backend)
 		cluster.Protocol, _ = servicePortProtocol(port, cluster.TLS != nil)
+		if slot.backend.udp {
+			cluster.Protocol = model.ProtocolUDP
+		}
 		if port.Name != "" {
 			side = t.policy(key, port.Name).backend.under(side)
 		}
 		endpoints.Endpoints = sliceEndpoints(t.slices[service], port)
 	}
+	if slot.grpcUsers > 0 && cluster.TLS == nil {
+		cluster.Protocol = cmp.Or(cluster.Protocol, model.ProtocolH2C)
+	}
 	fillBackend(cluster, side)
+	fillHealthCheck(cluster, side.health, slot.backend.untouched)
 	cluster.Hash = model.HashOf(cluster)
 	if slot.cluster == nil || slot.cluster.Hash != cluster.Hash {
 		slot.cluster = cluster
@@ -130,7 +161,7 @@ func (t *translator) buildCluster(slot *clusterSlot) {
 		}
 	}
 	slot.endpoints = endpoints
-	slot.diagnostics = r.diagnostics
+	slot.diagnostics, slot.stale = r.diagnostics, false
 }
 
 // name is the name of the slot's cluster, the gateway's scope included.
@@ -242,7 +273,7 @@ func tierOf(c discoveryv1.EndpointConditions) (int, bool) {
 // ports as the service does and have resolved named target ports already.
 func slicePort(slice *discoveryv1.EndpointSlice, port *corev1.ServicePort) (uint16, bool) {
 	for _, p := range slice.Ports {
-		if deref(p.Name, "") != port.Name || deref(p.Protocol, corev1.ProtocolTCP) != corev1.ProtocolTCP {
+		if deref(p.Name, "") != port.Name || deref(p.Protocol, corev1.ProtocolTCP) != cmp.Or(port.Protocol, corev1.ProtocolTCP) {
 			continue
 		}
 		if p.Port != nil {

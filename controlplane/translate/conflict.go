@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"weir.dev/weir/model"
 )
 
 // settleConflicts finds listeners that cannot be told apart. Within one object all of them
@@ -31,8 +33,9 @@ func (t *translator) settleConflicts() {
 		if merged[v.gateway] == nil {
 			merged[v.gateway] = mergeListeners(v.gateway.listeners)
 		}
-		settleWithin(v.listeners)
-		for _, l := range v.listeners {
+		left := merged[v.gateway].refuse(v.listeners)
+		settleWithin(left)
+		for _, l := range left {
 			merged[v.gateway].take(l)
 			taken.take(l)
 		}
@@ -63,14 +66,14 @@ func (l *listenerView) lose(reason gatewayv1.ListenerConditionReason, message st
 
 // conflictOf says why two listeners of one object on one port cannot be told apart.
 func conflictOf(a, b *listenerView) (gatewayv1.ListenerConditionReason, string) {
-	// TCP and UDP are not served at all, and so stand in nobody's way.
-	overHTTP := func(l *listenerView) bool { return l.family() == familyPlain || l.family() == familySecure }
 	switch {
-	case !overHTTP(a) || !overHTTP(b):
+	case a.transport() != b.transport() || a.family() == familyOther || b.family() == familyOther:
 		return "", ""
 	case a.family() != b.family():
 		return gatewayv1.ListenerReasonProtocolConflict, "has the same port with another protocol"
-	case a.spec.Protocol == b.spec.Protocol && a.hostname == b.hostname:
+	case !a.named():
+		return gatewayv1.ListenerReasonProtocolConflict, "has the same port"
+	case a.hostname == b.hostname:
 		return gatewayv1.ListenerReasonHostnameConflict, "has the same port and hostname"
 	}
 	return "", ""
@@ -81,28 +84,41 @@ type family int
 
 const (
 	familyPlain  family = iota // HTTP
-	familySecure               // HTTPS, TLS and what else there may be
+	familySecure               // HTTPS and TLS
 	familyTCP
 	familyUDP
+	familyOther // is not served, and so stands in nobody's way
 )
 
 func (l *listenerView) family() family {
 	switch l.spec.Protocol {
 	case gatewayv1.HTTPProtocolType:
 		return familyPlain
+	case gatewayv1.HTTPSProtocolType, gatewayv1.TLSProtocolType:
+		return familySecure
 	case gatewayv1.TCPProtocolType:
 		return familyTCP
 	case gatewayv1.UDPProtocolType:
 		return familyUDP
 	}
-	return familySecure
+	return familyOther
 }
 
-// rivals are the families that a listener cannot share a port with when they come first. TCP
-// is not served, and so stands in nobody's way; it gives way to what is.
+// named reports whether hostnames tell listeners of the family apart.
+func (l *listenerView) named() bool { return l.family() == familyPlain || l.family() == familySecure }
+
+// transport is what the listener's socket carries: those of UDP and others never meet.
+func (l *listenerView) transport() model.Transport {
+	if l.family() == familyUDP {
+		return model.TransportUDP
+	}
+	return model.TransportTCP
+}
+
+// rivals are the families that a listener cannot share a port with when they come first.
 var rivals = map[family][]family{
-	familyPlain:  {familySecure},
-	familySecure: {familyPlain},
+	familyPlain:  {familySecure, familyTCP},
+	familySecure: {familyPlain, familyTCP},
 	familyTCP:    {familyPlain, familySecure},
 }
 
@@ -115,7 +131,7 @@ type mergedPort struct {
 }
 
 type mergedName struct {
-	protocol gatewayv1.ProtocolType
+	family   family
 	hostname string
 }
 
@@ -138,30 +154,38 @@ func (m mergedListeners) add(l *listenerView) {
 	if p.first[l.family()] == nil {
 		p.first[l.family()] = l
 	}
-	if name := (mergedName{l.spec.Protocol, l.hostname}); p.same[name] == nil {
+	if name := (mergedName{l.family(), l.hostname}); p.same[name] == nil {
 		p.same[name] = l
 	}
 }
 
-// take adds a set's listener, unless that cannot be told apart from what is there.
+// refuse refuses a set's listeners that cannot be told apart from what is there, and returns
+// the others: what is lost anyway takes none of its own set's with it.
+func (m mergedListeners) refuse(listeners []*listenerView) (left []*listenerView) {
+	for _, l := range listeners {
+		reason, message := m.conflict(l)
+		if reason == "" {
+			left = append(left, l)
+			continue
+		}
+		// That it conflicts says more than what else is wrong with it.
+		l.refused, l.message = reason, message
+		l.conflict, l.conflictMessage = reason, message
+		l.in.error(RuleListenerConflict, l.field("name"), "%s", message)
+	}
+	return left
+}
+
+// take adds a set's listener, unless it has lost against one of the same set.
 func (m mergedListeners) take(l *listenerView) {
-	if l.conflict != "" {
-		return
-	}
-	reason, message := m.conflict(l)
-	if reason == "" {
+	if l.conflict == "" {
 		m.add(l)
-		return
 	}
-	// That it conflicts says more than that its protocol is not supported.
-	l.refused, l.message = reason, message
-	l.conflict, l.conflictMessage = reason, message
-	l.in.error(RuleListenerConflict, l.field("name"), "%s", message)
 }
 
 func (m mergedListeners) conflict(l *listenerView) (gatewayv1.ListenerConditionReason, string) {
 	p := m[l.spec.Port]
-	if p == nil {
+	if p == nil || l.family() == familyOther {
 		return "", ""
 	}
 	for _, f := range rivals[l.family()] {
@@ -169,18 +193,21 @@ func (m mergedListeners) conflict(l *listenerView) (gatewayv1.ListenerConditionR
 			return gatewayv1.ListenerReasonProtocolConflict, fmt.Sprintf("port %d is taken for another protocol by %s", l.spec.Port, other.title())
 		}
 	}
-	other := p.same[mergedName{l.spec.Protocol, l.hostname}]
+	other := p.same[mergedName{l.family(), l.hostname}]
 	switch {
 	case other == nil:
 		return "", ""
-	case l.family() == familyTCP || l.family() == familyUDP:
+	case !l.named():
 		return gatewayv1.ListenerConditionReason(gatewayv1.ListenerEntryReasonListenerConflict), fmt.Sprintf("port %d is taken by %s", l.spec.Port, other.title())
 	}
 	return gatewayv1.ListenerReasonHostnameConflict, fmt.Sprintf("%s is taken by %s", l.place(), other.title())
 }
 
-// place words where a listener is that is served over HTTP.
+// place words where a listener is.
 func (l *listenerView) place() string {
+	if !l.named() {
+		return fmt.Sprintf("port %d", l.spec.Port)
+	}
 	if l.hostname == "" {
 		return fmt.Sprintf("port %d without a hostname", l.spec.Port)
 	}
@@ -193,7 +220,12 @@ func (l *listenerView) title() string {
 }
 
 // claims are what served listeners have taken on each port.
-type claims map[uint16]*portClaims
+type claims map[portClaim]*portClaims
+
+type portClaim struct {
+	transport model.Transport
+	port      uint16
+}
 
 type portClaims struct {
 	addresses []addressClaim // each address once
@@ -215,7 +247,7 @@ func (c claims) take(l *listenerView) {
 	if !l.served() {
 		return
 	}
-	port := uint16(l.spec.Port)
+	port := portClaim{l.transport(), uint16(l.spec.Port)}
 	p := c[port]
 	if p == nil {
 		p = &portClaims{hosts: map[hostClaim]*listenerView{}}
@@ -223,15 +255,19 @@ func (c claims) take(l *listenerView) {
 	}
 	for _, a := range l.gateway.addresses {
 		if other := p.rival(a, l.family()); other != nil {
-			l.loseAcross(gatewayv1.ListenerReasonProtocolConflict, fmt.Sprintf("port %d is already served with another protocol by %s, which is older or comes first by name", port, other.name))
+			l.loseAcross(gatewayv1.ListenerReasonProtocolConflict, fmt.Sprintf("port %d is already served with another protocol by %s, which is older or comes first by name", port.port, other.name))
 			return
 		}
 		if b, other := p.overlap(a); other != nil {
-			l.loseAcross("", fmt.Sprintf("port %d cannot be bound to %v beside %v, where %s is; choose addresses that do not overlap, or another port", port, a, b, other.name))
+			l.loseAcross("", fmt.Sprintf("port %d cannot be bound to %v beside %v, where %s is; choose addresses that do not overlap, or another port", port.port, a, b, other.name))
 			return
 		}
 		if other := p.hosts[hostClaim{a, l.hostname}]; other != nil {
-			l.loseAcross(gatewayv1.ListenerReasonHostnameConflict, fmt.Sprintf("%s is already served by %s, which is older or comes first by name", l.place(), other.name))
+			reason := gatewayv1.ListenerReasonHostnameConflict
+			if !l.named() {
+				reason = gatewayv1.ListenerReasonProtocolConflict
+			}
+			l.loseAcross(reason, fmt.Sprintf("%s is already served by %s, which is older or comes first by name", l.place(), other.name))
 			return
 		}
 	}

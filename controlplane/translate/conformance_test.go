@@ -62,7 +62,7 @@ func TestConformance(t *testing.T) {
 		t.Fatal(err)
 	}
 	var manifests []string
-	for _, kind := range []string{"backendtlspolicy", "gateway", "gatewayclass", "httproute", "listenerset"} {
+	for _, kind := range []string{"backendtlspolicy", "gateway", "gatewayclass", "grpcroute", "httproute", "listenerset", "tcproute", "tlsroute", "udproute"} {
 		found, err := fs.Glob(suite, "tests/"+kind+"-*.yaml")
 		if err != nil || len(found) == 0 {
 			t.Fatalf("no manifests for %s: %v", kind, err)
@@ -152,6 +152,7 @@ func suiteSecrets(t *testing.T) []*resource.Object {
 	for _, name := range [][2]string{
 		{conformanceNamespace, "tls-validity-checks-certificate"},
 		{conformanceNamespace, "tls-checks-client-certificate"},
+		{conformanceNamespace, "tls-terminate-checks-certificate"},
 		{"gateway-conformance-web-backend", "certificate"},
 	} {
 		secrets = append(secrets, &resource.Object{
@@ -212,11 +213,14 @@ func addFacts(facts map[string][]string, subject string, status any, check func(
 		facts[subject] = append(facts[subject], more...)
 	}
 	listener := func(name gatewayv1.SectionName, routes int32, kinds []gatewayv1.RouteGroupKind, conditions []metav1.Condition) {
-		var names []string
+		facts := []string{fmt.Sprintf("routes=%d", routes)}
 		for _, k := range kinds {
-			names = append(names, string(k.Kind))
+			facts = append(facts, "kind="+string(k.Kind))
 		}
-		add(subject+" listener "+string(name), conditions, fmt.Sprintf("routes=%d", routes), "kinds="+strings.Join(names, "+"))
+		if len(kinds) == 0 {
+			facts = append(facts, "kinds=")
+		}
+		add(subject+" listener "+string(name), conditions, facts...)
 	}
 	switch s := status.(type) {
 	case gatewayv1.GatewayClassStatus:
@@ -231,7 +235,12 @@ func addFacts(facts map[string][]string, subject string, status any, check func(
 		for _, l := range s.Listeners {
 			listener(l.Name, l.AttachedRoutes, l.SupportedKinds, l.Conditions)
 		}
-	case gatewayv1.HTTPRouteStatus:
+	case gatewayv1.PolicyStatus:
+		for _, a := range s.Ancestors {
+			add(fmt.Sprintf("%s below %s %s", subject, deref(a.AncestorRef.Kind, kindGateway), a.AncestorRef.Name), a.Conditions)
+		}
+	}
+	if s, ok := RouteStatus(status); ok {
 		add(subject, nil, fmt.Sprintf("parents=%d", len(s.Parents)))
 		for _, p := range s.Parents {
 			parent := fmt.Sprintf("%s %s", deref(p.ParentRef.Kind, kindGateway), p.ParentRef.Name)
@@ -239,10 +248,6 @@ func addFacts(facts map[string][]string, subject string, status any, check func(
 				parent += "/" + string(*p.ParentRef.SectionName)
 			}
 			add(subject+" below "+parent, p.Conditions)
-		}
-	case gatewayv1.PolicyStatus:
-		for _, a := range s.Ancestors {
-			add(fmt.Sprintf("%s below %s %s", subject, deref(a.AncestorRef.Kind, kindGateway), a.AncestorRef.Name), a.Conditions)
 		}
 	}
 }
@@ -257,7 +262,7 @@ func accepted(got map[string][]string, own map[string]bool) string {
 		case !own[object]:
 		case below:
 			lines = append(lines, subject+": Accepted=True, ResolvedRefs=True")
-		case kind == kindHTTPRoute:
+		case strings.HasSuffix(kind, "Route"):
 		default:
 			lines = append(lines, subject+": Accepted=True, Programmed=True")
 		}

@@ -22,11 +22,19 @@ const (
 	defaultPerTry  = 0
 	defaultIdle    = 60 * time.Second
 
+	defaultRetriesAttempts = 0
+	defaultRetriesBase     = 25 * time.Millisecond
+	defaultRetriesMax      = 250 * time.Millisecond
+
 	defaultCompressionMinSize     = 1 << 10
 	defaultCompressionCredentials = false
 
 	defaultConnect           = 2 * time.Second
 	defaultUpstreamKeepAlive = 60 * time.Second
+	defaultCheckInterval     = 5 * time.Second
+	defaultCheckTimeout      = time.Second
+	defaultHealthyAfter      = 2
+	defaultUnhealthyAfter    = 3
 	defaultAlgorithm         = model.LeastRequest
 	defaultSlowStart         = 0
 	defaultZoneAware         = false
@@ -41,8 +49,14 @@ const (
 	defaultUnderscores     = model.NameReject
 	defaultEscapes         = model.EscapeReject
 	defaultFlagHeaders     = true
+	defaultHTTP3           = false
+	defaultProxyProtocol   = false
 	defaultTrustHops       = 0
 	defaultMinVersion      = model.TLS12
+
+	// What holds for streams and sessions instead of defaultIdle.
+	defaultStreamIdle  = time.Hour
+	defaultSessionIdle = 60 * time.Second
 
 	// An HTTPRoute's retry stanza that leaves these out.
 	defaultRetryAttempts = 1
@@ -51,6 +65,16 @@ const (
 	// An HTTPRoute's sessionPersistence without a name.
 	defaultSessionPrefix = "weir-session-"
 )
+
+var (
+	// defaultRetriesOn are the failures after which no host has answered.
+	defaultRetriesOn = []model.RetryOn{model.RetryConnectFailure, model.RetryReset, model.RetryRefusedStream}
+	// defaultRetriesMethods are the idempotent methods that requests have.
+	defaultRetriesMethods = []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS"}
+)
+
+// defaultExpect are the statuses that say that all is well.
+var defaultExpect = []model.StatusRange{{First: 200, Last: 299}}
 
 // defaultCompressionTypes are text and what is written like it.
 var defaultCompressionTypes = []string{
@@ -63,13 +87,26 @@ var Defaults = []Default{
 	{"timeouts.request", durationText(defaultRequest), "no limit: a limit would cut long downloads and streams; idle ends what stalls"},
 	{"timeouts.perTry", durationText(defaultPerTry), "no limit of its own, for the same reason"},
 	{"timeouts.idle", durationText(defaultIdle), "no byte either way for a minute is a stall, not a slow answer"},
+	{"TCPRoute, TLSRoute timeouts.idle", durationText(defaultStreamIdle), "connections of databases, brokers and shells rest for long, and nobody can tell rest from death"},
+	{"UDPRoute timeouts.idle", durationText(defaultSessionIdle), "nothing else ends a session of UDP: 0s stands for this default; most are one question and its answer"},
 	{"timeouts.connect", durationText(defaultConnect), "one lost SYN is sent again after a second (RFC 6298), a second loss is a failure"},
 	{"timeouts.keepAlive", durationText(defaultUpstreamKeepAlive), "shorter than the idle timeout of common servers, so that a reused connection is rarely one that they just closed"},
+	{"retries.attempts", strconv.Itoa(defaultRetriesAttempts), "a retry adds load when there is too much of it: who wants it says how much"},
+	{"retries.retryOn", listText(defaultRetriesOn), "a connection that fails is the network's doing or a host's that ends; an answer is one, whatever it says"},
+	{"retries.methods", listText(defaultRetriesMethods), "the idempotent ones (RFC 9110 section 9.2.2): to do them twice does no more than once"},
+	{"retries.backoff.base", durationText(defaultRetriesBase), "long enough to leave a host that just restarted, short enough not to be noticed"},
+	{"retries.backoff.max", durationText(defaultRetriesMax), "what waits longer had better fail, for its client waits, too; a longer base is the highest instead"},
 	{"hashOn", "[]", "which key tells requests apart, only their owner knows; without one RingHash and Maglev choose at random"},
 	{"compression.algorithms", "[]", "compression costs CPU and weakens ETags, which only the service's owner can weigh; [zstd, br, gzip] is a good order"},
 	{"compression.minSize", "1Ki", "what fits in one packet arrives no sooner when it is smaller"},
 	{"compression.types", "[" + strings.Join(defaultCompressionTypes, ", ") + "]", "text and what is written like it; images, sound, video and archives are compressed already"},
 	{"compression.credentials", strconv.FormatBool(defaultCompressionCredentials), "the size of a compressed answer can give away a secret in it (BREACH)"},
+	{"healthCheck.http.expect", `["` + defaultExpect[0].String() + `"]`, "a redirect leads elsewhere, and nobody goes there to look"},
+	{"healthCheck.grpc.service", `""`, "the host as a whole, which gRPC's health protocol calls by no name"},
+	{"healthCheck.interval", durationText(defaultCheckInterval), "with unhealthyAfter a host that hangs is found within 15 s, at the cost of a request in 5 s from each proxy"},
+	{"healthCheck.timeout", durationText(defaultCheckTimeout), "a host that takes longer to say that it is well, is not"},
+	{"healthCheck.healthyAfter", strconv.Itoa(defaultHealthyAfter), "one success may be luck"},
+	{"healthCheck.unhealthyAfter", strconv.Itoa(defaultUnhealthyAfter), "one lost packet or pause must not move the load to the others"},
 	{"loadBalancing.algorithm", string(defaultAlgorithm), "the less busy of two hosts adapts to slow ones and needs no tuning"},
 	{"loadBalancing.slowStart", durationText(defaultSlowStart), "a host that is ready carries its share; slow start puts the rest on the others, and is for hosts that begin cold"},
 	{"loadBalancing.zoneAware", strconv.FormatBool(defaultZoneAware), "it shifts load where zones have unequal hosts or clients; it is worth that where traffic between zones is slow or costs money"},
@@ -83,6 +120,8 @@ var Defaults = []Default{
 	{"client.underscoreHeaders", string(defaultUnderscores), "servers that turn - into _ would mistake them for other fields"},
 	{"client.pathEscapes", string(defaultEscapes), "servers that decode %2F would see another path than the one matched"},
 	{"client.flagHeaders", strconv.FormatBool(defaultFlagHeaders), "says whose doing a failed answer was; switch it off for the public"},
+	{"client.http3", strconv.FormatBool(defaultHTTP3), "it opens a port of UDP, which firewalls and load balancers in front must let through"},
+	{"client.proxyProtocol", strconv.FormatBool(defaultProxyProtocol), "only whoever stands in front knows whether connections begin so"},
 	{"client.tls.minVersion", `"` + string(defaultMinVersion) + `"`, "what every current client speaks; TLS 1.0 and 1.1 are broken (RFC 8996)"},
 	{"client.tls.cipherSuites", "[]", "Go's own choice for TLS 1.2: forward secrecy only, and AEADs first; those of TLS 1.3 are fixed"},
 	{"client.trust.hops", strconv.Itoa(defaultTrustHops), "nobody's forwarded headers count until someone is named"},
@@ -92,3 +131,7 @@ var Defaults = []Default{
 }
 
 func durationText(d time.Duration) string { return d.String() }
+
+func listText[T ~string](list []T) string {
+	return "[" + strings.Join(asStrings[string](list), ", ") + "]"
+}

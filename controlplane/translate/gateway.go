@@ -22,7 +22,7 @@ type gatewayStage struct {
 	orderedSets []*setView     // oldest first, then by namespace/name
 	defaults    []resource.Key // gateways of default scope All
 	tables      []string       // names of served listeners' tables, sorted
-	sockets     []*model.Listener
+	sockets     []*socketView
 	diagnostics []resource.Diagnostic
 }
 
@@ -225,13 +225,6 @@ func (v *gatewayView) readAddresses() {
 
 // sign hashes what routes and clusters can see of a gateway.
 func (v *gatewayView) sign() model.Hash {
-	parts := []any{v.scope, v.tlsScope, v.client, v.refused, originsOf(v.backend), v.gateway.Spec.DefaultScope}
+	parts := []any{v.scope, v.tlsScope, v.client, v.refused, digestOf(v.backend), v.gateway.Spec.DefaultScope}
 	return model.HashOf(append(parts, signListeners(v.listeners)...))
-}
-
-// originsOf is a backend side in a form that can be hashed.
-func originsOf(b backendSide) model.Cluster {
-	var c model.Cluster
-	fillBackend(&c, b)
-	return c
 }

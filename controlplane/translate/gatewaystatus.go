@@ -18,6 +18,8 @@ import (
 var Features = []gatewayv1.FeatureName{
 	gatewayv1.FeatureName(features.SupportBackendTLSPolicy),
 	gatewayv1.FeatureName(features.SupportBackendTLSPolicySANValidation),
+	gatewayv1.FeatureName(features.SupportGRPCRoute),
+	gatewayv1.FeatureName(features.SupportGRPCRouteNamedRouteRule),
 	gatewayv1.FeatureName(features.SupportGateway),
 	gatewayv1.FeatureName(features.SupportGatewayAddressEmpty),
 	gatewayv1.FeatureName(features.SupportGatewayBackendClientCertificate),
@@ -31,6 +33,7 @@ var Features = []gatewayv1.FeatureName{
 	gatewayv1.FeatureName(features.SupportHTTPRoute303RedirectStatusCode),
 	gatewayv1.FeatureName(features.SupportHTTPRoute307RedirectStatusCode),
 	gatewayv1.FeatureName(features.SupportHTTPRoute308RedirectStatusCode),
+	gatewayv1.FeatureName(features.SupportHTTPRouteBackendProtocolH2C),
 	gatewayv1.FeatureName(features.SupportHTTPRouteBackendProtocolWebSocket),
 	gatewayv1.FeatureName(features.SupportHTTPRouteBackendRequestHeaderModification),
 	gatewayv1.FeatureName(features.SupportHTTPRouteBackendTimeout),
@@ -55,6 +58,11 @@ var Features = []gatewayv1.FeatureName{
 	gatewayv1.FeatureName(features.SupportHTTPRouteSchemeRedirect),
 	gatewayv1.FeatureName(features.SupportListenerSet),
 	gatewayv1.FeatureName(features.SupportReferenceGrant),
+	gatewayv1.FeatureName(features.SupportTCPRoute),
+	gatewayv1.FeatureName(features.SupportTLSRoute),
+	gatewayv1.FeatureName(features.SupportTLSRouteModeMixed),
+	gatewayv1.FeatureName(features.SupportTLSRouteModeTerminate),
+	gatewayv1.FeatureName(features.SupportUDPRoute),
 }
 
 // classStatuses are those of the GatewayClasses of this controller.

@@ -158,7 +158,7 @@ func readableSnapshot(v any) any {
 // A Key is the hash of a private one.
 var leftOut = []string{"Hash", "Version", "Kind", "Namespace", "Object", "Rule", "Key"}
 
-var durationFields = []string{"HeadTimeout", "BodyTimeout", "KeepAlive", "ConnectTimeout", "Request", "PerTry", "Idle", "Backoff", "MaxAge", "SlowStart", "AbsoluteTimeout", "Handshake"}
+var durationFields = []string{"HeadTimeout", "BodyTimeout", "KeepAlive", "ConnectTimeout", "Request", "PerTry", "Idle", "Backoff", "BackoffBase", "BackoffMax", "MaxAge", "SlowStart", "AbsoluteTimeout", "Handshake", "Interval", "Timeout"}
 
 // plainClient reports whether a client side is what the defaults make it.
 func plainClient(v map[string]any) bool {
@@ -182,8 +182,8 @@ func readableStatus(v any) any {
 			return line
 		}
 		delete(v, "controllerName")
-		if v["kind"] == kindHTTPRoute && v["name"] == nil {
-			return kindHTTPRoute
+		if v["kind"] != nil && v["name"] == nil && v["group"] == groupGateway {
+			return v["kind"] // of a route
 		}
 		if v["group"] == groupGateway && (v["kind"] == kindGateway || v["kind"] == kindListenerSet) {
 			delete(v, "group")

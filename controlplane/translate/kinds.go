@@ -23,13 +23,17 @@ const (
 	kindEndpointSlice    = "EndpointSlice"
 	kindGateway          = "Gateway"
 	kindGatewayClass     = "GatewayClass"
+	kindGRPCRoute        = "GRPCRoute"
 	kindHTTPRoute        = "HTTPRoute"
 	kindListenerSet      = "ListenerSet"
 	kindNamespace        = "Namespace"
 	kindReferenceGrant   = "ReferenceGrant"
 	kindSecret           = "Secret"
 	kindService          = "Service"
+	kindTCPRoute         = "TCPRoute"
+	kindTLSRoute         = "TLSRoute"
 	kindTrafficPolicy    = v1alpha1.KindTrafficPolicy
+	kindUDPRoute         = "UDPRoute"
 )
 
 func isKind(k resource.Key, group, kind string) bool { return k.Kind == kind && k.Group == group }

@@ -46,6 +46,16 @@ type listenerView struct {
 	conflictMessage string
 }
 
+// passthrough reports whether TLS goes through the listener as it is.
+func (l *listenerView) passthrough() bool {
+	return l.spec.Protocol == gatewayv1.TLSProtocolType && l.spec.TLS != nil && deref(l.spec.TLS.Mode, gatewayv1.TLSModeTerminate) == gatewayv1.TLSModePassthrough
+}
+
+// streams reports whether the listener carries connections or datagrams as they are.
+func (l *listenerView) streams() bool {
+	return l.family() == familyTCP || l.family() == familyUDP || l.spec.Protocol == gatewayv1.TLSProtocolType
+}
+
 // owner is the object that the listener is written in.
 func (l *listenerView) owner() resource.Key { return l.in.object.Key }
 
@@ -111,6 +121,19 @@ func TableOwner(table string) (owner resource.Key, listener string) {
 	return owner, listener
 }
 
+// ListenersOf names the listeners that a socket serves as tables are named: TableOwner says
+// whose they are.
+func ListenersOf(socket *model.Listener) []string {
+	names := make([]string, 0, len(socket.Tables)+len(socket.Streams))
+	for _, b := range socket.Tables {
+		names = append(names, b.Table)
+	}
+	for _, b := range socket.Streams {
+		names = append(names, b.Listener)
+	}
+	return names
+}
+
 // newListener reads a listener of a gateway, or of the set, by itself: what it has in common
 // with others comes later.
 func (t *translator) newListener(view *gatewayView, set *setView, index int, spec *gatewayv1.Listener) *listenerView {
@@ -133,20 +156,16 @@ func (t *translator) newListener(view *gatewayView, set *setView, index int, spe
 
 // variantOf is the same for listeners on which every route means the same.
 func variantOf(l *listenerView) model.Hash {
-	var r model.Route
-	fillRequest(&r, l.request)
-	return model.HashOf([]any{r.Timeouts, r.HashOn, r.Compression, r.Origins, l.gateway.scope, l.gateway.tlsScope, l.closedText()})
+	return model.HashOf([]any{digestOf(l.request), l.gateway.scope, l.gateway.tlsScope, l.closedText()})
 }
-
-var httpRouteKind = gatewayv1.RouteGroupKind{Group: ptr(gatewayv1.Group(groupGateway)), Kind: kindHTTPRoute}
 
 func ptr[T any](v T) *T { return &v }
 
 func (t *translator) readListener(l *listenerView) {
-	served := l.spec.Protocol == gatewayv1.HTTPProtocolType || l.spec.Protocol == gatewayv1.HTTPSProtocolType
-	if !served {
+	own := protocolKinds[l.spec.Protocol]
+	if len(own) == 0 {
 		l.refuse(gatewayv1.ListenerReasonUnsupportedProtocol,
-			fmt.Sprintf("protocol %s is not supported by this version; HTTP and HTTPS are", l.spec.Protocol))
+			fmt.Sprintf("protocol %s is not supported by this version; HTTP, HTTPS, TLS, TCP and UDP are", l.spec.Protocol))
 		l.in.error(RuleUnsupported, l.field("protocol"), "%s is not supported by this version; nothing is served on this listener", l.spec.Protocol)
 	}
 	l.from = gatewayv1.NamespacesFromSame
@@ -163,12 +182,16 @@ func (t *translator) readListener(l *listenerView) {
 			l.selector = selector
 		}
 	}
-	if len(allowed.Kinds) == 0 && served {
-		l.kinds = []gatewayv1.RouteGroupKind{httpRouteKind}
+	for _, kind := range own {
+		wanted := func(k gatewayv1.RouteGroupKind) bool {
+			return k.Kind == kind && deref(k.Group, groupGateway) == groupGateway
+		}
+		if len(allowed.Kinds) == 0 || slices.ContainsFunc(allowed.Kinds, wanted) {
+			l.kinds = append(l.kinds, gatewayv1.RouteGroupKind{Group: ptr(gatewayv1.Group(groupGateway)), Kind: kind})
+		}
 	}
 	for i, k := range allowed.Kinds {
-		if served && k.Kind == kindHTTPRoute && deref(k.Group, groupGateway) == groupGateway {
-			l.kinds = []gatewayv1.RouteGroupKind{httpRouteKind}
+		if slices.Contains(own, k.Kind) && deref(k.Group, groupGateway) == groupGateway {
 			continue
 		}
 		l.unresolve(gatewayv1.ListenerReasonInvalidRouteKinds, fmt.Sprintf("routes of kind %s are not supported here", k.Kind))
@@ -177,9 +200,9 @@ func (t *translator) readListener(l *listenerView) {
 	t.secureListener(l)
 }
 
-// admits reports whether a listener takes routes of kind HTTPRoute from a namespace.
-func (t *translator) admits(l *listenerView, namespace string) bool {
-	return len(l.kinds) > 0 && t.selects(l.from, l.selector, l.owner().Namespace, namespace)
+// admits reports whether a listener takes a route, going by its kind and namespace.
+func (t *translator) admits(l *listenerView, route resource.Key) bool {
+	return l.takes(route.Kind) && t.selects(l.from, l.selector, l.owner().Namespace, route.Namespace)
 }
 
 // selects reports whether an object allows others from a namespace.

@@ -34,6 +34,7 @@ type Memo struct {
 	keyPairs   map[resource.Key]keyPair // of Secrets that were referred to
 	routes     map[routeName]*routeSlot
 	routeSlots []*routeSlot // in the order of keys
+	losers     int          // routes that lost hostnames to another kind
 	ranked     []*routeSlot // oldest first, then by namespace/name; nil: to be sorted
 
 	clusters                    map[string]*clusterSlot
@@ -42,6 +43,7 @@ type Memo struct {
 	endpointList                []*model.EndpointSet
 	clustersHash, endpointsHash model.Hash // of the lists
 
+	streams            streamStage
 	tables             map[string]*tableSlot
 	attached           map[string]int32 // accepted routes by table
 	policyStatus       []Status
@@ -184,7 +186,7 @@ func (t *translator) changed(old, current *resource.Object) {
 	o := cmp.Or(current, old)
 	t.dirty.mark(o.Key)
 	switch {
-	case isKind(o.Key, groupGateway, kindHTTPRoute):
+	case routeKindOf(o.Key) != nil:
 		t.changedRoute(old, current)
 		return
 	case isKind(o.Key, groupDiscovery, kindEndpointSlice):
@@ -207,7 +209,7 @@ func (t *translator) changedRoute(old, current *resource.Object) {
 	}
 	slot := t.route(key)
 	if slot == nil {
-		slot = &routeSlot{name: key.Namespace + "/" + key.Name, view: noView}
+		slot = &routeSlot{kind: routeKindOf(key), name: key.Namespace + "/" + key.Name, view: noView}
 		t.routes[routeNameOf(key)] = slot
 		t.routeSlots, t.ranked, t.relisted = nil, nil, true
 	}
@@ -219,11 +221,11 @@ func (t *translator) changedRoute(old, current *resource.Object) {
 }
 
 // rankedRoutes returns the routes as Gateway API ranks them: the oldest first, then by
-// namespace/name.
+// namespace/name, and by kind where that is the same.
 func (t *translator) rankedRoutes() []*routeSlot {
 	if t.ranked == nil {
 		t.ranked = slices.SortedFunc(slices.Values(t.routeSlots), func(a, b *routeSlot) int {
-			return cmp.Or(a.created.Compare(b.created), strings.Compare(a.name, b.name))
+			return cmp.Or(a.created.Compare(b.created), strings.Compare(a.name, b.name), strings.Compare(a.kind.name, b.kind.name))
 		})
 	}
 	return t.ranked

@@ -83,7 +83,7 @@ func TestMemo(t *testing.T) {
 	})
 }
 
-func jsonOf(t *rapid.T, out Output) string {
+func jsonOf(t rapid.TB, out Output) string {
 	b, err := json.MarshalIndent(out, "", " ")
 	if err != nil {
 		t.Fatal(err)
@@ -105,6 +105,9 @@ func checkIdentity(t *rapid.T, old, current *model.Snapshot) {
 		check(a.Cluster, a.Hash, b.Hash, a == b)
 	})
 	eachPair(old.Listeners, current.Listeners, func(l *model.Listener) string { return l.Name }, func(a, b *model.Listener) {
+		check(a.Name, a.Hash, b.Hash, a == b)
+	})
+	eachPair(old.Streams, current.Streams, func(r *model.StreamRoute) string { return r.Name }, func(a, b *model.StreamRoute) {
 		check(a.Name, a.Hash, b.Hash, a == b)
 	})
 	eachPair(old.RouteTables, current.RouteTables, func(r *model.RouteTable) string { return r.Name }, func(a, b *model.RouteTable) {
@@ -169,6 +172,7 @@ func TestSnapshotInvariants(t *testing.T) {
 				checkRoute(t, e.Route, clusters, used)
 			}
 		}
+		checkStreams(t, s, clusters, used)
 		if diff := cmp.Diff(clusters, used); diff != "" && len(clusters)+len(used) > 0 {
 			t.Fatalf("clusters (-there +used):\n%s", diff)
 		}
@@ -184,21 +188,66 @@ func checkRoute(t *rapid.T, r *model.Route, clusters, used map[string]bool) {
 	if len(r.Matches) == 0 {
 		t.Fatalf("route %s: no matches", r.Name)
 	}
-	for _, arm := range r.Split.Arms {
-		if (arm.Cluster == "") == (arm.Refusal == nil) {
-			t.Fatalf("route %s: arm %s has both or neither of cluster and refusal", r.Name, arm.Name)
-		}
-		if arm.Cluster != "" && !clusters[arm.Cluster] {
-			t.Fatalf("route %s: no cluster %s", r.Name, arm.Cluster)
-		}
-		if arm.Cluster != "" {
-			used[arm.Cluster] = true
-		}
-	}
+	checkArms(t, r.Name, r.Split.Arms, clusters, used)
 	for _, m := range r.Mirrors {
 		if !clusters[m.Cluster] {
 			t.Fatalf("route %s: no cluster %s", r.Name, m.Cluster)
 		}
 		used[m.Cluster] = true
+	}
+}
+
+func checkArms(t *rapid.T, route string, arms []model.Arm, clusters, used map[string]bool) {
+	for _, arm := range arms {
+		if (arm.Cluster == "") == (arm.Refusal == nil) {
+			t.Fatalf("route %s: arm %s has both or neither of cluster and refusal", route, arm.Name)
+		}
+		if arm.Cluster != "" && !clusters[arm.Cluster] {
+			t.Fatalf("route %s: no cluster %s", route, arm.Cluster)
+		}
+		if arm.Cluster != "" {
+			used[arm.Cluster] = true
+		}
+	}
+}
+
+// checkStreams checks the stream routes, and that each hostname of a socket is one listener's.
+func checkStreams(t *rapid.T, s *model.Snapshot, clusters, used map[string]bool) {
+	names := map[string]bool{}
+	for _, r := range s.Streams {
+		plain := *r
+		plain.Hash = ""
+		if model.HashOf(&plain) != r.Hash {
+			t.Fatalf("stream route %s: stale hash", r.Name)
+		}
+		if names[r.Name] {
+			t.Fatalf("two stream routes are named %s", r.Name)
+		}
+		if r.Kind == kindUDPRoute && r.Idle == 0 && r.Refusal == nil {
+			t.Fatalf("sessions of %s never end", r.Name)
+		}
+		names[r.Name] = true
+		checkArms(t, r.Name, r.Split.Arms, clusters, used)
+	}
+	for _, l := range s.Listeners {
+		owners := map[string]string{}
+		for _, b := range l.Tables {
+			owners[b.Hostname] = b.Table
+		}
+		for _, b := range l.Streams {
+			if owner := owners[b.Hostname]; owner != "" {
+				t.Fatalf("socket %s: hostname %q is %s's and %s's", l.Name, b.Hostname, owner, b.Listener)
+			}
+			owners[b.Hostname] = b.Listener
+			if b.Route != "" && !names[b.Route] {
+				t.Fatalf("socket %s: there is no stream route %s", l.Name, b.Route)
+			}
+			if b.Terminate && l.TLS == nil {
+				t.Fatalf("socket %s: TLS is to end at %s, but there are no certificates", l.Name, b.Listener)
+			}
+		}
+		if len(owners) == 0 || len(l.Tables) > 0 && l.TLS == nil && len(l.Streams) > 0 {
+			t.Fatalf("socket %s: nothing, or both requests and bytes in clear text", l.Name)
+		}
 	}
 }

@@ -26,6 +26,7 @@ type setting[T any] struct {
 type (
 	requestSide struct {
 		request, perTry, idle *setting[time.Duration]
+		retry                 retrySide
 		hashOn                *setting[[]model.Key]
 		compression           compressionSide
 	}
@@ -35,6 +36,7 @@ type (
 		algorithm                     *setting[model.Algorithm]
 		zoneAware                     *setting[bool]
 		panicThreshold, boundedLoad   *setting[float64]
+		health                        healthSide
 	}
 
 	clientSide struct {
@@ -42,7 +44,7 @@ type (
 		maxConnections, maxHead, trustHops  *setting[int]
 		underscores                         *setting[model.NamePolicy]
 		escapes                             *setting[model.EscapePolicy]
-		flagHeaders                         *setting[bool]
+		flagHeaders, http3, proxyProtocol   *setting[bool]
 		trustAddresses                      *setting[[]netip.Prefix]
 		minVersion                          *setting[model.TLSVersion]
 		cipherSuites                        *setting[[]string]
@@ -55,6 +57,7 @@ func (r requestSide) under(above requestSide) requestSide {
 		request:     cmp.Or(r.request, above.request),
 		perTry:      cmp.Or(r.perTry, above.perTry),
 		idle:        cmp.Or(r.idle, above.idle),
+		retry:       r.retry.under(above.retry),
 		hashOn:      cmp.Or(r.hashOn, above.hashOn),
 		compression: r.compression.under(above.compression),
 	}
@@ -69,6 +72,7 @@ func (b backendSide) under(above backendSide) backendSide {
 		zoneAware:      cmp.Or(b.zoneAware, above.zoneAware),
 		panicThreshold: cmp.Or(b.panicThreshold, above.panicThreshold),
 		boundedLoad:    cmp.Or(b.boundedLoad, above.boundedLoad),
+		health:         b.health.under(above.health),
 	}
 }
 
@@ -83,6 +87,8 @@ func (c clientSide) under(above clientSide) clientSide {
 		underscores:    cmp.Or(c.underscores, above.underscores),
 		escapes:        cmp.Or(c.escapes, above.escapes),
 		flagHeaders:    cmp.Or(c.flagHeaders, above.flagHeaders),
+		http3:          cmp.Or(c.http3, above.http3),
+		proxyProtocol:  cmp.Or(c.proxyProtocol, above.proxyProtocol),
 		trustAddresses: cmp.Or(c.trustAddresses, above.trustAddresses),
 		minVersion:     cmp.Or(c.minVersion, above.minVersion),
 		cipherSuites:   cmp.Or(c.cipherSuites, above.cipherSuites),
@@ -112,12 +118,15 @@ const (
 	sideRequest fieldSide = 1 << iota
 	sideBackend
 	sideClient
+	sideStream // of what is per request, the part that streams have, too
 )
 
 var sideTargets = map[fieldSide]string{
-	sideRequest: "per request: target a GatewayClass, Gateway, ListenerSet, listener, HTTPRoute or rule",
+	sideRequest: "per request: target a GatewayClass, Gateway, ListenerSet, listener, HTTPRoute, GRPCRoute or rule",
 	sideBackend: "for backends: target a Backend, a Service or its port, or a Gateway for all backends behind it",
 	sideClient:  "for clients: target a Gateway, a ListenerSet or one of their listeners",
+
+	sideRequest | sideStream: "per request, connection or session: target a GatewayClass, Gateway, ListenerSet, listener, route or rule",
 }
 
 // writtenField is a field that a policy sets.
@@ -152,16 +161,22 @@ func readPolicy(o *resource.Object, policy *v1alpha1.TrafficPolicy) *policyView 
 		v.request = requestSide{
 			request: r.duration("spec.timeouts.request", sideRequest, t.Request),
 			perTry:  r.duration("spec.timeouts.perTry", sideRequest, t.PerTry),
-			idle:    r.duration("spec.timeouts.idle", sideRequest, t.Idle),
+			idle:    r.duration("spec.timeouts.idle", sideRequest|sideStream, t.Idle),
 		}
 		v.backend.connect = r.duration("spec.timeouts.connect", sideBackend, t.Connect)
 		v.backend.keepAlive = r.duration("spec.timeouts.keepAlive", sideBackend, t.KeepAlive)
+	}
+	if s := policy.Spec.Retries; s != nil {
+		r.readRetries(s)
 	}
 	if keys := policy.Spec.HashOn; keys != nil {
 		v.request.hashOn = set(r, "spec.hashOn", sideRequest, r.readKeys(keys))
 	}
 	if c := policy.Spec.Compression; c != nil {
 		r.readCompression(c)
+	}
+	if h := policy.Spec.HealthCheck; h != nil {
+		r.readHealthCheck(h)
 	}
 	if l := policy.Spec.LoadBalancing; l != nil {
 		r.readBalancing(l)
@@ -192,6 +207,12 @@ func (r *policyReader) readClient(c *v1alpha1.Client) {
 	}
 	if c.FlagHeaders != nil {
 		v.flagHeaders = set(r, "spec.client.flagHeaders", sideClient, *c.FlagHeaders)
+	}
+	if c.HTTP3 != nil {
+		v.http3 = set(r, "spec.client.http3", sideClient, *c.HTTP3)
+	}
+	if c.ProxyProtocol != nil {
+		v.proxyProtocol = set(r, "spec.client.proxyProtocol", sideClient, *c.ProxyProtocol)
 	}
 	if c.TLS != nil {
 		r.readClientTLS(c.TLS)

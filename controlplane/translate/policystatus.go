@@ -98,12 +98,11 @@ func (t *translator) ancestorsOf(at targetView, users map[resource.Key][]resourc
 				gateways = append(gateways, g.key)
 			}
 		}
-	case kindHTTPRoute:
+	default:
+		gateways = users[at.object]
 		if slot := t.route(at.object); slot != nil {
 			gateways = slot.view.gateways
 		}
-	default:
-		gateways = users[at.object]
 	}
 	if len(gateways) == 0 {
 		return []resource.Key{at.object}

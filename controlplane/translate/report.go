@@ -13,11 +13,13 @@ const (
 	RuleInvalidValue     = "invalid-value"        // a value that the schema cannot check
 	RuleNotAttached      = "not-attached"         // a parent that does not take the route
 	RuleListenerConflict = "listener-conflict"    // listeners that cannot be told apart
+	RuleRouteConflict    = "route-conflict"       // an HTTPRoute and a GRPCRoute for one hostname
 	RuleForeignClass     = "foreign-class"        // a Gateway of another controller
 	RulePolicyInvalid    = "policy-invalid"       // a policy on a target that it cannot be for
 	RulePolicyConflict   = "policy-conflict"      // a second policy on one target
 	RuleDuplicateAddress = "duplicate-address"    // one address twice in a backend
 	RuleClientSettings   = "client-settings"      // listeners on one socket that disagree
+	RuleShadowedStream   = "shadowed-stream"      // a stream route whose connections another one gets
 )
 
 // reporter collects the diagnostics of one object.

@@ -14,30 +14,30 @@ import (
 	"weir.dev/weir/model"
 )
 
-// routeSlot is where the memo keeps an HTTPRoute.
+// routeSlot is where the memo keeps a route.
 type routeSlot struct {
+	kind    *routeKind
 	name    string // namespace/name
 	created time.Time
 	object  *resource.Object
 	view    *routeView
+	lost    map[string]string // tables that go to a route of another kind, with the reason
 }
 
 func (s *routeSlot) key() resource.Key { return s.object.Key }
 
-// routeName is what tells the keys of HTTPRoutes apart.
-type routeName struct{ namespace, name string }
-
-func routeNameOf(k resource.Key) routeName { return routeName{k.Namespace, k.Name} }
-
-// route returns the slot of an object, nil if that is not an HTTPRoute that there is.
-func (m *Memo) route(k resource.Key) *routeSlot {
-	if !isKind(k, groupGateway, kindHTTPRoute) {
-		return nil
-	}
-	return m.routes[routeNameOf(k)]
+// routeName is what tells the keys of routes apart.
+type routeName struct {
+	kind            *routeKind
+	namespace, name string
 }
 
-// routeView is what became of one HTTPRoute.
+func routeNameOf(k resource.Key) routeName { return routeName{routeKindOf(k), k.Namespace, k.Name} }
+
+// route returns the slot of an object, nil if that is not a route that there is.
+func (m *Memo) route(k resource.Key) *routeSlot { return m.routes[routeNameOf(k)] }
+
+// routeView is what became of one route.
 type routeView struct {
 	*ties
 	attachments []attachment
@@ -48,9 +48,12 @@ type routeView struct {
 
 // attachment is a route in a table.
 type attachment struct {
-	table   string
-	entries []model.Entry
-	hash    model.Hash // of the entries
+	table     string
+	hostnames []string // that both allow; none: every host of the table
+	lost      bool     // to a route of another kind: there are no entries then
+	entries   []model.Entry
+	hash      model.Hash         // of the entries
+	stream    *model.StreamRoute // instead of entries; nil: the listener is not served
 	// Where it stands in its table: among the attachments, and the first of its entries.
 	place, first int
 }
@@ -60,14 +63,17 @@ type use struct {
 	cluster string // name with the gateway's scope
 	backend backendRef
 	gateway resource.Key
+	calls   bool // of gRPC
 }
 
-// routeBuild translates one HTTPRoute.
+// routeBuild translates one route.
 type routeBuild struct {
 	reporter
 	t         *translator
 	key       resource.Key
-	route     *gatewayv1.HTTPRoute
+	kind      *routeKind
+	spec      routeSpec
+	lost      map[string]string
 	view      *routeView
 	hostnames []string
 	rules     []*ruleView
@@ -85,11 +91,12 @@ func (b *routeBuild) dependOn(k resource.Key) {
 // translateRoutes translates the routes that have changed, or that looked at something that
 // has.
 func (t *translator) translateRoutes() {
-	objects := t.objectsOf(groupGateway, kindHTTPRoute)
 	if t.routeSlots == nil {
-		t.routeSlots = make([]*routeSlot, 0, len(objects))
-		for _, o := range objects {
-			t.routeSlots = append(t.routeSlots, t.route(o.Key))
+		t.routeSlots = make([]*routeSlot, 0, len(t.routes))
+		for _, kind := range routeKinds {
+			for _, o := range t.objectsOf(groupGateway, kind.name) {
+				t.routeSlots = append(t.routeSlots, t.route(o.Key))
+			}
 		}
 	}
 	if t.structural {
@@ -127,36 +134,45 @@ func (t *translator) replaceRoute(slot *routeSlot) {
 // compares pointers sees no change.
 func (v *routeView) keep(old *routeView) {
 	kept := map[model.Hash]*model.Route{}
+	streams := map[model.Hash]*model.StreamRoute{}
 	for _, a := range old.attachments {
 		for _, e := range a.entries {
 			kept[e.Route.Hash] = e.Route
 		}
+		if a.stream != nil {
+			streams[a.stream.Hash] = a.stream
+		}
 	}
-	for _, a := range v.attachments {
+	for n := range v.attachments {
+		a := &v.attachments[n]
 		for i := range a.entries {
 			if r := kept[a.entries[i].Route.Hash]; r != nil {
 				a.entries[i].Route = r
 			}
+		}
+		if a.stream != nil {
+			a.stream = cmp.Or(streams[a.stream.Hash], a.stream)
 		}
 	}
 }
 
 func (t *translator) translateRoute(slot *routeSlot) *routeView {
 	view := &routeView{ties: &ties{}}
-	route, _ := slot.object.Value.(*gatewayv1.HTTPRoute)
-	if route == nil {
-		view.status = absentRouteStatus(t.controller, slot.object)
+	spec, ok := slot.kind.read(slot.object.Value)
+	if !ok {
+		view.status = slot.kind.status(absentRouteStatus(t.controller, slot.object))
 		return view
 	}
-	b := &routeBuild{reporter: reporter{object: slot.object}, t: t, key: slot.key(), route: route, view: view}
-	for _, h := range route.Spec.Hostnames {
+	b := &routeBuild{reporter: reporter{object: slot.object}, t: t, key: slot.key(), kind: slot.kind, spec: spec, lost: slot.lost, view: view}
+	for _, h := range spec.hostnames {
 		b.hostnames = append(b.hostnames, strings.ToLower(string(h)))
 	}
 	b.dependOn(namespaceKey(b.key.Namespace))
 	parents := b.parents()
-	b.compileRules()
-	b.place(parents)
-	b.view.status = b.status(parents)
+	slot.kind.compile(b, slot.object.Value)
+	slot.kind.place(b, parents)
+	b.view.accepted = !b.allRefused()
+	b.view.status = slot.kind.status(b.status(parents))
 	view.diagnostics = b.diagnostics
 	return view
 }
@@ -177,7 +193,7 @@ func (b *routeBuild) place(parents []parentView) {
 			}
 			seen[l.name] = true
 			if !l.served() {
-				b.view.attachments = append(b.view.attachments, attachment{table: l.name})
+				b.view.attachments = append(b.view.attachments, attachment{table: l.name, hostnames: l.hostnames})
 				continue
 			}
 			routes, ok := variants[l.variant]
@@ -193,7 +209,7 @@ func (b *routeBuild) place(parents []parentView) {
 				}
 				variants[l.variant] = routes
 			}
-			a := attachment{table: l.name}
+			a := attachment{table: l.name, hostnames: l.hostnames}
 			hashes := []byte(strings.Join(l.hostnames, ","))
 			for _, r := range routes {
 				a.entries = append(a.entries, model.Entry{Hostnames: l.hostnames, Route: r})
@@ -203,8 +219,20 @@ func (b *routeBuild) place(parents []parentView) {
 			b.view.attachments = append(b.view.attachments, a)
 		}
 	}
-	b.view.accepted = !b.allRefused()
+	b.noteLost(parents, seen)
 	slices.SortFunc(b.view.gateways, resource.Key.Compare)
+}
+
+// noteLost notes the tables that go to routes of another kind, for when these are gone.
+func (b *routeBuild) noteLost(parents []parentView, seen map[string]bool) {
+	for _, p := range parents {
+		for _, l := range p.lost {
+			if !seen[l.name] {
+				seen[l.name] = true
+				b.view.attachments = append(b.view.attachments, attachment{table: l.name, hostnames: l.hostnames, lost: true})
+			}
+		}
+	}
 }
 
 // variant completes a rule with what a listener's policies and its gateway's scope add.
@@ -238,30 +266,31 @@ func (b *routeBuild) variant(r *ruleView, l *listenerView, suffix string) *model
 
 // scopeOf is what is put behind the name of a backend's cluster for a gateway.
 func (t *translator) scopeOf(v *gatewayView, ref backendRef) string {
-	if v.scope == v.tlsScope {
+	if v.scope == v.tlsScope || ref.untouched {
 		return v.scope
 	}
 	own := t.securings.backends[ref.object]
-	if by, _ := t.securityOf(ref.object, t.portName(ref)); by == nil || own != nil && own.tls != nil && own.tls.Client != nil {
+	if !t.secured(ref) || own != nil && own.tls != nil && own.tls.Client != nil {
 		return v.scope
 	}
 	return v.tlsScope
 }
 
 func (b *routeBuild) use(cluster string, ref backendRef, gateway resource.Key) {
-	u := use{cluster: cluster, backend: ref, gateway: gateway}
+	u := use{cluster: cluster, backend: ref, gateway: gateway, calls: b.kind.name == kindGRPCRoute}
 	if !slices.Contains(b.view.uses, u) {
 		b.view.uses = append(b.view.uses, u)
 	}
 }
 
-// fillRequest gives a route its timeouts, keys and compression, and their origins.
+// fillRequest gives a route its timeouts, retries, keys and compression, and their origins.
 func fillRequest(r *model.Route, s requestSide) {
 	r.Timeouts = model.Timeouts{
 		Request: effective(s.request, defaultRequest, "timeouts.request", &r.Origins),
 		PerTry:  effective(s.perTry, defaultPerTry, "timeouts.perTry", &r.Origins),
 		Idle:    effective(s.idle, defaultIdle, "timeouts.idle", &r.Origins),
 	}
+	fillRetry(r, s.retry)
 	r.HashOn = effective(s.hashOn, nil, "hashOn", &r.Origins)
 	fillCompression(r, s.compression)
 }
@@ -284,8 +313,8 @@ func (b *routeBuild) allRefused() bool {
 }
 
 // status words the route's conditions for each parent.
-func (b *routeBuild) status(parents []parentView) gatewayv1.HTTPRouteStatus {
-	status := gatewayv1.HTTPRouteStatus{RouteStatus: gatewayv1.RouteStatus{Parents: []gatewayv1.RouteParentStatus{}}}
+func (b *routeBuild) status(parents []parentView) gatewayv1.RouteStatus {
+	status := gatewayv1.RouteStatus{Parents: []gatewayv1.RouteParentStatus{}}
 	for _, p := range parents {
 		entry := gatewayv1.RouteParentStatus{ParentRef: p.ref, ControllerName: gatewayv1.GatewayController(b.t.controller)}
 		entry.Conditions = append(b.acceptance(p), b.resolution())
@@ -295,7 +324,7 @@ func (b *routeBuild) status(parents []parentView) gatewayv1.HTTPRouteStatus {
 }
 
 func (b *routeBuild) acceptance(p parentView) []metav1.Condition {
-	generation := b.route.Generation
+	generation := generationOf(b.object)
 	if p.refused != "" {
 		return []metav1.Condition{condition(gatewayv1.RouteConditionAccepted, false, p.refused, p.message, generation)}
 	}
@@ -303,7 +332,7 @@ func (b *routeBuild) acceptance(p parentView) []metav1.Condition {
 	if b.allRefused() {
 		return []metav1.Condition{condition(gatewayv1.RouteConditionAccepted, false, reason, strings.Join(dropped, "; "), generation)}
 	}
-	conditions := []metav1.Condition{condition(gatewayv1.RouteConditionAccepted, true, gatewayv1.RouteReasonAccepted, p.closedText(), generation)}
+	conditions := []metav1.Condition{condition(gatewayv1.RouteConditionAccepted, true, gatewayv1.RouteReasonAccepted, b.remarks(&p), generation)}
 	message := ""
 	switch retained := b.object.Problems; {
 	case len(retained) > 0:
@@ -329,16 +358,16 @@ func (b *routeBuild) refusals() (reason gatewayv1.RouteConditionReason, texts []
 
 func (b *routeBuild) resolution() metav1.Condition {
 	if b.unresolved != "" {
-		return condition(gatewayv1.RouteConditionResolvedRefs, false, b.unresolved, strings.Join(b.unresolvedMessages, "; "), b.route.Generation)
+		return condition(gatewayv1.RouteConditionResolvedRefs, false, b.unresolved, strings.Join(b.unresolvedMessages, "; "), generationOf(b.object))
 	}
-	return condition(gatewayv1.RouteConditionResolvedRefs, true, gatewayv1.RouteReasonResolvedRefs, "", b.route.Generation)
+	return condition(gatewayv1.RouteConditionResolvedRefs, true, gatewayv1.RouteReasonResolvedRefs, "", generationOf(b.object))
 }
 
 // absentRouteStatus is for a route that never had an accepted version. Its parents are not
 // known, so it stands in for one itself; a cluster would never have admitted it.
-func absentRouteStatus(controller string, o *resource.Object) gatewayv1.HTTPRouteStatus {
-	return gatewayv1.HTTPRouteStatus{RouteStatus: gatewayv1.RouteStatus{Parents: []gatewayv1.RouteParentStatus{{
+func absentRouteStatus(controller string, o *resource.Object) gatewayv1.RouteStatus {
+	return gatewayv1.RouteStatus{Parents: []gatewayv1.RouteParentStatus{{
 		ParentRef: parentOf(o.Key), ControllerName: gatewayv1.GatewayController(controller),
 		Conditions: []metav1.Condition{condition(gatewayv1.RouteConditionAccepted, false, gatewayv1.RouteReasonUnsupportedValue, problemText(o.Problems), 0)},
-	}}}}
+	}}}
 }

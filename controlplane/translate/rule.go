@@ -2,7 +2,6 @@ package translate
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,7 +9,9 @@ import (
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"weir.dev/weir/controlplane/resource"
 	"weir.dev/weir/model"
+	"weir.dev/weir/traffic/match"
 )
 
 // ruleView is one rule of a route, without what its listeners add to it.
@@ -74,50 +75,63 @@ func refusal(reason string) *model.Refusal {
 	return &model.Refusal{Status: model.FlagInfos[model.FlagNC].Status, Flag: model.FlagNC.String(), Reason: reason}
 }
 
-func (b *routeBuild) compileRules() {
-	names := map[string]bool{}
-	for _, r := range b.route.Spec.Rules {
-		names[string(deref(r.Name, ""))] = true
-	}
-	for i := range b.route.Spec.Rules {
-		rule := &b.route.Spec.Rules[i]
-		name := string(deref(rule.Name, ""))
-		if name == "" {
-			name = strconv.Itoa(i)
-			if names[name] {
-				name = "#" + name // another rule is named like this one's index
-			}
-		}
-		b.rules = append(b.rules, b.compileRule(rule, fmt.Sprintf("spec.rules[%d]", i), name))
+// compileHTTPRules compiles the rules of an HTTPRoute.
+func compileHTTPRules(b *routeBuild, value any) {
+	rules := value.(*gatewayv1.HTTPRoute).Spec.Rules
+	for i := range rules {
+		r := b.newRule(i)
+		r.compileMatches(rules[i].Matches)
+		r.compileFilters(rules[i].Filters)
+		r.compileBackends(rules[i].BackendRefs)
+		r.compileTimeouts(rules[i].Timeouts)
+		r.compileRetry(rules[i].Retry)
+		r.compileSession(rules[i].SessionPersistence)
+		b.add(r)
 	}
 }
 
-func (b *routeBuild) compileRule(rule *gatewayv1.HTTPRouteRule, path, name string) *ruleView {
-	r := &ruleView{b: b, path: path}
-	full := pathName(b.key) + "/" + name
+// newRule begins a rule of the route with what all kinds of rules have. Its name is the one
+// that it was given, or its index.
+func (b *routeBuild) newRule(i int) *ruleView {
+	given, name := string(deref(b.spec.rules[i], "")), strconv.Itoa(i)
+	if given != "" {
+		name = given
+	} else if slices.ContainsFunc(b.spec.rules, func(n *gatewayv1.SectionName) bool { return n != nil && string(*n) == name }) {
+		name = "#" + name // another rule is named like this one's index
+	}
+	r := &ruleView{b: b, path: fmt.Sprintf("spec.rules[%d]", i)}
+	full := routeTitle(b.key) + "/" + name
 	r.route = model.Route{
 		Name: full, Kind: b.key.Kind, Namespace: b.key.Namespace, Object: b.key.Name, Rule: name,
-		Origin: originOf(b.object, path), Split: model.Split{Name: full},
+		Origin: originOf(b.object, r.path), Split: model.Split{Name: full},
 	}
 	r.policy = b.t.policy(b.key, "").request
-	if rule.Name != nil {
+	if given != "" {
 		r.policy = b.t.policy(b.key, name).request.under(r.policy)
 	}
-	if c := b.t.closed(b.key, string(deref(rule.Name, ""))); c != nil {
-		r.problems = append(r.problems, ruleProblem{gatewayv1.RouteReasonUnsupportedValue, path, c.reason()})
+	if c := b.t.closed(b.key, given); c != nil {
+		r.problems = append(r.problems, ruleProblem{gatewayv1.RouteReasonUnsupportedValue, r.path, c.reason()})
 		r.route.Refusal = c.refusal()
 	}
-	r.compileMatches(rule.Matches)
-	r.compileFilters(rule.Filters)
-	r.compileBackends(rule.BackendRefs)
-	r.compileTimeouts(rule.Timeouts)
-	r.compileRetry(rule.Retry)
-	r.compileSession(rule.SessionPersistence)
+	return r
+}
+
+// routeTitle is namespace/name of an HTTPRoute, and kind/namespace/name of any other route: no
+// namespace has an upper-case letter.
+func routeTitle(k resource.Key) string {
+	if k.Kind == kindHTTPRoute {
+		return pathName(k)
+	}
+	return k.Kind + "/" + pathName(k)
+}
+
+// add adds a compiled rule to its route.
+func (b *routeBuild) add(r *ruleView) {
 	if r.prefixOnly != "" && !r.onePrefixMatch() {
 		r.refuse(RuleInvalidValue, r.prefixOnly, "ReplacePrefixMatch needs exactly one match, of type PathPrefix")
 	}
 	r.clearRefused()
-	return r
+	b.rules = append(b.rules, r)
 }
 
 // clearRefused takes out of a refused rule whatever it would do, so that a data plane
@@ -208,7 +222,7 @@ func (r *ruleView) compileValue(name string, regex bool, value, field string) (m
 }
 
 func (r *ruleView) checkRegex(field, value string) bool {
-	if _, err := regexp.Compile(value); err != nil {
+	if _, err := match.Whole(value); err != nil {
 		r.refuse(RuleInvalidValue, field, "%v (the syntax is RE2's)", err)
 		return false
 	}

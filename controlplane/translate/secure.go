@@ -3,6 +3,7 @@ package translate
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 	"weir.dev/weir/model"
 )
 
-// secureSide is what makes a listener one of HTTPS.
+// secureSide is what makes a listener one of HTTPS, or of TLS that ends here.
 type secureSide struct {
 	certificates []model.Certificate
 	clients      *model.ClientValidation
@@ -30,6 +31,12 @@ type secureSide struct {
 // round. Those that do not resolve are left out; with none left it is not served.
 func (t *translator) secureListener(l *listenerView) {
 	tls, s := deref(l.spec.TLS, gatewayv1.ListenerTLSConfig{}), &l.secure
+	if l.passthrough() {
+		if len(tls.CertificateRefs) > 0 {
+			l.in.warn(RuleUnsupported, l.field("tls.certificateRefs"), "have no effect: with mode Passthrough the backend shows its own certificate")
+		}
+		return
+	}
 	for i, ref := range tls.CertificateRefs {
 		certificate, problem, message := t.readCertificate(l.owner(), ref, &l.gateway.deps)
 		if problem == refFine {
@@ -51,11 +58,11 @@ func (t *translator) secureListener(l *listenerView) {
 		l.unresolve(reason, field+": "+message)
 		l.in.error(RuleUnresolved, l.field(field), "%s", message)
 	}
-	if l.spec.Protocol != gatewayv1.HTTPSProtocolType {
+	if l.family() != familySecure {
 		return
 	}
 	if len(tls.CertificateRefs) == 0 {
-		const message = "a listener of protocol HTTPS needs a certificate"
+		message := fmt.Sprintf("a listener of protocol %s needs a certificate", l.spec.Protocol)
 		l.unresolve(gatewayv1.ListenerReasonInvalidCertificateRef, "tls.certificateRefs: "+message)
 		l.in.error(RuleUnresolved, l.field("tls.certificateRefs"), "%s", message)
 	}
@@ -84,16 +91,20 @@ func (l *listenerView) secureClients() {
 	l.secure.clients = f.clients
 }
 
-// secureSocket is how a socket speaks TLS; nil: it does not. Which protocol it is does not
-// differ between its listeners, and neither do versions and suites: they are settled before
-// the hostname is known to count.
+// secureSocket is how a socket speaks TLS; nil: it does not, or lets it through. Whether it is
+// TLS does not differ between its listeners, and neither do versions and suites: they are
+// settled before the hostname is known to count.
 func secureSocket(listeners []*listenerView, shared clientSide) *model.TLS {
-	if listeners[0].family() != familySecure {
+	ends := func(l *listenerView) bool { return l.family() == familySecure && !l.passthrough() }
+	if !slices.ContainsFunc(listeners, ends) {
 		return nil
 	}
 	tls := &model.TLS{}
 	fillTLS(tls, shared)
 	for _, l := range listeners {
+		if !ends(l) {
+			continue
+		}
 		tls.Names = append(tls.Names, model.TLSName{Hostname: l.hostname, Certificates: l.secure.certificates, Client: l.secure.clients})
 	}
 	slices.SortFunc(tls.Names, func(a, b model.TLSName) int { return compareHostnames(a.Hostname, b.Hostname) })
@@ -137,19 +148,36 @@ func (r *policyReader) readClientTLS(c *v1alpha1.ClientTLS) {
 func markOverlaps(listeners []*listenerView) {
 	byHostname := make(map[string]*listenerView, len(listeners))
 	for _, l := range listeners {
-		byHostname[l.hostname] = l
+		if !l.streams() {
+			byHostname[l.hostname] = l
+		}
 	}
 	for _, l := range listeners {
-		rest, more := strings.TrimPrefix(l.hostname, "*."), true
-		for l.hostname != "" && more {
+		if l.streams() {
+			continue
+		}
+		for wider := range widerHostnames(l.hostname) {
+			if other := byHostname[wider]; other != nil {
+				l.secure.overlap(other)
+				other.secure.overlap(l)
+			}
+		}
+	}
+}
+
+// widerHostnames yields the hostnames that cover another one, from the most specific to none
+// at all.
+func widerHostnames(hostname string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		rest, more := strings.TrimPrefix(hostname, "*."), hostname != ""
+		for more {
 			_, rest, more = strings.Cut(rest, ".")
 			wider := "*." + rest
 			if !more {
 				wider = ""
 			}
-			if other := byHostname[wider]; other != nil {
-				l.secure.overlap(other)
-				other.secure.overlap(l)
+			if !yield(wider) {
+				return
 			}
 		}
 	}

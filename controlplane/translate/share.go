@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"reflect"
 	"slices"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -82,9 +83,9 @@ func (s *sharing) name(name string) string {
 
 // sameStatus tells whether two statuses are those of routes, and equal.
 func sameStatus(a, b any) bool {
-	x, ok := a.(gatewayv1.HTTPRouteStatus)
-	y, both := b.(gatewayv1.HTTPRouteStatus)
-	return ok && both && slices.EqualFunc(x.Parents, y.Parents, func(p, q gatewayv1.RouteParentStatus) bool {
+	x, ok := RouteStatus(a)
+	y, both := RouteStatus(b)
+	return ok && both && reflect.TypeOf(a) == reflect.TypeOf(b) && slices.EqualFunc(x.Parents, y.Parents, func(p, q gatewayv1.RouteParentStatus) bool {
 		return p.ControllerName == q.ControllerName && sameParent(p.ParentRef, q.ParentRef) && slices.Equal(p.Conditions, q.Conditions)
 	})
 }

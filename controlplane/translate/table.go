@@ -54,7 +54,7 @@ func (t *translator) assembleTables() []*model.RouteTable {
 		for i := range slot.view.attachments {
 			a := &slot.view.attachments[i]
 			s := tables[a.table]
-			if slot.view.accepted {
+			if slot.view.accepted && !a.lost {
 				s.attached++
 			}
 			a.place, a.first = len(s.attachments), entries[a.table]
@@ -101,7 +101,7 @@ func (t *translator) patch() (Output, bool) {
 		return Output{}, false
 	}
 	for _, r := range t.replaced {
-		if !sameOutside(r.before, r.slot.view) {
+		if r.slot.kind.stream || !sameOutside(r.before, r.slot.view) {
 			return Output{}, false
 		}
 	}
@@ -122,7 +122,7 @@ func (t *translator) patch() (Output, bool) {
 func sameOutside(a, b *routeView) bool {
 	return a.accepted == b.accepted && len(a.diagnostics) == 0 && len(b.diagnostics) == 0 &&
 		slices.EqualFunc(a.attachments, b.attachments, func(x, y attachment) bool {
-			return x.table == y.table && len(x.entries) == len(y.entries)
+			return x.table == y.table && x.lost == y.lost && len(x.entries) == len(y.entries)
 		})
 }
 

@@ -49,7 +49,9 @@ type Status struct {
 	Key resource.Key
 	// Value is upstream's status struct of the object's kind: gatewayv1.GatewayClassStatus,
 	// gatewayv1.GatewayStatus, gatewayv1.ListenerSetStatus, gatewayv1.HTTPRouteStatus,
-	// gatewayv1.PolicyStatus or v1alpha1.BackendStatus. The lastTransitionTime of conditions is left to the caller.
+	// gatewayv1.GRPCRouteStatus, gatewayv1.TCPRouteStatus, gatewayv1.TLSRouteStatus,
+	// gatewayv1.UDPRouteStatus, gatewayv1.PolicyStatus or v1alpha1.BackendStatus. The
+	// lastTransitionTime of conditions is left to the caller.
 	Value any
 }
 
@@ -75,6 +77,7 @@ func Translate(in Input) Output {
 	t.readSecurings()
 	t.acceptGateways()
 	t.translateRoutes()
+	t.settleRoutes()
 	t.buildClusters()
 	return t.assemble()
 }
@@ -87,7 +90,7 @@ type translator struct {
 	dirty dirtySet
 	// reshaped: what some route attaches to or refers to has changed since the last run.
 	reshaped bool
-	// structural: something other than an HTTPRoute has changed since the last run.
+	// structural: something other than a route has changed since the last run.
 	structural bool
 	// relisted: a route has come, gone or changed its rank since the last run.
 	relisted bool
@@ -99,11 +102,13 @@ func (t *translator) assemble() Output {
 	if out, ok := t.patch(); ok {
 		return out
 	}
+	listeners, streams := t.bindStreams()
 	snapshot := &model.Snapshot{
+		Listeners:   listeners,
+		Streams:     streams,
 		RouteTables: t.assembleTables(),
 		Clusters:    t.clusterList,
 		Endpoints:   t.endpointList,
-		Listeners:   t.gateways.sockets,
 	}
 	diagnostics := slices.Concat(t.gateways.diagnostics, t.policies.diagnostics, t.closures.diagnostics, t.securings.diagnostics)
 	for _, c := range t.clusterSlots {
@@ -112,6 +117,7 @@ func (t *translator) assemble() Output {
 	for _, slot := range t.routeSlots {
 		diagnostics = append(diagnostics, slot.view.diagnostics...)
 	}
+	diagnostics = append(diagnostics, t.streams.diagnostics...)
 	statuses := t.assembleStatuses()
 	diagnostics = append(diagnostics, t.backendDiagnostics...)
 	return t.finish(Output{Snapshot: snapshot, Statuses: statuses, Diagnostics: diagnostics})
@@ -132,13 +138,14 @@ func (t *translator) finish(out Output) Output {
 func (t *translator) assembleStatuses() []Status {
 	others := slices.Concat(t.classStatuses(), t.gatewayStatuses(), t.listenerSetStatuses(), t.policyStatuses(), t.backendStatuses())
 	slices.SortFunc(others, func(a, b Status) int { return a.Key.Compare(b.Key) })
-	routes := resource.Key{Group: groupGateway, Kind: kindHTTPRoute}
-	at, _ := slices.BinarySearchFunc(others, routes, func(s Status, k resource.Key) int { return s.Key.Compare(k) })
-	statuses := append(make([]Status, 0, len(others)+len(t.routeSlots)), others[:at]...)
+	statuses := make([]Status, 0, len(others)+len(t.routeSlots))
 	for _, slot := range t.routeSlots {
-		statuses = append(statuses, Status{Key: slot.key(), Value: slot.view.status})
+		for len(others) > 0 && others[0].Key.Compare(slot.key()) < 0 {
+			statuses, others = append(statuses, others[0]), others[1:]
+		}
+		statuses = append(statuses, Status{Key: slot.key(), Value: t.streams.reword(slot)})
 	}
-	return append(statuses, others[at:]...)
+	return append(statuses, others...)
 }
 
 // versionOf is the hash of all objects' hashes.
@@ -149,6 +156,9 @@ func (t *translator) versionOf(s *model.Snapshot) string {
 	}
 	for _, r := range s.RouteTables {
 		b = append(append(b, 'r'), r.Hash...)
+	}
+	for _, r := range s.Streams {
+		b = append(append(b, 's'), r.Hash...)
 	}
 	return string(hashBytes(b))
 }

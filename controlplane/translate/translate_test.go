@@ -236,19 +236,32 @@ func TestParseDuration(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	var route model.Route
 	fillRequest(&route, requestSide{})
+	if route.Retry != nil {
+		t.Errorf("retries by default: %+v", route.Retry)
+	}
 	var compressing model.Route
 	fillCompression(&compressing, compressionSide{algorithms: &setting[[]model.Coding]{value: []model.Coding{model.CodingGzip}}})
 	compression := compressing.Compression
+	var retrying model.Route
+	fillRetry(&retrying, retrySide{attempts: &setting[int]{value: 1}})
+	retry := retrying.Retry
 	var cluster model.Cluster
 	fillBackend(&cluster, backendSide{})
+	fillHealthCheck(&cluster, healthSide{kind: &setting[model.HealthCheckType]{value: model.HealthCheckHTTP}}, false)
+	check := cluster.HealthCheck
 	var client model.Client
 	fillClient(&client, clientSide{})
 	var tls model.TLS
 	fillTLS(&tls, clientSide{})
 	want := map[string]string{
+		"TCPRoute, TLSRoute timeouts.idle": defaultStreamIdle.String(), "UDPRoute timeouts.idle": defaultSessionIdle.String(),
+		"client.http3": fmt.Sprint(client.HTTP3), "client.proxyProtocol": fmt.Sprint(client.ProxyProtocol),
 		"client.tls.minVersion": fmt.Sprintf("%q", tls.MinVersion), "client.tls.cipherSuites": fmt.Sprint(tls.CipherSuites),
 		"timeouts.request": route.Timeouts.Request.String(), "timeouts.perTry": route.Timeouts.PerTry.String(), "timeouts.idle": route.Timeouts.Idle.String(),
 		"timeouts.connect": cluster.ConnectTimeout.String(), "timeouts.keepAlive": cluster.KeepAlive.String(), "loadBalancing.algorithm": string(cluster.Balancing.Algorithm),
+		"healthCheck.http.expect": fmt.Sprintf("[%q]", check.Expect[0]), "healthCheck.grpc.service": fmt.Sprintf("%q", check.Service),
+		"healthCheck.interval": check.Interval.String(), "healthCheck.timeout": check.Timeout.String(),
+		"healthCheck.healthyAfter": fmt.Sprint(check.HealthyAfter), "healthCheck.unhealthyAfter": fmt.Sprint(check.UnhealthyAfter),
 		"hashOn": fmt.Sprint(route.HashOn), "loadBalancing.slowStart": cluster.Balancing.SlowStart.String(), "loadBalancing.zoneAware": fmt.Sprint(cluster.Balancing.ZoneAware),
 		"loadBalancing.panicThreshold": fmt.Sprintf("%v%%", 100*cluster.Balancing.PanicThreshold), "loadBalancing.boundedLoad": fmt.Sprintf("%q", fmt.Sprint(cluster.Balancing.BoundedLoad)),
 		"compression.algorithms": "[]", "compression.minSize": fmt.Sprintf("%dKi", compression.MinSize>>10),
@@ -257,6 +270,9 @@ func TestDefaults(t *testing.T) {
 		"client.maxConnections": fmt.Sprint(client.MaxConnections), "client.maxHead": fmt.Sprintf("%dKi", client.MaxHead>>10),
 		"client.underscoreHeaders": string(client.Underscores), "client.pathEscapes": string(client.Escapes),
 		"client.flagHeaders": fmt.Sprint(client.FlagHeaders), "client.trust.hops": fmt.Sprint(client.TrustHops),
+		"retries.attempts": "0", "retries.retryOn": "[" + strings.ReplaceAll(strings.Trim(fmt.Sprint(retry.On), "[]"), " ", ", ") + "]",
+		"retries.methods":      "[" + strings.Join(retry.Methods, ", ") + "]",
+		"retries.backoff.base": retry.BackoffBase.String(), "retries.backoff.max": retry.BackoffMax.String(),
 		"HTTPRoute retry.attempts": fmt.Sprint(defaultRetryAttempts), "HTTPRoute retry.backoff": defaultRetryBackoff.String(),
 		"HTTPRoute sessionPersistence.sessionName": "weir-session-...",
 	}
@@ -274,8 +290,7 @@ func TestDefaults(t *testing.T) {
 
 // unclaimed are the features of the kinds we serve that this version does not claim, and why.
 var unclaimed = map[features.FeatureName]string{
-	features.SupportHTTPRouteBackendProtocolH2C: "appProtocol kubernetes.io/h2c is refused",
-	features.SupportGatewayInfrastructure:       "there is no object whose labels it could set",
+	features.SupportGatewayInfrastructure: "there is no object whose labels it could set",
 }
 
 // TestFeatures: each feature that upstream has for our kinds is claimed, or there is a reason;
@@ -284,8 +299,9 @@ func TestFeatures(t *testing.T) {
 	known := map[features.FeatureName]bool{}
 	for _, set := range []sets.Set[features.Feature]{
 		features.GatewayCoreFeatures, features.GatewayExtendedFeatures, features.HTTPRouteCoreFeatures,
-		features.HTTPRouteExtendedFeatures, features.ReferenceGrantCoreFeatures,
+		features.HTTPRouteExtendedFeatures, features.GRPCRouteCoreFeatures, features.GRPCRouteExtendedFeatures, features.ReferenceGrantCoreFeatures,
 		features.BackendTLSPolicyCoreFeatures, features.BackendTLSPolicyExtendedFeatures,
+		features.TLSRouteCoreFeatures, features.TLSRouteExtendedFeatures, features.TCPRouteExtendedFeatures, features.UDPRouteFeatures,
 	} {
 		for f := range set {
 			name := f.Name

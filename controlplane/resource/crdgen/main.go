@@ -17,7 +17,11 @@ import (
 )
 
 // upstream are the CRDs of the kinds we serve.
-var upstream = []string{"gatewayclasses", "gateways", "listenersets", "httproutes", "referencegrants", "backendtlspolicies"}
+var upstream = []string{
+	"gatewayclasses", "gateways", "listenersets",
+	"httproutes", "grpcroutes", "tlsroutes", "tcproutes", "udproutes",
+	"referencegrants", "backendtlspolicies",
+}
 
 func main() {
 	if err := run(); err != nil {

@@ -47,7 +47,7 @@ type BackendSpec struct {
 	ProxyProtocol *ProxyProtocol `json:"proxyProtocol,omitempty"`
 
 	// Protocol is what the backend speaks. Absent is HTTP: with tls what ALPN chooses,
-	// otherwise HTTP/1.1.
+	// otherwise HTTP/1.1, or HTTP/2 where a GRPCRoute refers to the backend.
 	// +optional
 	Protocol *Protocol `json:"protocol,omitempty"`
 

@@ -63,7 +63,7 @@ type LoadFactor string
 
 // Key is one way to tell requests apart. It has exactly one member.
 //
-// +kubebuilder:validation:ExactlyOneOf=header;cookie;query;clientIP
+// +kubebuilder:validation:ExactlyOneOf=header;cookie;query;clientIP;identity;expression
 type Key struct {
 	// Header is the name of a header, in any case.
 	// +optional
@@ -86,7 +86,25 @@ type Key struct {
 	// request has one.
 	// +optional
 	ClientIP *ClientIP `json:"clientIP,omitempty"`
+
+	// Identity is the client's SPIFFE id, as its certificate proves it. Only listeners that ask
+	// for client certificates know one.
+	// +optional
+	Identity *ClientIdentity `json:"identity,omitempty"`
+
+	// Expression is CEL that makes a string of the request, such as
+	// request.path.split("/")[1]. It sees request.method, scheme, host, path, query, headers
+	// and cookies, source.address and port, identity, route.namespace, name and rule, and now.
+	// Names of headers are lower case; a header, parameter or cookie that the request does not
+	// have is "". A request for which the expression is in error or "" does not have the key.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Expression *string `json:"expression,omitempty"`
 }
+
+// ClientIdentity is a client's verified SPIFFE id. It has no fields.
+type ClientIdentity struct{}
 
 // ClientIP is a client's address, or the network that it is in.
 type ClientIP struct {

@@ -33,12 +33,14 @@ type TrafficPolicy struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.client) || self.targetRefs.all(t, t.kind in ['Gateway', 'ListenerSet'])",fieldPath=".client",message="is for clients: target a Gateway or ListenerSet"
 // +kubebuilder:validation:XValidation:rule="!has(self.loadBalancing) || self.targetRefs.all(t, t.kind in ['Backend', 'Service', 'Gateway', 'GatewayClass'])",fieldPath=".loadBalancing",message="is for backends: target a Backend or Service, or a Gateway for all backends behind it"
+// +kubebuilder:validation:XValidation:rule="!has(self.healthCheck) || self.targetRefs.all(t, t.kind in ['Backend', 'Service', 'Gateway', 'GatewayClass'])",fieldPath=".healthCheck",message="is for backends: target a Backend or Service, or a Gateway for all backends behind it"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.connect) || self.targetRefs.all(t, t.kind in ['Backend', 'Service', 'Gateway', 'GatewayClass'])",fieldPath=".timeouts.connect",message="is for backends: target a Backend or Service, or a Gateway for all backends behind it"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.keepAlive) || self.targetRefs.all(t, t.kind in ['Backend', 'Service', 'Gateway', 'GatewayClass'])",fieldPath=".timeouts.keepAlive",message="is for backends: target a Backend or Service, or a Gateway for all backends behind it"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.request) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".timeouts.request",message="is for requests: target a Gateway, ListenerSet or route"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.perTry) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".timeouts.perTry",message="is for requests: target a Gateway, ListenerSet or route"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.idle) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".timeouts.idle",message="is for requests: target a Gateway, ListenerSet or route"
 // +kubebuilder:validation:XValidation:rule="!has(self.hashOn) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".hashOn",message="is for requests: target a Gateway, ListenerSet or route"
+// +kubebuilder:validation:XValidation:rule="!has(self.retries) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".retries",message="is for requests: target a Gateway, ListenerSet or route"
 // +kubebuilder:validation:XValidation:rule="!has(self.compression) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".compression",message="is for requests: target a Gateway, ListenerSet or route"
 type TrafficPolicySpec struct {
 	// TargetRefs are what the policy is attached to, in its own namespace. The sectionName is
@@ -55,6 +57,10 @@ type TrafficPolicySpec struct {
 	// +optional
 	Timeouts *Timeouts `json:"timeouts,omitempty"`
 
+	// Retries say which failed tries are made again; absent: none.
+	// +optional
+	Retries *Retries `json:"retries,omitempty"`
+
 	// HashOn are the keys by which RingHash and Maglev choose a host of the backend; the first
 	// that the request has counts. Requests with no key go to a random host. An empty list
 	// takes away what a Gateway's policy says. A rule's sessionPersistence comes first.
@@ -66,6 +72,11 @@ type TrafficPolicySpec struct {
 	// Compression says which answers are compressed; absent: none.
 	// +optional
 	Compression *Compression `json:"compression,omitempty"`
+
+	// HealthCheck is how hosts of the backend are asked whether they can serve; absent: they are
+	// not.
+	// +optional
+	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
 
 	// LoadBalancing is how a host of the backend is chosen.
 	// +optional
@@ -90,7 +101,9 @@ type Timeouts struct {
 	// +optional
 	PerTry *gatewayv1.Duration `json:"perTry,omitempty"`
 
-	// Idle is the longest time without a byte either way on a stream or tunnel.
+	// Idle is the longest time without a byte either way on a stream or tunnel, a connection of
+	// a TCPRoute or TLSRoute, or a session of a UDPRoute. Nothing else ends such a session: there
+	// 0s stands for the default.
 	// +optional
 	Idle *gatewayv1.Duration `json:"idle,omitempty"`
 
@@ -107,6 +120,7 @@ type Timeouts struct {
 // Client is how a listener treats its clients.
 //
 // +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.proxyProtocol) || !self.proxyProtocol || has(self.trust) && has(self.trust.addresses) && size(self.trust.addresses) > 0",fieldPath=".proxyProtocol",message="needs trust.addresses: without them nobody could be trusted to say whose a connection is"
 type Client struct {
 	// HeadTimeout is from a request's first byte to the end of its head, and as long again for
 	// the TLS handshake before the first; 0s: none.
@@ -146,7 +160,16 @@ type Client struct {
 	// +optional
 	FlagHeaders *bool `json:"flagHeaders,omitempty"`
 
-	// TLS is what HTTPS listeners speak.
+	// HTTP3 serves HTTP/3 as well on the ports of HTTPS listeners, and says so in Alt-Svc.
+	// +optional
+	HTTP3 *bool `json:"http3,omitempty"`
+
+	// ProxyProtocol has connections from trust.addresses begin with a PROXY header, version 1
+	// or 2, which says whose they are. Nobody else's may have one.
+	// +optional
+	ProxyProtocol *bool `json:"proxyProtocol,omitempty"`
+
+	// TLS is what HTTPS listeners, and TLS listeners of mode Terminate, speak.
 	// +optional
 	TLS *ClientTLS `json:"tls,omitempty"`
 
