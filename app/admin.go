@@ -136,6 +136,7 @@ func (w window) Hosts() []console.Host {
 			Cluster: h.Cluster, Address: h.Address.String(), Zone: h.Zone, Weight: h.Weight, Priority: h.Priority,
 			Healthy: h.Healthy, Draining: h.Draining, Warmth: h.Warmth, InFlight: h.InFlight, Open: int(h.Open), Idle: int(h.Idle), EWMA: h.Latency,
 			TLS: h.TLS, LastError: h.LastError, LastErrorAt: h.LastErrorAt,
+			Checked: h.Checked, Check: h.Check.String(), CheckSince: h.CheckSince, CheckError: h.CheckError,
 		})
 	}
 	return hosts
@@ -215,7 +216,7 @@ func (a *App) hostStates() []telemetry.HostState {
 	for _, h := range a.proxy.Hosts() {
 		states = append(states, telemetry.HostState{
 			Cluster: h.Cluster, Address: h.Address.String(), Healthy: h.Healthy, Open: int(h.Open), Idle: int(h.Idle),
-			Opened: h.Opened, ConnectFailures: h.ConnectFailures,
+			Opened: h.Opened, ConnectFailures: h.ConnectFailures, Checked: h.Checked, Checks: h.CheckResults,
 		})
 	}
 	return states

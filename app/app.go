@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
@@ -83,9 +84,12 @@ type Config struct {
 
 	// Listen, Dial and Resolve are the network; the real one if nil. Listen serves the data
 	// plane and the admin API.
-	Listen  listenFunc
-	Dial    func(ctx context.Context, address netip.AddrPort) (net.Conn, error)
-	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	Listen listenFunc
+	Dial   func(ctx context.Context, address netip.AddrPort) (net.Conn, error)
+	// ListenPacket and DialPacket are the same for UDP.
+	ListenPacket packetFunc
+	DialPacket   func(ctx context.Context, address netip.AddrPort) (net.Conn, error)
+	Resolve      func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
 // App is one Weir.
@@ -106,6 +110,10 @@ type App struct {
 	draining atomic.Bool
 	drain    chan struct{} // closed by Drain
 	serving  chan struct{} // closed when this process serves, and may be asked whether it does
+	begin    chan struct{} // closed when datagrams may be read, soon after serving
+
+	beginQUIC chan struct{}           // closed when packets of QUIC may be read
+	quic      atomic.Pointer[os.File] // while it is open, a successor does not read those; may be nil
 
 	sockets   *sockets
 	revision  atomic.Uint64 // of the set delivered last
@@ -116,8 +124,8 @@ type App struct {
 // New builds a Weir that does nothing yet.
 func New(cfg Config) (*App, error) {
 	cfg.fill()
-	a := &App{cfg: cfg, log: cfg.Log, drain: make(chan struct{}), serving: make(chan struct{}), upgrade: make(chan struct{}, 1)}
-	a.sockets = newSockets(cfg.Listen, cfg.Handover)
+	a := &App{cfg: cfg, log: cfg.Log, drain: make(chan struct{}), serving: make(chan struct{}), begin: make(chan struct{}), beginQUIC: make(chan struct{}), upgrade: make(chan struct{}, 1)}
+	a.sockets = newSockets(cfg.Listen, cfg.ListenPacket, cfg.Handover)
 	if cfg.Handover != nil {
 		a.revision.Store(cfg.Handover.revision)
 	}
@@ -138,7 +146,9 @@ func New(cfg Config) (*App, error) {
 	}
 	a.proxy = proxy.New(proxy.Config{
 		Log: cfg.Log, Metrics: a.metrics, AccessLog: a.accessLog,
-		Listen: a.sockets.Listen, Dial: a.dial, Resolve: cfg.Resolve, Random: rand.Uint64, Zone: cfg.Zone,
+		Listen: a.sockets.Listen, ListenPacket: a.sockets.packets.Listen,
+		Begin: a.begin, BeginQUIC: a.beginQUIC, QUICEnded: a.quicEnded,
+		Dial: a.dial, DialPacket: cfg.DialPacket, Resolve: cfg.Resolve, Random: rand.Uint64, Zone: cfg.Zone,
 		Shards: shards, DrainTimeout: cfg.DrainTimeout, IdleGrace: min(cfg.DrainTimeout/4, time.Second),
 	})
 	a.metrics.WatchHosts(a.hostStates)
@@ -191,6 +201,15 @@ func (c *Config) fill() {
 		c.Dial = func(ctx context.Context, address netip.AddrPort) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "tcp", address.String())
+		}
+	}
+	if c.ListenPacket == nil {
+		c.ListenPacket = listenPacket
+	}
+	if c.DialPacket == nil {
+		c.DialPacket = func(ctx context.Context, address netip.AddrPort) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "udp", address.String())
 		}
 	}
 	if c.Resolve == nil {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // handoverVariable is the environment variable in which a process finds its Handover.
@@ -23,6 +24,8 @@ type handoverMessage struct {
 	Ready    int            `json:"ready"` // descriptor of a pipe that wants one line when the process serves
 	Revision uint64         `json:"revision"`
 	Sockets  []handedSocket `json:"sockets"`
+	Packets  []handedSocket `json:"packets,omitempty"` // of UDP
+	QUIC     int            `json:"quic,omitempty"`    // descriptor of a pipe that ends when the predecessor has no connection of QUIC
 }
 
 type handedSocket struct {
@@ -34,7 +37,9 @@ type handedSocket struct {
 // sockets, and a pipe on which it says that it serves.
 type Handover struct {
 	sockets  []inheritedSocket
+	packets  []packetSocket
 	ready    *os.File
+	quic     *os.File // ends when the predecessor reads no packets of QUIC any more; nil: it never did
 	revision uint64
 }
 
@@ -65,6 +70,10 @@ func openHandover(text string) (*Handover, error) {
 		return nil, fmt.Errorf("%s: format %d, want %d: these two versions cannot follow each other; stop one and start the other", handoverVariable, m.Format, handoverFormat)
 	}
 	h := &Handover{ready: os.NewFile(uintptr(m.Ready), "handover"), revision: m.Revision}
+	if m.QUIC > 0 {
+		syscall.CloseOnExec(m.QUIC)
+		h.quic = os.NewFile(uintptr(m.QUIC), "quic")
+	}
 	var errs []error
 	for _, s := range m.Sockets {
 		f := os.NewFile(uintptr(s.Descriptor), s.Address.String())
@@ -79,6 +88,14 @@ func openHandover(text string) (*Handover, error) {
 			continue
 		}
 		h.sockets = append(h.sockets, inheritedSocket{l, s.Address})
+	}
+	for _, s := range m.Packets {
+		p, err := openPackets(s)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: socket %s/udp: %w", handoverVariable, s.Address, err))
+			continue
+		}
+		h.packets = append(h.packets, p)
 	}
 	return h, errors.Join(errs...)
 }

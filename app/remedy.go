@@ -31,7 +31,11 @@ func (a *App) remedy(set *resource.Set, s *model.Snapshot, err error) error {
 		case a.files == nil:
 			return fmt.Errorf("%s: %w; %s, or choose another address with %[1]s", a.cfg.InlineName, err, r.text)
 		default:
-			return fmt.Errorf("%w; %s, or change %s", err, r.text, strings.Join(a.closed(set, s), " and "))
+			err = fmt.Errorf("%w; %s", err, r.text)
+			if closed := a.closed(set, s); len(closed) > 0 { // else it is only HTTP/3 that has no port
+				err = fmt.Errorf("%w, or change %s", err, strings.Join(closed, " and "))
+			}
+			return err
 		}
 	}
 	return err
@@ -45,8 +49,8 @@ func (a *App) closed(set *resource.Set, s *model.Snapshot) []string {
 		if open[l.Name] != nil {
 			continue
 		}
-		for _, b := range l.Tables {
-			key, _ := translate.TableOwner(b.Table)
+		for _, name := range translate.ListenersOf(l) {
+			key, _ := translate.TableOwner(name)
 			if o := set.Get(key); o != nil {
 				names = append(names, fmt.Sprintf("%v (%v)", key, o.At))
 			}

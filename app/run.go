@@ -56,6 +56,10 @@ func (a *App) Run(ctx context.Context) error {
 		parts.run("engine", func() error { return e.Run(engineCtx) })
 	}
 
+	if h := a.cfg.Handover; h != nil && h.quic != nil {
+		parts.run("predecessor", func() error { a.awaitPredecessor(engineCtx, h.quic); return nil })
+	}
+
 	control := &controlSide{app: a, parts: parts, base: base}
 	control.start()
 
@@ -63,6 +67,7 @@ func (a *App) Run(ctx context.Context) error {
 	succeeded := errors.Is(err, errSucceeded)
 	if succeeded {
 		err = nil
+		a.proxy.Succeed()
 		stopAdmin() // the new process answers there, and nobody is to hear that this one drains
 		parts.await("admin")
 	}
@@ -146,6 +151,10 @@ func (a *App) begun(ctx context.Context) {
 			a.log.LogAttrs(ctx, slog.LevelWarn, "close sockets that nobody wants any more", slog.Any("error", err))
 		}
 		a.cfg.Handover.announce()
+	}
+	close(a.begin)
+	if a.cfg.Handover == nil || a.cfg.Handover.quic == nil {
+		close(a.beginQUIC)
 	}
 	a.notify(daemon.SdNotifyReady)
 }

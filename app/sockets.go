@@ -21,6 +21,7 @@ type sockets struct {
 	mu        sync.Mutex
 	inherited []*socket // not yet asked for
 	open      map[*socket]struct{}
+	packets   packetSockets
 }
 
 // socket is one listening socket under the address that was asked for: port 0 stays 0.
@@ -30,9 +31,10 @@ type socket struct {
 	owner *sockets
 }
 
-func newSockets(listen listenFunc, h *Handover) *sockets {
-	s := &sockets{listen: listen, open: map[*socket]struct{}{}}
+func newSockets(listen listenFunc, packets packetFunc, h *Handover) *sockets {
+	s := &sockets{listen: listen, open: map[*socket]struct{}{}, packets: packetSockets{listen: packets}}
 	if h != nil {
+		s.packets.inherited = h.packets
 		for _, i := range h.sockets {
 			s.inherited = append(s.inherited, &socket{i.listener, i.asked, s})
 		}
@@ -79,7 +81,7 @@ func (s *sockets) closeUnclaimed() error {
 	left := s.inherited
 	s.inherited = nil
 	s.mu.Unlock()
-	var errs []error
+	errs := []error{s.packets.closeUnclaimed()}
 	for _, l := range left {
 		errs = append(errs, l.Listener.Close())
 	}
@@ -97,8 +99,9 @@ func (l *socket) Close() error {
 
 // handed is one socket on its way to another process.
 type handed struct {
-	asked netip.AddrPort
-	file  *os.File // a duplicate, to be closed
+	asked   netip.AddrPort
+	packets bool
+	file    *os.File // a duplicate, to be closed
 }
 
 // duplicate returns a duplicate of every open socket. They share the queues of those here.
@@ -116,9 +119,14 @@ func (s *sockets) duplicate() (list []handed, err error) {
 			closeHanded(list)
 			return nil, fmt.Errorf("socket %s: %w", l.asked, err)
 		}
-		list = append(list, handed{l.asked, file})
+		list = append(list, handed{l.asked, false, file})
 	}
-	return list, nil
+	packets, err := s.packets.duplicate()
+	if err != nil {
+		closeHanded(list)
+		return nil, err
+	}
+	return append(list, packets...), nil
 }
 
 func closeHanded(list []handed) {

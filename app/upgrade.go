@@ -71,6 +71,7 @@ func (a *App) succeed(ctx context.Context, parts *parts) error {
 		return err
 	}
 	if err := s.wait(ctx, a, parts); err != nil {
+		_ = s.quic.Close() // it reads nothing
 		end := func() error { return s.end(a.cfg.DrainDelay + a.cfg.DrainTimeout + endGrace) }
 		if errors.Is(err, errEnding) { // both drain at the same time
 			parts.run("successor", end)
@@ -78,6 +79,7 @@ func (a *App) succeed(ctx context.Context, parts *parts) error {
 		}
 		return errors.Join(err, end())
 	}
+	a.quic.Store(s.quic)
 	a.log.LogAttrs(ctx, slog.LevelInfo, "the new process serves; this one drains", slog.Int("pid", s.process.Pid))
 	a.notify(fmt.Sprintf("MAINPID=%d", s.process.Pid))
 	return nil
@@ -88,6 +90,7 @@ func (a *App) succeed(ctx context.Context, parts *parts) error {
 type successor struct {
 	process *os.Process
 	pipe    *os.File
+	quic    *os.File // until it is closed, the new process reads no packets of QUIC
 }
 
 // start starts the new process.
@@ -102,25 +105,33 @@ func (a *App) start() (*successor, error) {
 		return nil, err
 	}
 	defer func() { _ = theirs.Close() }() // only a copy, after the fork
-	pid, err := a.fork(theirs, list)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start %s: %w", a.cfg.Program.Path, err), ours.Close())
-	}
-	process, err := os.FindProcess(pid)
+	wait, quic, err := os.Pipe()
 	if err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
+	defer func() { _ = wait.Close() }()
+	pid, err := a.fork(theirs, wait, list)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", a.cfg.Program.Path, err), ours.Close(), quic.Close())
+	}
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return nil, errors.Join(err, ours.Close(), quic.Close())
+	}
 	a.log.LogAttrs(context.Background(), slog.LevelInfo, "upgrading: a new process starts", slog.Int("pid", pid),
 		slog.String("program", a.cfg.Program.Path), slog.Int("sockets", len(list)), slog.Duration("timeout", a.cfg.UpgradeTimeout))
-	return &successor{process, ours}, nil
+	return &successor{process, ours, quic}, nil
 }
 
-// fork starts the program with standard streams as here, the pipe and the sockets. It does
+// fork starts the program with standard streams as here, the pipes and the sockets. It does
 // without os/exec, which would put the descriptors into blocking mode.
-func (a *App) fork(pipe *os.File, list []handed) (pid int, err error) {
-	message := handoverMessage{Format: handoverFormat, Ready: 3, Revision: a.revision.Load()}
-	descriptors := []uintptr{0, 1, 2, 0}
-	if descriptors[message.Ready], err = descriptor(pipe); err != nil {
+func (a *App) fork(ready, quic *os.File, list []handed) (pid int, err error) {
+	message := handoverMessage{Format: handoverFormat, Ready: 3, QUIC: 4, Revision: a.revision.Load()}
+	descriptors := []uintptr{0, 1, 2, 0, 0}
+	if descriptors[message.Ready], err = descriptor(ready); err != nil {
+		return 0, err
+	}
+	if descriptors[message.QUIC], err = descriptor(quic); err != nil {
 		return 0, err
 	}
 	for _, h := range list {
@@ -128,7 +139,11 @@ func (a *App) fork(pipe *os.File, list []handed) (pid int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		message.Sockets = append(message.Sockets, handedSocket{h.asked, len(descriptors)})
+		where := &message.Sockets
+		if h.packets {
+			where = &message.Packets
+		}
+		*where = append(*where, handedSocket{h.asked, len(descriptors)})
 		descriptors = append(descriptors, fd)
 	}
 	env, err := withHandover(a.cfg.Program.Env, message)

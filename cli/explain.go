@@ -28,6 +28,7 @@ func explainCommand(std Streams) *cobra.Command {
 			"It asks files and folders with -f, or else a running Weir at its admin address.",
 		Example: "  weir explain -f ./routes http://shop.example.com:8080/cart\n" +
 			"  weir explain -f ./routes POST http://127.0.0.1:8080/cart -H 'Host: shop.example.com'\n" +
+			"  weir explain -f ./routes tls://mqtt.example.com:8883\n" +
 			"  weir explain http://127.0.0.1:8080/cart",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
@@ -128,14 +129,22 @@ func printExplanation(out io.Writer, q explain.Request, x *model.Explanation) {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(out, "%-10s"+format+"\n", append([]any{name}, args...)...)
 	}
-	line("request", "%s %s", cmp.Or(q.Method, "GET"), q.URL)
+	if stream := strings.HasPrefix(q.URL, "tcp://") || strings.HasPrefix(q.URL, "tls://") || strings.HasPrefix(q.URL, "udp://"); stream {
+		line("stream", "%s", q.URL)
+	} else {
+		line("request", "%s %s", cmp.Or(q.Method, "GET"), q.URL)
+	}
 	if x.Listener != "" {
 		line("listener", "%s", x.Listener)
 	}
 	if x.Table != "" {
 		line("table", "%s, for %s", x.Table, cmp.Or(x.Hostname, "every host"))
 	}
-	if x.Route != "" {
+	switch {
+	case x.Route == "":
+	case x.Match == "": // of a stream
+		line("route", "%s, for %s (%s)", x.Route, cmp.Or(x.Hostname, "every name"), originText(x.Origin))
+	default:
 		line("route", "%s: %s (%s)", x.Route, x.Match, originText(x.Origin))
 	}
 	switch {
@@ -147,6 +156,8 @@ func printExplanation(out io.Writer, q explain.Request, x *model.Explanation) {
 		line("answer", "%d: %s", x.Status, x.Reason)
 	case x.Reason != "":
 		line("answer", "none: %s", x.Reason)
+	case x.ForwardedPath == "":
+		line("carries", "what comes as it is")
 	default:
 		line("forwards", "%s, Host %s", x.ForwardedPath, x.ForwardedHost)
 	}

@@ -40,13 +40,13 @@ var listings = []listing{
 	},
 	{
 		name: "hosts", short: "upstream hosts with health and load", path: "/api/v1/hosts", filter: "cluster",
-		columns: []string{"cluster", "address", "zone", "healthy", "weight", "in flight", "connections", "latency", "req/s", "last error"},
+		columns: []string{"cluster", "address", "zone", "healthy", "check", "weight", "in flight", "connections", "latency", "req/s", "last error"},
 		row: func(h map[string]any) []string {
 			lately := child(child(h, "traffic"), "lately")
 			return []string{
-				word(h["cluster"]), word(h["address"]), cmp.Or(word(h["zone"]), "-"), word(h["healthy"]), word(h["weight"]), word(h["inFlight"]),
+				word(h["cluster"]), word(h["address"]), cmp.Or(word(h["zone"]), "-"), word(h["healthy"]), cmp.Or(word(child(h, "check")["state"]), "-"), word(h["weight"]), word(h["inFlight"]),
 				word(h["openConnections"]), milliseconds(h["latencyAverageMs"]), decimal(lately["requestsPerSecond"]),
-				word(h["lastError"]),
+				cmp.Or(word(child(h, "check")["error"]), word(h["lastError"])),
 			}
 		},
 	},

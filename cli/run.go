@@ -97,6 +97,7 @@ func (f *runFlags) config(std Streams) (cfg app.Config, closeLog func() error, e
 		return cfg, closeLog, usagef("--log-level %q: want debug, info, warn or error", f.logLevel)
 	}
 	cfg.Log = slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: cfg.LogLevel}))
+	slog.SetDefault(cfg.Log) // for what libraries have to say
 	if terminal(std.Err) {
 		cfg.Greet = std.Err
 	}

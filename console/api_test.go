@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
@@ -148,6 +149,9 @@ func TestHosts(t *testing.T) {
 	if a := got.Items[0]; a.Address != "10.0.0.1:80" || !a.Healthy || a.EWMA != 1.5 || a.Warmth != 1 || a.Open != 3 || a.Idle != 2 || a.Traffic.Requests != 1 {
 		t.Errorf("%+v", a)
 	}
+	if a, b := got.Items[0].Check, got.Items[1].Check; a != nil || b == nil || b.State != "unhealthy" || b.Since.Year() != 2026 || b.Error != "status 503, expected 200-299" {
+		t.Errorf("checks: %+v, %+v", a, b)
+	}
 	if n := get[list[hostView]](t, h, "/api/v1/hosts?cluster=backend/shop/v1&name=10.0.0.2:80").Total; n != 1 {
 		t.Errorf("filtered: %d", n)
 	}
@@ -182,9 +186,54 @@ func TestListeners(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	l := got[0]
-	if l.Address != "127.0.0.1:8080" || l.Connections != 1 || l.Refused != 1 || !slices.Equal(l.Bindings, []bindingView{{"", "shop/edge/web", 3}}) ||
+	if l.Address != "127.0.0.1:8080" || l.Connections != 1 || l.Refused != 1 || !slices.Equal(l.Bindings, []bindingView{{Table: "shop/edge/web", Routes: 3}}) ||
 		!slices.Contains(l.Policy, model.PolicyField{Field: "client.headTimeout", Value: "10s", Origin: model.Origin{File: "policy.yaml", Line: 3}}) {
 		t.Errorf("%+v", l)
+	}
+}
+
+// TestStreams: what is carried as it is stands beside the routes of requests.
+func TestStreams(t *testing.T) {
+	h := newHarness(1)
+	arms := []model.Arm{{Name: "Backend/shop/v1", Weight: 1, Cluster: "backend/shop/v1"}}
+	stream := func(name string) *model.StreamRoute {
+		return &model.StreamRoute{Name: "TCPRoute/shop/" + name + "/0", Kind: "TCPRoute", Namespace: "shop", Object: name, Rule: "0", Idle: time.Hour, Split: model.Split{Arms: arms}}
+	}
+	h.snapshot.Streams = []*model.StreamRoute{stream("db"), stream("late")}
+	h.snapshot.Listeners = append(h.snapshot.Listeners, &model.Listener{Name: "0.0.0.0:5432", Streams: []model.StreamBinding{
+		{Hostname: "db.test", Route: "TCPRoute/shop/db/0", Listener: "shop/edge/db"}, {Listener: "shop/edge/db"},
+	}})
+	routes := get[list[routeView]](t, h, "/api/v1/routes?q=tcproute&policy=true").Items
+	if len(routes) != 2 || routes[0].Object != "TCPRoute shop/db" || routes[0].State != "serving" || !slices.Equal(routes[0].Hostnames, []string{"db.test"}) ||
+		!slices.Equal(routes[0].Tables, []string{"shop/edge/db"}) || !slices.Equal(routes[0].Policy, []model.PolicyField{{Field: "timeouts.idle", Value: "1h", Default: true}}) {
+		t.Fatalf("%+v", routes)
+	}
+	if routes[1].State != "refused" || len(routes[1].Reasons) != 1 {
+		t.Errorf("a route that gets nothing: %+v", routes[1])
+	}
+	if n := get[list[routeView]](t, h, "/api/v1/routes?state=refused").Total; n != 1 {
+		t.Errorf("%d routes are refused, want 1", n)
+	}
+	series := h.metrics.Stream("TCPRoute/shop/late/0")
+	series.Begin(0)
+	count(series, 1, telemetry.Outcome{Flag: model.FlagDC, BytesIn: 7})
+	h.now = h.metrics.Started()
+	h.pass(windowStep)
+	busy := get[list[routeView]](t, h, "/api/v1/routes?sort=rate").Items[0]
+	if got := busy.Traffic; busy.Name != "TCPRoute/shop/late/0" || got.Requests != 1 || got.InFlight != 1 || got.BytesIn != 7 || got.Flags["DC"] != 1 || got.Lately.Rate <= 0 {
+		t.Errorf("the busiest is %s: %+v", busy.Name, got)
+	}
+	l := get[list[listenerView]](t, h, "/api/v1/listeners?name=0.0.0.0:5432").Items
+	want := []bindingView{{Hostname: "db.test", Table: "shop/edge/db", Routes: 1, Stream: "TCPRoute/shop/db/0"}, {Table: "shop/edge/db"}}
+	if len(l) != 1 || !slices.Equal(l[0].Bindings, want) {
+		t.Errorf("%+v", l)
+	}
+	if c := get[list[clusterView]](t, h, "/api/v1/clusters").Items; len(c) != 1 || c[0].Routes != 3 {
+		t.Errorf("%+v", c)
+	}
+	got := get[struct{ Streams []struct{ Name, Idle string } }](t, h, "/api/v1/snapshot?q=TCPRoute")
+	if len(got.Streams) != 2 || got.Streams[0].Name != "TCPRoute/shop/db/0" || got.Streams[0].Idle != "1h0m0s" {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -29,10 +29,17 @@ func (c *Console) serveHosts(w http.ResponseWriter, r *http.Request) {
 				Cluster: h.Cluster, Address: h.Address, Zone: h.Zone, Weight: h.Weight, Priority: h.Priority,
 				Healthy: h.Healthy, Draining: h.Draining, Warmth: h.Warmth, InFlight: h.InFlight,
 				Open: h.Open, Idle: h.Idle, EWMA: milliseconds(h.EWMA), Traffic: c.trafficOf(series(h), stats),
-				TLS: h.TLS, LastError: h.LastError, LastErrorAt: h.LastErrorAt,
+				TLS: h.TLS, LastError: h.LastError, LastErrorAt: h.LastErrorAt, Check: showCheck(h),
 			}
 		},
 	}.serve(c, w, q)
+}
+
+func showCheck(h Host) *checkView {
+	if !h.Checked {
+		return nil
+	}
+	return &checkView{h.Check, h.CheckSince, h.CheckError}
 }
 
 func (c *Console) serveClusters(w http.ResponseWriter, r *http.Request) {

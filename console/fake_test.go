@@ -82,7 +82,10 @@ func newFake(n int) *fake {
 			Origins: model.Origins{"client.headTimeout": {File: "policy.yaml", Line: 3}},
 		},
 	}}
-	f.snapshot.Clusters = []*model.Cluster{{Name: "backend/shop/v1", Balancing: model.Balancing{Algorithm: model.LeastRequest}, DNS: &model.DNSName{Hostname: "up", Port: 80}}}
+	f.snapshot.Clusters = []*model.Cluster{{
+		Name: "backend/shop/v1", Balancing: model.Balancing{Algorithm: model.LeastRequest}, DNS: &model.DNSName{Hostname: "up", Port: 80},
+		HealthCheck: &model.HealthCheck{Type: model.HealthCheckHTTP, Path: "/healthz?token=hunter2", Interval: time.Second},
+	}}
 	f.snapshot.Endpoints = []*model.EndpointSet{{
 		Cluster:   "backend/shop/v1",
 		Endpoints: []model.Endpoint{{Address: netip.MustParseAddrPort("10.0.0.1:80"), Weight: 1, Labels: map[string]string{"a": "b"}}},
@@ -105,7 +108,10 @@ func newFake(n int) *fake {
 	}
 	f.hosts = []Host{
 		{Cluster: "backend/shop/v1", Address: "10.0.0.1:80", Zone: "a", Weight: 1, Healthy: true, Warmth: 1, InFlight: 1, Open: 3, Idle: 2, EWMA: 1500 * time.Microsecond},
-		{Cluster: "backend/shop/v1", Address: "10.0.0.2:80", Weight: 1},
+		{
+			Cluster: "backend/shop/v1", Address: "10.0.0.2:80", Weight: 1,
+			Checked: true, Check: "unhealthy", CheckSince: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), CheckError: "status 503, expected 200-299",
+		},
 	}
 	return f
 }

@@ -23,6 +23,7 @@ type index struct {
 // servedRoute is a route and where it is served.
 type servedRoute struct {
 	route     *model.Route
+	stream    *model.StreamRoute // that route stands for; nil: none
 	tables    []string
 	hostnames []string
 	text      string // what ?q looks in, in lower case; see index.write
@@ -33,6 +34,7 @@ type part struct {
 	listener  *model.Listener
 	table     *model.RouteTable
 	entry     *model.Entry // of table
+	stream    *model.StreamRoute
 	cluster   *model.Cluster
 	endpoints *model.EndpointSet
 }
@@ -71,6 +73,7 @@ func newIndex(s *model.Snapshot) *index {
 			sr.hostnames = append(sr.hostnames, e.Hostnames...)
 		}
 	}
+	ix.addStreams(s)
 	for _, it := range ix.routes {
 		it.item.tables = unique(it.item.tables)
 		it.item.hostnames = unique(it.item.hostnames)
@@ -89,6 +92,28 @@ func newIndex(s *model.Snapshot) *index {
 		ix.hosts += len(e.Endpoints)
 	}
 	return ix
+}
+
+// addStreams adds the stream routes, each with the listeners that give it their connections.
+func (ix *index) addStreams(s *model.Snapshot) {
+	byName := make(map[string]*servedRoute, len(s.Streams))
+	for _, r := range s.Streams {
+		sr := &servedRoute{stream: r, route: &model.Route{
+			Name: r.Name, Kind: r.Kind, Namespace: r.Namespace, Object: r.Object, Rule: r.Rule, Origin: r.Origin, Refusal: r.Refusal, Split: r.Split,
+		}}
+		byName[r.Name] = sr
+		ix.routes = append(ix.routes, keyed[*servedRoute]{r.Name, sr})
+	}
+	for _, l := range s.Listeners {
+		for _, b := range l.Streams {
+			if sr := byName[b.Route]; sr != nil {
+				sr.tables = append(sr.tables, b.Listener)
+				if b.Hostname != "" {
+					sr.hostnames = append(sr.hostnames, b.Hostname)
+				}
+			}
+		}
+	}
 }
 
 // routeNamed returns the route with a name, nil if there is none.
@@ -137,7 +162,8 @@ func (r *servedRoute) searchText() string {
 	return strings.ToLower(strings.Join(words, "\n"))
 }
 
-// parts lists listeners, route tables entry by entry, clusters and endpoints, in this order.
+// parts lists listeners, route tables entry by entry, stream routes, clusters and endpoints, in
+// this order.
 func parts(s *model.Snapshot) []keyed[part] {
 	var out []keyed[part]
 	for _, l := range s.Listeners {
@@ -150,11 +176,14 @@ func parts(s *model.Snapshot) []keyed[part] {
 			out = append(out, keyed[part]{key, part{table: t, entry: &t.Entries[i]}})
 		}
 	}
+	for _, r := range s.Streams {
+		out = append(out, keyed[part]{"3/" + r.Name, part{stream: r}})
+	}
 	for _, c := range s.Clusters {
-		out = append(out, keyed[part]{"3/" + c.Name, part{cluster: c}})
+		out = append(out, keyed[part]{"4/" + c.Name, part{cluster: c}})
 	}
 	for _, e := range s.Endpoints {
-		out = append(out, keyed[part]{"4/" + e.Cluster, part{endpoints: e}})
+		out = append(out, keyed[part]{"5/" + e.Cluster, part{endpoints: e}})
 	}
 	return sorted(out)
 }
@@ -168,6 +197,8 @@ func (p part) name() string {
 		return p.entry.Route.Name
 	case p.table != nil:
 		return p.table.Name
+	case p.stream != nil:
+		return p.stream.Name
 	case p.cluster != nil:
 		return p.cluster.Name
 	default:

@@ -33,7 +33,10 @@ func (c *Console) serveListeners(w http.ResponseWriter, r *http.Request) {
 			Policy: l.Policy(),
 		}
 		for _, b := range l.Tables {
-			v.Bindings = append(v.Bindings, bindingView{b.Hostname, b.Table, routes[b.Table]})
+			v.Bindings = append(v.Bindings, bindingView{Hostname: b.Hostname, Table: b.Table, Routes: routes[b.Table]})
+		}
+		for _, b := range l.Streams {
+			v.Bindings = append(v.Bindings, bindingView{Hostname: b.Hostname, Table: b.Listener, Routes: min(len(b.Route), 1), Stream: b.Route})
 		}
 		connections := c.cfg.Metrics.Listener(l.Name)
 		v.Connections = connections.Active()

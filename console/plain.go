@@ -35,6 +35,12 @@ func plain(v reflect.Value) any {
 		return map[string]any{"name": value.Name, "type": value.Type, "value": hidden(value.Name, value.Value)}
 	case model.Certificate:
 		return plain(reflect.ValueOf(certificateView{value.Name, value.Fingerprint()}))
+	case model.HealthCheck:
+		out := plainFields(v)
+		if value.Path != "" {
+			out["path"] = value.ShownPath()
+		}
+		return out
 	case model.PrivateKey:
 		return redacted
 	case encoding.TextMarshaler:
@@ -60,16 +66,20 @@ func plain(v reflect.Value) any {
 		}
 		return out
 	case reflect.Struct:
-		out := make(map[string]any, v.NumField())
-		for i := range v.NumField() {
-			if f := v.Field(i); !absent(f) {
-				out[fieldName(v.Type().Field(i))] = plain(f)
-			}
-		}
-		return out
+		return plainFields(v)
 	default:
 		return v.Interface()
 	}
+}
+
+func plainFields(v reflect.Value) map[string]any {
+	out := make(map[string]any, v.NumField())
+	for i := range v.NumField() {
+		if f := v.Field(i); !absent(f) {
+			out[fieldName(v.Type().Field(i))] = plain(f)
+		}
+	}
+	return out
 }
 
 func plainOf(v any) any { return plain(reflect.ValueOf(v)) }

@@ -133,11 +133,20 @@ func (r *recorder) stats(key seriesKey) telemetry.Stats {
 	var stats telemetry.Stats
 	switch key.kind {
 	case ofRoute:
-		stats, _ = r.metrics.RouteStats(key.name)
+		stats = routeStats(r.metrics, key.name)
 	case ofCluster:
 		stats, _ = r.metrics.ClusterStats(key.name)
 	default:
 		stats = r.metrics.Totals()
+	}
+	return stats
+}
+
+// routeStats reads the series of a route, or of a stream route, whose names are others.
+func routeStats(m *telemetry.Metrics, name string) telemetry.Stats {
+	stats, known := m.RouteStats(name)
+	if !known {
+		stats, _ = m.StreamStats(name)
 	}
 	return stats
 }
@@ -231,6 +240,11 @@ func (m *moment) fill(metrics *telemetry.Metrics, before *moment, now time.Time)
 	total := metrics.Totals()
 	add(seriesKey{}, &total)
 	metrics.VisitRoutes(func(name string, s *telemetry.Stats) { add(seriesKey{ofRoute, name, ""}, s) })
+	metrics.VisitStreams(func(name string, s *telemetry.Stats) {
+		if name != telemetry.Unmatched { // which is requests'
+			add(seriesKey{ofRoute, name, ""}, s)
+		}
+	})
 	metrics.VisitClusters(func(name string, s *telemetry.Stats) { add(seriesKey{ofCluster, name, ""}, s) })
 	metrics.VisitHosts(func(cluster, address string, s *telemetry.Stats) { add(seriesKey{ofHost, cluster, address}, s) })
 }

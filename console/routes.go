@@ -21,7 +21,7 @@ func (c *Console) serveRoutes(w http.ResponseWriter, r *http.Request) {
 			q.Has("cluster") && !slices.Contains(it.clusters(), q.Get("cluster")) {
 			return false
 		}
-		state, _ := stateOf(it.route)
+		state, _ := it.state()
 		return !q.Has("state") || q.Get("state") == state
 	}
 	ordered[*servedRoute, routeView]{
@@ -31,7 +31,7 @@ func (c *Console) serveRoutes(w http.ResponseWriter, r *http.Request) {
 		show: func(it *servedRoute) routeView {
 			v := c.showRoute(it)
 			if q.Get("policy") == "true" {
-				v.Policy = model.EffectivePolicy(nil, it.route, nil)
+				v.Policy = it.policy()
 			}
 			return v
 		},
@@ -62,10 +62,26 @@ func (c *Console) showRoute(it *servedRoute) routeView {
 		}
 		v.Backends = append(v.Backends, b)
 	}
-	v.State, v.Reasons = stateOf(r)
-	stats, _ := c.cfg.Metrics.RouteStats(r.Name)
-	v.Traffic = c.trafficOf(seriesKey{ofRoute, r.Name, ""}, stats)
+	v.State, v.Reasons = it.state()
+	v.Traffic = c.trafficOf(seriesKey{ofRoute, r.Name, ""}, routeStats(c.cfg.Metrics, r.Name))
 	return v
+}
+
+// policy is what holds for the route.
+func (r *servedRoute) policy() []model.PolicyField {
+	if r.stream != nil {
+		return r.stream.Policy()
+	}
+	return model.EffectivePolicy(nil, r.route, nil)
+}
+
+// state is stateOf, but for a stream route that others leave nothing.
+func (r *servedRoute) state() (string, []string) {
+	state, reasons := stateOf(r.route)
+	if r.stream != nil && len(r.tables) == 0 {
+		return "refused", append(reasons, "other routes have all connections of its listeners")
+	}
+	return state, reasons
 }
 
 // stateOf says whether a route serves all its requests, a part of them or none, and why.

@@ -20,6 +20,7 @@ type snapshotView struct {
 	Total       int                  `json:"total" doc:"items that fit the filters, on all pages"`
 	Listeners   []*model.Listener    `json:"listeners"`
 	RouteTables []tableView          `json:"routeTables"`
+	Streams     []*model.StreamRoute `json:"streams" doc:"routes whose connections or datagrams are carried as they are"`
 	Clusters    []*model.Cluster     `json:"clusters"`
 	Endpoints   []*model.EndpointSet `json:"endpoints"`
 	Continue    string               `json:"continue,omitempty" doc:"give it back to get the next page; absent on the last"`
@@ -49,7 +50,7 @@ func (c *Console) serveSnapshot(w http.ResponseWriter, r *http.Request) {
 	items, next := cut(p, parts)
 	v := snapshotView{
 		Revision: s.Revision, Version: s.Version, Applied: &applied, Counts: c.counts(ix), Total: len(parts), Continue: next,
-		Listeners: []*model.Listener{}, RouteTables: []tableView{}, Clusters: []*model.Cluster{}, Endpoints: []*model.EndpointSet{},
+		Listeners: []*model.Listener{}, RouteTables: []tableView{}, Streams: []*model.StreamRoute{}, Clusters: []*model.Cluster{}, Endpoints: []*model.EndpointSet{},
 	}
 	for _, it := range items {
 		v.add(it.item)
@@ -61,6 +62,8 @@ func (v *snapshotView) add(p part) {
 	switch {
 	case p.listener != nil:
 		v.Listeners = append(v.Listeners, p.listener)
+	case p.stream != nil:
+		v.Streams = append(v.Streams, p.stream)
 	case p.cluster != nil:
 		v.Clusters = append(v.Clusters, p.cluster)
 	case p.endpoints != nil:
@@ -83,7 +86,7 @@ func (v *snapshotView) add(p part) {
 func (v *snapshotView) plain() map[string]any {
 	out := map[string]any{
 		"revision": v.Revision, "version": v.Version, "applied": v.Applied, "counts": v.Counts, "total": v.Total,
-		"listeners": plainOf(v.Listeners), "clusters": plainOf(v.Clusters), "endpoints": plainOf(v.Endpoints),
+		"listeners": plainOf(v.Listeners), "streams": plainOf(v.Streams), "clusters": plainOf(v.Clusters), "endpoints": plainOf(v.Endpoints),
 	}
 	tables := make([]map[string]any, len(v.RouteTables))
 	for i, t := range v.RouteTables {

@@ -9,7 +9,7 @@ import (
 
 // traffic is what a series counted: since the process started, and lately.
 type traffic struct {
-	Requests uint64            `json:"requests"`
+	Requests uint64            `json:"requests" doc:"that ended; of a TCPRoute, TLSRoute or UDPRoute its connections or sessions, also in what follows"`
 	InFlight int64             `json:"inFlight"`
 	Retries  uint64            `json:"retries"`
 	BytesIn  uint64            `json:"bytesIn"`

@@ -79,6 +79,12 @@ type Host struct {
 	// empty: it could.
 	LastError   string
 	LastErrorAt time.Time
+	// Checked says that its health is checked; Check is what was found, since CheckSince: unknown,
+	// healthy or unhealthy. CheckError is why the last check failed; empty: it passed.
+	Checked    bool
+	Check      string
+	CheckSince time.Time
+	CheckError string
 }
 
 type hostView struct {
@@ -99,6 +105,14 @@ type hostView struct {
 
 	LastError   string    `json:"lastError,omitempty" doc:"why the last connection could not be made; absent: it could"`
 	LastErrorAt time.Time `json:"lastErrorAt,omitzero"`
+
+	Check *checkView `json:"check,omitempty" doc:"what its health checks have found; absent: there are none"`
+}
+
+type checkView struct {
+	State string    `json:"state" doc:"healthy, unhealthy, or unknown before the first check has ended"`
+	Since time.Time `json:"since,omitzero" doc:"when the state came to be"`
+	Error string    `json:"error,omitempty" doc:"why the last check failed; absent: it passed, or there was none"`
 }
 
 type routeView struct {
@@ -142,7 +156,7 @@ type listenerView struct {
 	Name        string        `json:"name" doc:"the address that was asked for"`
 	Address     string        `json:"address,omitempty" doc:"where it listens; absent while it does not"`
 	Problem     string        `json:"problem,omitempty" doc:"why it does not listen"`
-	Bindings    []bindingView `json:"bindings" doc:"from the most specific host name to the least"`
+	Bindings    []bindingView `json:"bindings" doc:"those of requests, then those of what is carried as it is, each from the most specific host name to the least"`
 	Connections int64         `json:"openConnections"`
 	Refused     uint64        `json:"refusedConnections" doc:"since the process started"`
 
@@ -153,6 +167,7 @@ type bindingView struct {
 	Hostname string `json:"hostname,omitempty" doc:"absent: every host"`
 	Table    string `json:"table" doc:"namespace/gateway/listener"`
 	Routes   int    `json:"routes"`
+	Stream   string `json:"stream,omitempty" doc:"the route that has the connections or datagrams as they are; absent: requests, or nobody"`
 }
 
 // statusView is everything the page's head shows.

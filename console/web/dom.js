@@ -64,7 +64,8 @@ function update(now, next) {
     if (!next.hasAttribute(name) && name !== "open" && name !== "style" && !now.dataset.keep) now.removeAttribute(name);
   }
   if (now.dataset.keep) return;
-  for (const { name, value } of next.attributes) if (now.getAttribute(name) !== value) now.setAttribute(name, value);
+  // A style is set by its properties below: the policy for content forbids the attribute.
+  for (const { name, value } of next.attributes) if (name !== "style" && now.getAttribute(name) !== value) now.setAttribute(name, value);
   if (next.style?.width) now.style.width = next.style.width;
   morph(now, [...next.childNodes]);
 }

@@ -22,6 +22,6 @@ function one(l) {
     element("table", { class: "facts" },
       element("thead", {}, element("tr", {}, ...["Host name", "Route table", "Routes"].map((h) => element("th", { scope: "col" }, h)))),
       element("tbody", {}, ...l.bindings.map((b) => element("tr", {},
-        dom.cell("Host name", b.hostname || "any"), dom.cell("Route table", dom.path(b.table)), dom.cell("Routes", element("a", { href: link("routes") }, dom.count(b.routes))))))),
+        dom.cell("Host name", b.hostname || "any"), dom.cell("Route table", dom.path(b.table)), dom.cell("Routes", b.stream ? dom.path(b.stream) : element("a", { href: link("routes") }, dom.count(b.routes))))))),
     element("details", {}, element("summary", {}, "How clients are treated"), dom.policy(l.policy)));
 }

@@ -71,18 +71,19 @@ export function missing(err) {
 function page(r, traffic) {
   const { flags, retries, requests } = r.traffic;
   const flagged = Object.entries(flags || {}).sort((a, b) => b[1] - a[1]);
+  const carried = r.matches.length === 0; // of a TCPRoute, TLSRoute or UDPRoute
   return [
     element("p", { class: "lead" }, dom.state(r.state), " ", r.object, r.rule ? `, rule ${r.rule}` : "", " ", dom.place(r.at)),
     ...(r.reasons || []).map((reason) => element("p", { class: "bad" }, reason)),
     traffic.show(),
     element("div", { class: "columns" },
-      dom.card("Takes requests for", "", element("ul", { class: "plain" },
+      dom.card(`Takes ${carried ? "connections" : "requests"} for`, "", element("ul", { class: "plain" },
         ...(r.hostnames.length ? r.hostnames : ["any host"]).map((h) => element("li", {}, h)), ...r.matches.map((m) => element("li", {}, element("code", {}, m)))),
       dom.note("served by ", r.tables.join(", ")),
-      element("p", {}, element("a", { class: "button", href: link("explain", example(r)) }, "Explain a request like this"))),
+      carried ? null : element("p", {}, element("a", { class: "button", href: link("explain", example(r)) }, "Explain a request like this"))),
       dom.card("Sends them to", "", ...(r.backends.length ? dom.arms(r.backends) : [dom.note("It answers itself.")])),
       dom.card("Since the start", "", element("dl", { class: "pairs" },
-        element("dt", {}, "Requests"), element("dd", {}, dom.count(requests)), element("dt", {}, "Retries"), element("dd", {}, dom.count(retries)),
+        element("dt", {}, carried ? "Connections" : "Requests"), element("dd", {}, dom.count(requests)), element("dt", {}, "Retries"), element("dd", {}, dom.count(retries)),
         ...flagged.flatMap(([flag, n]) => [element("dt", {}, "Flag ", element("code", {}, flag)), element("dd", {}, dom.count(n))])))),
     dom.card("Effective policy", "of the rule; that of its backends is on their pages", dom.policy(r.policy)),
   ];
