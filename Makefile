@@ -9,10 +9,10 @@ SHELL   := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 
 .DEFAULT_GOAL := help
-.PHONY: help build generate demo test deps lint fmt bench screenshots docs clean
+.PHONY: help build generate demo test conformance deps lint fmt bench screenshots docs clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: generate ## build bin/weir
 	go build -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
@@ -36,6 +36,11 @@ test: deps generate lint ## run every test; installs what the tests need
 	go test -run 'Alloc' ./model/... ./traffic/... ./telemetry/... ./dataplane/...
 	@echo "==> all passed"
 
+conformance: generate ## run the programs of others against Weir, also those that take minutes, and print a table
+	@.ci/deps conformance
+	@echo "==> h2spec, gRPC interop, Autobahn, testssl.sh, OpenSSL, h2load, curl, Chromium"
+	cd e2e && go test -run '^TestSuite' -count 1 -timeout 30m -conformance
+
 deps: ## install what the tests need and this machine lacks
 	@.ci/deps
 
@@ -45,9 +50,10 @@ lint: generate ## check style and common mistakes
 fmt: ## format every Go file
 	$(TOOL) gofumpt -w $$(git ls-files -co --exclude-standard '*.go')
 
-bench: build ## measure Weir against nginx, HAProxy, Envoy and Caddy; writes bench/RESULTS.md
+bench: build ## measure Weir against nginx, HAProxy, Envoy and Caddy; writes bench/RESULTS.md and bench/PROTOCOLS.md
 	@.ci/deps bench
-	go run ./bench -weir bin/weir
+	go run ./bench -weir bin/weir -only http1
+	go run ./bench -weir bin/weir -only protocols -out bench/PROTOCOLS.md
 
 screenshots: deps generate ## make the pictures in docs/console.md anew, after ten minutes of traffic
 	go test ./e2e -run TestConsoleScreenshots -timeout 20m -screenshots $(CURDIR)/docs/console
@@ -56,4 +62,4 @@ docs: generate ## write the reference pages of kinds, flags, metrics and respons
 	go run ./docs -o docs/reference
 
 clean: ## remove what was built or generated
-	rm -rf bin docs/reference examples/demo/.run controlplane/resource/crds/*.yaml controlplane/resource/crds/*.json $(CRDS)
+	rm -rf bin docs/reference examples/demo/.run examples/demo/certificate.* controlplane/resource/crds/*.yaml controlplane/resource/crds/*.json $(CRDS)

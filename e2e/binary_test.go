@@ -33,12 +33,22 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	// Hosts take WebSockets over HTTP/2 only if net/http is told so before it is there.
+	if debug := os.Getenv("GODEBUG"); !strings.Contains(debug, "http2xconnect=1") {
+		os.Setenv("GODEBUG", strings.Trim(debug+",http2xconnect=1", ","))
+		if err := syscall.Exec("/proc/self/exe", os.Args, os.Environ()); err != nil {
+			panic(err)
+		}
+	}
 	dir, err := os.MkdirTemp("", "weir-e2e-")
 	if err != nil {
 		panic(err)
 	}
 	scratch = dir
 	code := m.Run()
+	if *conformance {
+		writeVerdicts(os.Stdout)
+	}
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
@@ -64,15 +74,24 @@ func (l logFile) String() string {
 	return string(text)
 }
 
-// freePort returns an address of 127.0.0.1 that nobody listens on now.
+// freePort returns an address of 127.0.0.1 that nobody listens on now, by TCP or UDP.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		address := l.Addr().String()
+		datagrams, err := net.ListenPacket("udp", address[strings.LastIndexByte(address, ':'):])
+		if err == nil {
+			datagrams.Close()
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // launch runs `weir run` and waits until it is ready.

@@ -42,7 +42,7 @@ type devtoolsMessage struct {
 
 // newChromium starts a browser with one empty page. It fails the test where CI is set and
 // there is no browser; elsewhere it skips it. Every event is told to heard.
-func newChromium(t *testing.T, heard func(method string, params json.RawMessage)) *chromium {
+func newChromium(t *testing.T, heard func(method string, params json.RawMessage), flags ...string) *chromium {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
 	if err != nil {
@@ -60,9 +60,10 @@ func newChromium(t *testing.T, heard func(method string, params json.RawMessage)
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+	flags = append(flags, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
 		"--disable-background-networking", "--no-first-run", "--hide-scrollbars", "--force-color-profile=srgb",
 		"--user-data-dir="+t.TempDir(), "--remote-debugging-pipe", "about:blank")
+	cmd := exec.CommandContext(ctx, program, flags...)
 	cmd.ExtraFiles = []*os.File{fromUs, toUs} // 3 and 4, as the protocol wants them
 	cmd.WaitDelay = 5 * time.Second
 	if err := cmd.Start(); err != nil {

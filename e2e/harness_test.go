@@ -84,7 +84,11 @@ func (n *network) dial(ctx context.Context, address netip.AddrPort) (net.Conn, e
 	n.mu.Lock()
 	u := n.upstreams[address]
 	if u == nil {
-		u = httptest.NewServer(n.handler(address.String()))
+		u = httptest.NewUnstartedServer(n.handler(address.String()))
+		u.Config.Protocols = new(http.Protocols)
+		u.Config.Protocols.SetHTTP1(true)
+		u.Config.Protocols.SetUnencryptedHTTP2(true)
+		u.Start()
 		n.upstreams[address] = u
 	}
 	n.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -35,7 +37,8 @@ func newAuthority(t *testing.T) *authority {
 	t.Helper()
 	a := &authority{key: newKey(t)}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, // OpenSSL takes a nameless one's certificates for self-signed
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	a.certificate, a.text = sign(t, template, template, &a.key.PublicKey, a.key)
@@ -64,14 +67,21 @@ func sign(t *testing.T, template, parent *x509.Certificate, public *ecdsa.Public
 	return c, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// issue returns a certificate for a host and its key, in PEM.
-func (a *authority) issue(t *testing.T, host string) (certificate, key string) {
+// issue returns a certificate for hosts, or for a SPIFFE ID, and its key, in PEM.
+func (a *authority) issue(t *testing.T, names ...string) (certificate, key string) {
 	t.Helper()
 	a.issued++
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(100 + a.issued), DNSNames: []string{host},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(100 + a.issued),
+		NotBefore:    time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	for _, name := range names {
+		if id, err := url.Parse(name); err == nil && id.Scheme == "spiffe" {
+			template.URIs = append(template.URIs, id)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
 	}
 	own := newKey(t)
 	_, certificate = sign(t, template, a.certificate, &own.PublicKey, a.key)

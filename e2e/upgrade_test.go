@@ -32,12 +32,21 @@ type upgradable struct {
 // listening.
 func launchUpgradable(t *testing.T, upstream string, args ...string) *upgradable {
 	t.Helper()
+	front := freePort(t)
+	u := launchService(t, append([]string{"--listen", front, "--to", upstream}, args...)...)
+	u.front = front
+	return u
+}
+
+// launchService runs a copy of the program with a service manager listening.
+func launchService(t *testing.T, args ...string) *upgradable {
+	t.Helper()
 	original, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	u := &upgradable{program: filepath.Join(dir, "weir"), front: freePort(t), pids: make(chan int, 16)}
+	u := &upgradable{program: filepath.Join(dir, "weir"), pids: make(chan int, 16)}
 	if err := os.Link(original, u.program); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +71,7 @@ func launchUpgradable(t *testing.T, upstream string, args ...string) *upgradable
 	}()
 	t.Cleanup(func() { manager.Close(); <-told })
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "notify"))
-	args = append([]string{"--listen", u.front, "--to", upstream, "--state-dir", t.TempDir(), "--drain-timeout", "20s"}, args...)
+	args = append([]string{"--state-dir", t.TempDir(), "--drain-timeout", "20s"}, args...)
 	u.process = launchProgram(t, []string{u.program}, args...)
 	return u
 }
@@ -433,8 +442,8 @@ func TestUpgradeGivenUp(t *testing.T) {
 	}
 }
 
-// TestUpgradeHandsOver: the new process has the standard streams, a pipe and the sockets, and
-// no other descriptor.
+// TestUpgradeHandsOver: the new process has the standard streams, two pipes (it is ready; QUIC is
+// its own) and the sockets, and no other descriptor.
 func TestUpgradeHandsOver(t *testing.T) {
 	u := launchUpgradable(t, "http://127.0.0.1:1")
 	list := filepath.Join(t.TempDir(), "list")
@@ -456,8 +465,9 @@ func TestUpgradeHandsOver(t *testing.T) {
 		found[kind]++
 	}
 	// A shell has some of its own from 10 up, and what starts the tests may have left others.
-	if found["socket"] != 2 || found["anon_inode"] != 0 || !strings.Contains(string(text), " 5 -> socket") || strings.Contains(string(text), " 6 -> ") {
-		t.Errorf("want 3 to 5, a pipe and two sockets:\n%s", text)
+	if found["socket"] != 2 || found["anon_inode"] != 0 || !strings.Contains(string(text), " 3 -> pipe") || !strings.Contains(string(text), " 4 -> pipe") ||
+		!strings.Contains(string(text), " 5 -> socket") || strings.Contains(string(text), " 7 -> ") {
+		t.Errorf("want 3 to 6, two pipes and two sockets:\n%s", text)
 	}
 	if !strings.HasSuffix(string(text), "\n1\n") {
 		t.Errorf("want one message in the environment:\n%s", text)

@@ -12,5 +12,10 @@ flags=(-h "${target%:*}" -p "${target##*:}" -P "$path" -o 2 --strict)
 [[ $mode == tls ]] && flags+=(-t -k)
 out=$("$cache/h2spec" "${flags[@]}" 2>&1) || true
 grep -aE -A4 '^ *× ' <<<"$out" || true
-grep -a 'tests,' <<<"$out"
-grep -aqE '^146 tests, 146 passed, 0 skipped, 0 failed' <<<"$out"
+[[ $(grep -a ' tests, ' <<<"$out") =~ ([0-9]+)\ passed,\ ([0-9]+)\ skipped,\ ([0-9]+)\ failed ]] || {
+  tail -n 3 <<<"$out"
+  exit 1
+}
+failed=$((BASH_REMATCH[2] + BASH_REMATCH[3])) # what is skipped has not passed
+echo "${BASH_REMATCH[1]} passed, $failed failed"
+[[ $failed == 0 ]]
