@@ -2,6 +2,7 @@
 // Caddy and writes bench/RESULTS.md. Run it from the root of the repository:
 //
 //	go run ./bench -weir bin/weir         everything, three rounds, about 40 minutes
+//	go run ./bench -only protocols        what is not HTTP/1.1 in clear text, about 20
 //	go run ./bench -quick                 one short round to standard output: a check, no result
 //	go run ./bench -only plain -peers nginx
 //

@@ -11,6 +11,7 @@ import (
 // their rounds can be interleaved. Proxies that are not being measured idle.
 type group struct {
 	name     string
+	page     string // of the results that it is for
 	measures []measure
 	only     []string // proxies by name; empty is all
 }
@@ -50,6 +51,12 @@ const (
 
 var one = setup{workers: 1}
 
+// The pages of results.
+const (
+	http1     = "http1"     // HTTP/1.1 in clear text
+	protocols = "protocols" // everything else
+)
+
 // get is a closed loop of GET requests for n bytes.
 func get(connections, n int, path string) load.Spec {
 	return load.Spec{Connections: connections, Pipeline: 1, Request: load.Request{Path: path, Answer: n}}
@@ -62,63 +69,63 @@ func groups() []group {
 	headers.Request.Headers = 40
 	pipelined.Pipeline = 8
 	return []group{
-		{name: "plain", measures: []measure{
+		{name: "plain", page: http1, measures: []measure{
 			{name: "200x64", title: "200 B, 64 connections", setup: one, load: get(64, small, "/bytes/200")},
 			{name: "200x1000", title: "200 B, 1,000 connections", setup: one, load: get(1000, small, "/bytes/200")},
 			{name: "64kx64", title: "64 KiB, 64 connections", setup: one, load: get(64, large, "/bytes/65536")},
 			{name: "64kx1000", title: "64 KiB, 1,000 connections", setup: one, load: get(1000, large, "/bytes/65536")},
 		}},
-		{name: "latency", measures: []measure{
+		{name: "latency", page: http1, measures: []measure{
 			{name: "paced", title: "Added latency at a fixed rate, 200 B, 64 connections", setup: one, load: get(64, small, "/bytes/200"), kind: paced},
 		}},
-		{name: "routes", measures: []measure{
+		{name: "routes", page: http1, measures: []measure{
 			routes("routes10", "200 B, 64 connections, 10 routes", 10),
 			routes("routes1000", "200 B, 64 connections, 1,000 routes", 1000),
 			routes("routes10000", "200 B, 64 connections, 10,000 routes", 10_000),
 		}},
-		{name: "two", only: []string{"weir", "nginx"}, measures: []measure{
+		{name: "two", page: http1, only: []string{"weir", "nginx"}, measures: []measure{
 			{name: "two200", title: "Two workers: 200 B, 64 connections", setup: setup{workers: 2}, load: get(64, small, "/bytes/200")},
 			{name: "two64k", title: "Two workers: 64 KiB, 64 connections", setup: setup{workers: 2}, load: get(64, large, "/bytes/65536")},
 		}},
-		{name: "worst", measures: []measure{
+		{name: "worst", page: http1, measures: []measure{
 			{name: "chunked", title: "Chunked answers of 64 KiB (16 chunks), 64 connections", setup: one, load: get(64, large, "/chunked/65536")},
 			{name: "post", title: "POST of 64 KiB, 64 connections", setup: one, load: post},
 			{name: "headers", title: "40 more header fields each way, 64 connections", setup: one, load: headers},
 			{name: "pipelined", title: "8 requests pipelined, 64 connections", setup: one, load: pipelined},
 			{name: "log", title: "Access log on (JSON to a file), 200 B, 64 connections", setup: setup{workers: 1, log: true}, load: get(64, small, "/bytes/200")},
 		}},
-		{name: "memory", measures: []measure{
+		{name: "memory", page: http1, measures: []measure{
 			{name: "memory", title: "Resident memory", setup: one, load: get(5000, small, "/bytes/200"), kind: memory},
 		}},
-		{name: "tls", measures: []measure{
+		{name: "tls", page: protocols, measures: []measure{
 			wire("tls200", "TLS 1.3: 200 B, 64 connections", peer.TLS, peer.HTTP1, by(load.TLS, 64, 1, get(64, small, "/bytes/200"))),
 			wire("tls1m", "TLS 1.3: 1 MiB, 16 connections", peer.TLS, peer.HTTP1, by(load.TLS, 16, 1, get(16, mega, "/bytes/1048576"))),
 			wire("handshakes", "TLS 1.3: a full handshake (ECDSA P-256, X25519) and 200 B a connection", peer.TLS, peer.HTTP1,
 				by(load.Handshakes, 16, 1, get(16, small, "/bytes/200"))),
 		}},
-		{name: "http2", measures: []measure{
+		{name: "http2", page: protocols, measures: []measure{
 			wire("h2down200", "HTTP/2 over TLS, HTTP/1.1 to the upstream: 200 B, 16 connections of 10 streams", peer.TLS, peer.HTTP1,
 				by(load.HTTP2, 16, 10, get(16, small, "/bytes/200"))),
 			wire("h2down64k", "HTTP/2 over TLS, HTTP/1.1 to the upstream: 64 KiB", peer.TLS, peer.HTTP1, by(load.HTTP2, 16, 10, get(16, large, "/bytes/65536"))),
 			wire("h2both200", "HTTP/2 on both sides, TLS towards clients: 200 B", peer.TLS, peer.H2C, by(load.HTTP2, 16, 10, get(16, small, "/bytes/200"))),
 			wire("h2both64k", "HTTP/2 on both sides, TLS towards clients: 64 KiB", peer.TLS, peer.H2C, by(load.HTTP2, 16, 10, get(16, large, "/bytes/65536"))),
 		}},
-		{name: "grpc", measures: []measure{
+		{name: "grpc", page: protocols, measures: []measure{
 			wire("grpcunary", "gRPC, unary calls of 100 B, 16 connections of 10 calls", peer.H2C, peer.GRPC, by(load.GRPC, 16, 10, call())),
 			wire("grpcstream", "gRPC, messages of 100 B to and fro in 64 calls on 4 connections", peer.H2C, peer.GRPC, by(load.GRPCStream, 64, 1, call())),
 		}},
-		{name: "bytes", measures: []measure{
+		{name: "bytes", page: protocols, measures: []measure{
 			wire("bytes1m", "TCP: 1 MiB to and fro, 16 connections", peer.Bytes, peer.HTTP1, get(16, mega, "/bytes/1048576")),
 			wire("bytes200", "TCP: 200 B to and fro, 64 connections", peer.Bytes, peer.HTTP1, get(64, small, "/bytes/200")),
 		}},
-		{name: "http3", measures: []measure{
+		{name: "http3", page: protocols, measures: []measure{
 			wire("http3", "HTTP/3: 200 B, 4 connections of 16 streams", peer.HTTP3, peer.HTTP1, by(load.HTTP3, 4, 16, get(4, small, "/bytes/200"))),
 		}},
-		{name: "idle", measures: []measure{
+		{name: "idle", page: protocols, measures: []measure{
 			idle("idletls", "Resident memory, TLS 1.3", load.TLS),
 			idle("idleh2", "Resident memory, HTTP/2 over TLS 1.3", load.HTTP2),
 		}},
-		{name: "scale", only: []string{"weir"}, measures: []measure{
+		{name: "scale", page: http1, only: []string{"weir"}, measures: []measure{
 			{name: "scale", title: "10,000 routes in 100 files", setup: setup{routes: 10_000, workers: 2}, load: get(64, small, "/bytes/200"), kind: scale},
 		}},
 	}
@@ -154,9 +161,9 @@ func routes(name, title string, n int) measure {
 	return measure{name: name, title: title, setup: setup{routes: n, workers: 1}, load: spec}
 }
 
-// measureNames lists what -only takes: groups and measures.
+// measureNames lists what -only takes: pages, groups and measures.
 func measureNames() []string {
-	var all []string
+	all := []string{http1, protocols}
 	for _, g := range groups() {
 		all = append(all, g.name)
 		for _, m := range g.measures {
@@ -182,7 +189,7 @@ func chosen(names []string) []group {
 	for _, g := range groups() {
 		var kept []measure
 		for _, m := range g.measures {
-			if wanted[g.name] || wanted[m.name] {
+			if wanted[g.page] || wanted[g.name] || wanted[m.name] {
 				kept = append(kept, m)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 // report puts what was measured on a page.
 func (b *bench) report() string {
 	r := report.Report{
-		Samples: b.samples, Subject: "weir", Others: b.peers, Targets: targets(),
+		Samples: b.samples, Subject: "weir", Others: b.peers, Targets: b.targets(),
 		Growth: []report.Growth{
 			{Title: "1,000 routes ÷ 10 routes", Over: "routes1000", Under: "routes10"},
 			{Title: "10,000 routes ÷ 10 routes", Over: "routes10000", Under: "routes10"},
@@ -58,6 +59,17 @@ func (b *bench) foreign() report.Spread {
 
 var kinds = map[kind]report.Kind{closed: report.Cost, paced: report.Latency, memory: report.Memory, scale: report.Scale}
 
+// targets are those of the measures that were chosen.
+func (b *bench) targets() []report.Target {
+	measured := map[string]bool{}
+	for _, g := range chosen(b.only) {
+		for _, m := range g.measures {
+			measured[m.name] = true
+		}
+	}
+	return slices.DeleteFunc(targets(), func(t report.Target) bool { return !measured[t.Over.Measure] })
+}
+
 // targets are those of this build; those of protections come with their issue.
 func targets() []report.Target {
 	ratio := func(title, measure, peer, figure string, limit float64) report.Target {
@@ -91,7 +103,9 @@ func targets() []report.Target {
 		{Title: "Bytes per idle connection", Figure: report.PerConnection, Limit: 6 << 10, Over: weir("memory")},
 		{Title: "Bytes per idle connection, parked", Figure: report.PerParked, Limit: 1536, Over: weir("memory")},
 		{Title: "Bytes per idle connection, TLS", Figure: report.PerConnection, Limit: 12 << 10, Over: weir("idletls")},
+		{Title: "Bytes per idle connection, TLS, parked", Figure: report.PerParked, Limit: 12 << 10, Over: weir("idletls")},
 		{Title: "Bytes per idle connection, HTTP/2 over TLS", Figure: report.PerConnection, Limit: 12 << 10, Over: weir("idleh2")},
+		{Title: "Bytes per idle connection, HTTP/2 over TLS, parked", Figure: report.PerParked, Limit: 12 << 10, Over: weir("idleh2")},
 		{Title: "10,000 routes: start to ready, ms", Figure: report.Start, Limit: 1000, Unit: 1000, Over: weir("scale")},
 		{Title: "10,000 routes: one changed route live, median, ms", Figure: report.Change50, Limit: 10, Unit: 1000, Over: weir("scale")},
 		{Title: "10,000 routes: resident after 5 s, MiB", Figure: report.MemoryStart, Limit: 100, Unit: 1 << 20, Over: weir("scale")},

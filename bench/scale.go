@@ -32,7 +32,9 @@ const (
 func (b *bench) scaleRound(ctx context.Context, m measure, proxies []peer.Proxy, round int) error {
 	for _, p := range proxies {
 		b.done++
-		s, err := b.start(ctx, p, m.setup, m.load)
+		first := m.load
+		first.Request.Hosts = m.setup.routes
+		s, err := b.start(ctx, p, m.setup, first)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

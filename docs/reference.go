@@ -100,7 +100,7 @@ func responseFlags() string {
 	var b strings.Builder
 	b.WriteString("# Response flags\n\nWhat produced an answer that is not simply the upstream's, and whose doing it was. They stand in the access log, in\n" +
 		"metrics and, on answers of our own, in the headers `x-weir-flag` and `x-weir-blame`.\n\n")
-	row := rows(&b, "flag", "blame", "status", "meaning")
+	row := rows(&b, "flag", "blame", "status", "to gRPC", "meaning")
 	for _, f := range model.FlagInfos {
 		if f.Name == "" {
 			continue
@@ -109,7 +109,8 @@ func responseFlags() string {
 		if f.Status != 0 {
 			status = fmt.Sprint(f.Status)
 		}
-		row("`"+f.Name+"`", f.Blame.String(), status, f.Meaning)
+		call := fmt.Sprintf("%v (%d)", f.GRPC, f.GRPC)
+		row("`"+f.Name+"`", f.Blame.String(), status, call, f.Meaning)
 	}
 	return b.String()
 }

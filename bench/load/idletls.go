@@ -132,6 +132,9 @@ func (r Request) overTLS(c *tls.Conn) error {
 	return r.check(http.ReadResponse(bufio.NewReader(c), nil))
 }
 
+// firstWindow is what HTTP/2 allows before anything is said (RFC 9113 section 6.9.2).
+const firstWindow = 65_535
+
 // overHTTP2 has the request answered as the first stream of a connection.
 func (r Request) overHTTP2(c *tls.Conn) error {
 	if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
@@ -145,9 +148,11 @@ func (r Request) overHTTP2(c *tls.Conn) error {
 		}
 	}
 	framer := http2.NewFramer(c, c)
-	err := errors.Join(framer.WriteSettings(), framer.WriteHeaders(http2.HeadersFrameParam{
-		StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true,
-	}))
+	window := uint32(r.Answer) // enough on top of the first one, or a large answer would never end
+	err := errors.Join(framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: firstWindow + window}),
+		framer.WriteWindowUpdate(0, max(window, 1)), framer.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true,
+		}))
 	got := 0
 	for err == nil {
 		var f http2.Frame

@@ -108,6 +108,14 @@ func TestHoldOverTLS(t *testing.T) {
 	}
 }
 
+// TestTryLargeAnswer: an answer larger than the first windows of HTTP/2 comes to its end.
+func TestTryLargeAnswer(t *testing.T) {
+	const answer = 1 << 20
+	if err := Try(Spec{Address: secureServer(t, answer), Client: HTTP2, Request: Request{Path: "/", Answer: answer}}); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestClosedIsSeen: an end of the other side is counted, although a session ticket is unread before it.
 func TestClosedIsSeen(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))

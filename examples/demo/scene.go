@@ -27,7 +27,7 @@ type scene struct {
 
 // replace moves the standard ports in a file's text to these.
 func (p ports) replace(text []byte) []byte {
-	for _, move := range [][2]int{{standard.front, p.front}, {standard.v1, p.v1}, {standard.v2, p.v2}} {
+	for _, move := range [][2]int{{standard.front, p.front}, {standard.v1, p.v1}, {standard.v2, p.v2}, {standard.secure, p.secure}, {standard.greeter, p.greeter}} {
 		text = bytes.ReplaceAll(text, fmt.Appendf(nil, "port: %d", move[0]), fmt.Appendf(nil, "port: %d", move[1]))
 	}
 	return text
@@ -45,6 +45,12 @@ func serve(ctx context.Context, o options, s scene) (err error) {
 		}
 		defer func() { err = errors.Join(err, stop()) }()
 	}
+
+	end, err := greet(local(s.greeter))
+	if err != nil {
+		return err
+	}
+	defer end()
 
 	weir, err := s.start(o.weir)
 	if err != nil {
@@ -180,9 +186,10 @@ func (s scene) ready(ctx context.Context, weir *child) error {
 
 func (s scene) welcome() string {
 	return fmt.Sprintf(`
-Weir serves %[3]s/*.yaml, before two versions of go-httpbin:
+Weir serves %[3]s/*.yaml, before two versions of go-httpbin and a gRPC server:
 
   the front door   http://%[1]s/
+  with TLS         https://localhost:%[4]d/   (HTTP/1.1, HTTP/2, HTTP/3 and gRPC)
   the console      http://%[2]s/
 
 Try, in another terminal:
@@ -190,9 +197,10 @@ Try, in another terminal:
   curl -i http://%[1]s/get                       # x-app-version says who answered
   curl -i -H 'x-preview: true' http://%[1]s/get  # always v2
   curl -i http://%[1]s/old/path                  # a redirect
+  curl -i --cacert %[3]s/certificate.pem https://localhost:%[4]d/get
   bin/weir get routes --admin %[2]s
 
 Edit the weights in %[3]s/routes.yaml and watch the shares below follow; break the file, and
 Weir says where and keeps serving. Ctrl-C ends everything.
-`, local(s.front), local(s.admin), s.dir)
+`, local(s.front), local(s.admin), s.dir, s.secure)
 }
