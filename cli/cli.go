@@ -95,7 +95,7 @@ func Command(std Streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "weir",
 		Short: "A programmable HTTP front door",
-		Long: "Weir serves HTTP by policy written as Gateway API resources, from plain files that may change at any time.\n\n" +
+		Long: "Weir serves HTTP, gRPC, TCP and UDP by policy written as Gateway API resources, from plain files that may\nchange at any time.\n\n" +
 			"  weir run -f ./routes                               serve what the files say\n" +
 			"  weir run --listen :8080 --to http://127.0.0.1:3000 serve without any file",
 		Version:       versionText(),

@@ -91,7 +91,7 @@ func destination(raw string) (hostPort, error) {
 	case err != nil || u.Host == "":
 		return d, usagef("--to %q: want http://HOST:PORT, like http://127.0.0.1:3000", raw)
 	case u.Scheme == "https":
-		return d, usagef("--to %q: TLS to backends is not supported by this version; use http://", raw)
+		return d, usagef("--to %q: only http://; for TLS to hosts write a Backend with spec.tls and use -f", raw)
 	case u.Scheme != "http":
 		return d, usagef("--to %q: want the scheme http, not %q", raw, u.Scheme)
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil || u.Fragment != "":

@@ -77,7 +77,7 @@ var FlagInfos = [FlagCount]FlagInfo{
 	FlagFI:   {"FI", BlamePolicy, 0, GRPCUnavailable, "a fault was injected"},
 	FlagDI:   {"DI", BlamePolicy, 0, GRPCUnavailable, "a delay was injected"},
 	FlagOM:   {"OM", BlamePolicy, 503, GRPCUnavailable, "the overload manager refused"},
-	FlagNR:   {"NR", BlamePolicy, 404, GRPCUnimplemented, "no route matches, or takes the connection"},
+	FlagNR:   {"NR", BlamePolicy, 404, GRPCUnimplemented, "no route matches"},
 	FlagNC:   {"NC", BlamePolicy, 500, GRPCUnavailable, "the route's reference does not resolve, or needs what is not supported"},
 	FlagPT:   {"PT", BlamePolicy, 504, GRPCDeadlineExceeded, "the request timeout passed while a try was still healthy, or a stream was idle for too long"},
 	FlagPD:   {"PD", BlamePolicy, 0, GRPCUnavailable, "a degraded answer"},

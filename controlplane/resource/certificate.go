@@ -60,12 +60,14 @@ func ParseAuthorities(text []byte) (string, error) {
 // parseCertificates parses every certificate in PEM, and encodes them again alone.
 func parseCertificates(text []byte) (list []*x509.Certificate, encoded string, err error) {
 	var out strings.Builder
+	private := false
 	for {
 		var block *pem.Block
 		if block, text = pem.Decode(text); block == nil {
 			break
 		}
 		if block.Type != "CERTIFICATE" {
+			private = private || strings.HasSuffix(block.Type, "PRIVATE KEY")
 			continue
 		}
 		certificate, err := x509.ParseCertificate(block.Bytes)
@@ -75,7 +77,10 @@ func parseCertificates(text []byte) (list []*x509.Certificate, encoded string, e
 		list = append(list, certificate)
 		out.Write(pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes}))
 	}
-	if len(list) == 0 {
+	switch {
+	case len(list) == 0 && private:
+		return nil, "", errors.New("holds a private key where a certificate belongs; have the two been exchanged?")
+	case len(list) == 0:
 		return nil, "", errors.New("holds no certificate in PEM")
 	}
 	return list, out.String(), nil

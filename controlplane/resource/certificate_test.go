@@ -63,6 +63,7 @@ func TestTLSSecrets(t *testing.T) {
 		"good, in one file":         {key + certificate, certificate + key, ""},
 		"with what it does not use": {"# ours\n" + certificate + block("X509 CRL", []byte("hush")), key, ""},
 		"no certificate":            {"hush", key, "7:27: Secret default/s: stringData.tls.crt: holds no certificate in PEM"},
+		"exchanged":                 {key, certificate, "7:27: Secret default/s: stringData.tls.crt: holds a private key where a certificate belongs; have the two been exchanged?"},
 		"broken certificate":        {certificate + block("CERTIFICATE", []byte("hush")), key, "7:27: Secret default/s: stringData.tls.crt: holds as number 2 a certificate that cannot be parsed"},
 		"no key":                    {certificate, "hush", "stringData.tls.key: holds no private key in PEM"},
 		"broken key":                {certificate, block("PRIVATE KEY", []byte("hush")), "stringData.tls.key: holds no key that TLS can use; expected RSA, ECDSA or Ed25519"},

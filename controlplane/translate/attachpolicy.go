@@ -30,6 +30,8 @@ type targetView struct {
 	reason  gatewayv1.PolicyConditionReason // Accepted, Conflicted, Invalid or TargetNotFound
 	message string
 	index   int
+	// said is whether the message repeats a problem of the policy, which has its own place.
+	said bool
 }
 
 func (v targetView) field() string { return fmt.Sprintf("spec.targetRefs[%d]", v.index) }
@@ -115,6 +117,9 @@ func (t *translator) electPolicies() {
 }
 
 func (r *reporter) target(at targetView) {
+	if at.said {
+		return
+	}
 	switch at.reason {
 	case gatewayv1.PolicyReasonConflicted:
 		r.warn(RulePolicyConflict, at.field(), "%s", at.message)
@@ -152,6 +157,7 @@ func (t *translator) readTargets(o *resource.Object) *policyView {
 		for i := range view.targets {
 			if view.targets[i].reason == gatewayv1.PolicyReasonAccepted {
 				view.targets[i].reason, view.targets[i].message = gatewayv1.PolicyReasonInvalid, invalid
+				view.targets[i].said = len(view.problems) > 0
 			}
 		}
 	}

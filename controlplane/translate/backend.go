@@ -130,7 +130,7 @@ func (b *routeBuild) resolve(ref gatewayv1.BackendObjectReference, field string)
 	b.dependOn(namespaceKey(key.Namespace))
 	o := b.t.set.Get(key)
 	if o == nil || o.Value == nil {
-		return fail(gatewayv1.RouteReasonBackendNotFound, ".name", "%s", absenceText(o, key))
+		return fail(gatewayv1.RouteReasonBackendNotFound, ".name", "%s%s", absenceText(o, key), b.namesakeText(o, key))
 	}
 	var reason gatewayv1.RouteConditionReason
 	var at, message string
@@ -157,6 +157,20 @@ func (b *routeBuild) resolve(ref gatewayv1.BackendObjectReference, field string)
 		return fail(gatewayv1.RouteReasonUnsupportedProtocol, at, "%s", message)
 	}
 	return backend, name, nil
+}
+
+// namesakeText points to a Backend, where a reference to a Service that is not there is missing
+// the group and kind.
+func (b *routeBuild) namesakeText(o *resource.Object, key resource.Key) string {
+	if o != nil || !isKind(key, groupCore, kindService) || key.Namespace != b.key.Namespace {
+		return ""
+	}
+	namesake := resource.Key{Group: groupWeir, Kind: kindBackend, Namespace: key.Namespace, Name: key.Name}
+	b.dependOn(namesake)
+	if b.t.set.Get(namesake) == nil {
+		return ""
+	}
+	return fmt.Sprintf("; for %v write group: %s, kind: %s", namesake, groupWeir, kindBackend)
 }
 
 // checkService says why nothing can be sent to a Service's port, and at which field of the

@@ -166,7 +166,7 @@ func (t *translator) readListener(l *listenerView) {
 	if len(own) == 0 {
 		l.refuse(gatewayv1.ListenerReasonUnsupportedProtocol,
 			fmt.Sprintf("protocol %s is not supported by this version; HTTP, HTTPS, TLS, TCP and UDP are", l.spec.Protocol))
-		l.in.error(RuleUnsupported, l.field("protocol"), "%s is not supported by this version; nothing is served on this listener", l.spec.Protocol)
+		l.in.error(RuleUnsupported, l.field("protocol"), "%s is not supported; expected HTTP, HTTPS, TLS, TCP or UDP; nothing is served on this listener", l.spec.Protocol)
 	}
 	l.from = gatewayv1.NamespacesFromSame
 	allowed := deref(l.spec.AllowedRoutes, gatewayv1.AllowedRoutes{})
@@ -195,9 +195,21 @@ func (t *translator) readListener(l *listenerView) {
 			continue
 		}
 		l.unresolve(gatewayv1.ListenerReasonInvalidRouteKinds, fmt.Sprintf("routes of kind %s are not supported here", k.Kind))
-		l.in.error(RuleUnsupported, l.field(fmt.Sprintf("allowedRoutes.kinds[%d]", i)), "%s is not a kind of route that a listener of protocol %s takes in this version", k.Kind, l.spec.Protocol)
+		l.in.error(RuleUnsupported, l.field(fmt.Sprintf("allowedRoutes.kinds[%d]", i)), "%s is not a kind of route that a listener of protocol %s takes; %s", k.Kind, l.spec.Protocol, takesText(own))
 	}
 	t.secureListener(l)
+}
+
+// takesText names the kinds of routes that a protocol carries.
+func takesText(kinds []gatewayv1.Kind) string {
+	if len(kinds) == 0 {
+		return "it takes none"
+	}
+	var names []string
+	for _, k := range kinds {
+		names = append(names, string(k))
+	}
+	return "it takes " + strings.Join(names, " and ")
 }
 
 // admits reports whether a listener takes a route, going by its kind and namespace.

@@ -2,6 +2,7 @@ package http3
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -579,5 +580,50 @@ func TestHandshakesAreBounded(t *testing.T) {
 	}
 	if busy != 1 || admitted != 1 {
 		t.Errorf("refused %d times, and admitted %d times", busy, admitted)
+	}
+}
+
+// unfinished is a handshake that its client has left.
+type unfinished struct{}
+
+func (unfinished) Refused(error, tls.ConnectionState) {}
+func (unfinished) Serve(*Conn)                        {}
+
+// TestUnfinishedHandshakesLeaveRoom: who begins handshakes and leaves them keeps nobody else
+// out, and its place is free again once they have ended.
+func TestUnfinishedHandshakesLeaveRoom(t *testing.T) {
+	ctx, end := context.WithCancel(t.Context())
+	busy := 0
+	p := &endpoint{Endpoint: &Endpoint{Busy: func() { busy++ }, Admit: func(netip.AddrPort) Visit { return unfinished{} }}}
+	begin := func(from netip.Addr, times int) (begun int) {
+		for i := range times {
+			to := &net.UDPAddr{IP: from.AsSlice(), Port: 1 + i}
+			if _, err := p.begin(ctx, &quic.ClientInfo{RemoteAddr: to}); err == nil {
+				begun++
+			}
+		}
+		return begun
+	}
+	for _, step := range []struct {
+		from       string
+		asks, want int
+	}{
+		{"192.0.2.1", maxHandshakes, crowded},
+		{"192.0.2.2", maxHandshakes, maxOfOne},
+		{"2001:db8::1", maxOfOne / 2, maxOfOne / 2},
+		{"2001:db8::2:1", maxHandshakes, maxOfOne - maxOfOne/2}, // a host has a /64
+		{"2001:db8:0:1::1", 1, 1},
+	} {
+		if n := begin(netip.MustParseAddr(step.from), step.asks); n != step.want {
+			t.Errorf("%s begins %d, want %d", step.from, n, step.want)
+		}
+	}
+	if want := 3*maxHandshakes - crowded - 2*maxOfOne + maxOfOne/2; busy != want {
+		t.Errorf("%d were told of as refused, want %d", busy, want)
+	}
+	end()
+	p.work.Wait()
+	if len(p.of) > 0 || p.shaking.Load() != 0 {
+		t.Errorf("all have ended, and %v of %d are counted", p.of, p.shaking.Load())
 	}
 }

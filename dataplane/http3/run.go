@@ -30,10 +30,13 @@ const (
 
 // Bounds of handshakes of one socket. Beyond verifyAbove, who asks for one must first show
 // that it receives at its address (RFC 9000 section 8.1.2): so addresses that somebody else
-// made up hold verifyAbove handshakes at most.
+// made up hold verifyAbove handshakes at most. Beyond crowded, a host has maxOfOne of them: who
+// leaves handshakes unfinished keeps nobody else out.
 const (
 	verifyAbove   = 32
 	maxHandshakes = 1000
+	crowded       = maxHandshakes / 2
+	maxOfOne      = maxHandshakes / 8
 )
 
 // Endpoint is what Run needs to know of a socket.
@@ -84,8 +87,9 @@ func (c *Conn) Bytes() (in, out int64) {
 type endpoint struct {
 	*Endpoint
 	work     sync.WaitGroup
-	shaking  atomic.Int64
+	shaking  atomic.Int64 // handshakes under way
 	mu       sync.Mutex
+	of       map[netip.Prefix]int // the same by host, as far as an address tells
 	conns    map[*Conn]struct{}
 	finished bool // no connection is to be added
 }
@@ -93,6 +97,7 @@ type endpoint struct {
 // attempt is a connection from its first packet to the end of its handshake.
 type attempt struct {
 	visit Visit
+	of    netip.Prefix           // whose it is
 	name  atomic.Pointer[string] // that the client asks for
 	over  atomic.Bool
 }
@@ -179,24 +184,25 @@ func (p *endpoint) begin(ctx context.Context, info *quic.ClientInfo) (context.Co
 		return nil, net.ErrClosed // the listener is about to be
 	default:
 	}
-	if p.shaking.Add(1) > maxHandshakes {
-		p.shaking.Add(-1)
+	remote := addrPort(info.RemoteAddr)
+	of := host(remote.Addr())
+	if !p.enter(of) {
 		p.Busy()
 		return nil, errNoRoom
 	}
-	visit := p.Admit(addrPort(info.RemoteAddr))
+	visit := p.Admit(remote)
 	if visit == nil {
-		p.shaking.Add(-1)
+		p.leave(of)
 		return nil, errNoRoom
 	}
-	a := &attempt{visit: visit}
+	a := &attempt{visit: visit, of: of}
 	p.work.Add(1)
 	context.AfterFunc(ctx, func() {
 		if a.over.Swap(true) {
 			return
 		}
 		defer p.work.Done()
-		p.shaking.Add(-1)
+		p.leave(a.of)
 		var state tls.ConnectionState
 		if name := a.name.Load(); name != nil {
 			state.Version, state.ServerName = tls.VersionTLS13, *name
@@ -204,6 +210,41 @@ func (p *endpoint) begin(ctx context.Context, info *quic.ClientInfo) (context.Co
 		a.visit.Refused(reason(context.Cause(ctx)), state)
 	})
 	return context.WithValue(ctx, attemptKey{}, a), nil
+}
+
+// enter counts a handshake that begins, or reports that there is no room for it.
+func (p *endpoint) enter(of netip.Prefix) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if all := p.shaking.Load(); all >= maxHandshakes || all >= crowded && p.of[of] >= maxOfOne {
+		return false
+	}
+	if p.of == nil {
+		p.of = map[netip.Prefix]int{}
+	}
+	p.of[of]++
+	p.shaking.Add(1)
+	return true
+}
+
+// leave counts the end of one that had room.
+func (p *endpoint) leave(of netip.Prefix) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shaking.Add(-1)
+	if p.of[of]--; p.of[of] <= 0 {
+		delete(p.of, of)
+	}
+}
+
+// host is the addresses that one host has: of IPv6 it can choose among those of a network.
+func host(a netip.Addr) netip.Prefix {
+	bits := 64
+	if a.Is4() {
+		bits = 32
+	}
+	prefix, _ := a.Prefix(bits) // of no address: none, which is as good a name
+	return prefix
 }
 
 // accept takes the connections whose handshakes are complete.
@@ -217,7 +258,7 @@ func (p *endpoint) accept(l *quic.Listener) {
 		if a.over.Swap(true) {
 			continue // it has ended meanwhile
 		}
-		p.shaking.Add(-1)
+		p.leave(a.of)
 		go func() {
 			defer p.work.Done()
 			p.serve(&Conn{q: q}, a.visit)

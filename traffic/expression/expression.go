@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"unicode/utf8"
 	"weak"
@@ -88,7 +89,7 @@ func compile(source string, phase Phase, result Result) (*Program, error) {
 		return nil, err
 	}
 	if got, want := checked.OutputType(), resultTypes[result]; !got.IsExactType(want) {
-		return nil, fault("is of type %s, not %s", celgo.FormatCELType(got), celgo.FormatCELType(want))
+		return nil, fault("is of type %s, not %s%s", celgo.FormatCELType(got), celgo.FormatCELType(want), conversion(got, want))
 	}
 	estimate, err := env.EstimateCost(checked, sizes{})
 	switch {
@@ -112,6 +113,14 @@ func compile(source string, phase Phase, result Result) (*Program, error) {
 		}
 	}
 	return p, nil
+}
+
+// conversion says how to make a number the string that is wanted.
+func conversion(got, want *celgo.Type) string {
+	if want.IsExactType(celgo.StringType) && slices.ContainsFunc([]*celgo.Type{celgo.IntType, celgo.UintType, celgo.DoubleType}, got.IsExactType) {
+		return "; write string(...) around it"
+	}
+	return ""
 }
 
 // count writes a number of steps; what is beyond all bounds cannot be counted.

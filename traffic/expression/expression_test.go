@@ -164,7 +164,7 @@ func TestRefused(t *testing.T) {
 		{`request.path.matches("(") ? "a" : "b"`, "1:22: error parsing regexp: missing closing ): `(`"},
 		{`"%s".format([identity])`, `1:12: format is not available here`},
 		{`google.protobuf.StringValue{value: "a"}`, `messages cannot be made here`},
-		{`source.port`, `1:1: is of type int, not string`},
+		{`source.port`, `1:1: is of type int, not string; write string(...) around it`},
 		{`dyn(identity)`, `1:1: is of type dyn, not string`},
 		{`string(1/0)`, `division by zero`},
 		{`string(timestamp("yesterday"))`, `1:18: invalid timestamp argument`},
