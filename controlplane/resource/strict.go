@@ -175,9 +175,9 @@ func editDistance(a, b string) int {
 // plannedFields are fields that the design names and this version does not have.
 var plannedFields = map[string][]string{
 	"TrafficPolicy": {
-		"spec.retries.idempotencyHeader", "spec.retries.bodyReplay", "spec.retries.budget", "spec.retries.hedge", "spec.hashOn[].jwtClaim", "spec.overload", "spec.compression",
+		"spec.retries.idempotencyHeader", "spec.retries.bodyReplay", "spec.retries.budget", "spec.retries.hedge", "spec.hashOn[].jwtClaim", "spec.overload",
 		"spec.circuitBreaker", "spec.outlierDetection", "spec.calls",
-		"spec.client.tls", "spec.client.trust.identities",
+		"spec.client.trust.identities",
 		"spec.overrides", "spec.require",
 	},
 }
