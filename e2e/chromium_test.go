@@ -44,13 +44,7 @@ type devtoolsMessage struct {
 // there is no browser; elsewhere it skips it. Every event is told to heard.
 func newChromium(t *testing.T, heard func(method string, params json.RawMessage), flags ...string) *chromium {
 	t.Helper()
-	program, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("no chromium here")
-	}
+	program := need(t, "chromium")
 	fromUs, toBrowser, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

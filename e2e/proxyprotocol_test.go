@@ -99,19 +99,6 @@ metadata: {name: checked}
 spec: {endpoints: [{address: 10.0.0.4, port: 80}]}
 `
 
-// peer looks for a program that others wrote.
-func peer(t *testing.T, program string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is not installed", program)
-		}
-		t.Skip(program + " is not installed")
-	}
-	return path
-}
-
 // said is what the hosts of these tests answer with: whose the connection is, where that client
 // connected to, and what X-Forwarded-For says.
 const said = `"%[src]:%[src_port]>%[dst]:%[dst_port] xff=%[req.hdr(x-forwarded-for)]"`
@@ -126,7 +113,7 @@ type haproxy struct {
 }
 
 func newHAProxy(t *testing.T) *haproxy {
-	h := &haproxy{t: t, program: peer(t, "haproxy"), at: map[string]string{}}
+	h := &haproxy{t: t, program: need(t, "haproxy"), at: map[string]string{}}
 	h.config.WriteString("defaults\n timeout connect 20s\n timeout client 20s\n timeout server 20s\n")
 	return h
 }
@@ -304,7 +291,7 @@ func TestHAProxy(t *testing.T) {
 
 // TestNginx has nginx as the host.
 func TestNginx(t *testing.T) {
-	program := peer(t, "nginx")
+	program := need(t, "nginx")
 	address := freePort(t)
 	_, port, _ := net.SplitHostPort(address)
 	folder := t.TempDir()

@@ -110,11 +110,8 @@ func TestHTTP2ToHostsThatComeAndGo(t *testing.T) {
 // TestNGHTTP2 has programs that others wrote on both sides: nghttpd as the host, in clear text
 // and with TLS, and h2load as clients that speak HTTP/1.1 and HTTP/2.
 func TestNGHTTP2(t *testing.T) {
-	for _, program := range []string{"nghttpd", "h2load"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skip(program + " (nghttp2) is not installed")
-		}
-	}
+	need(t, "nghttpd")
+	need(t, "h2load")
 	folder := t.TempDir()
 	authority := newAuthority(t)
 	certificate, key := authority.issue(t, "host.test")

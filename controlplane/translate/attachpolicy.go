@@ -197,12 +197,8 @@ func hasListener(value any, section string) bool {
 }
 
 func hasRule(value any, section string) bool {
-	for _, kind := range routeKinds {
-		if spec, ok := kind.read(value); ok {
-			return slices.ContainsFunc(spec.rules, func(name *gatewayv1.SectionName) bool { return string(deref(name, "")) == section })
-		}
-	}
-	return false
+	spec, ok := specOf(value)
+	return ok && slices.ContainsFunc(spec.rules, func(name *gatewayv1.SectionName) bool { return string(deref(name, "")) == section })
 }
 
 func hasPort(value any, section string) bool {

@@ -158,7 +158,7 @@ func (v *routeView) keep(old *routeView) {
 
 func (t *translator) translateRoute(slot *routeSlot) *routeView {
 	view := &routeView{ties: &ties{}}
-	spec, ok := slot.kind.read(slot.object.Value)
+	spec, ok := specOf(slot.object.Value)
 	if !ok {
 		view.status = slot.kind.status(absentRouteStatus(t.controller, slot.object))
 		return view

@@ -14,8 +14,6 @@ type routeKind struct {
 	name string
 	// stream: its rules carry connections or datagrams as they are, not requests.
 	stream bool
-	// read returns the part that all kinds have, false if the value is not of this kind.
-	read func(value any) (routeSpec, bool)
 	// compile compiles the rules into routeBuild.rules.
 	compile func(b *routeBuild, value any)
 	// place gives the compiled rules to the listeners that take the route.
@@ -34,23 +32,23 @@ type routeSpec struct {
 // routeKinds are those that are served, in the order of names.
 var routeKinds = []*routeKind{
 	{
-		name: kindGRPCRoute, read: readGRPCRoute, compile: compileGRPCRules, place: (*routeBuild).place,
+		name: kindGRPCRoute, compile: compileGRPCRules, place: (*routeBuild).place,
 		status: func(s gatewayv1.RouteStatus) any { return gatewayv1.GRPCRouteStatus{RouteStatus: s} },
 	},
 	{
-		name: kindHTTPRoute, read: readHTTPRoute, compile: compileHTTPRules, place: (*routeBuild).place,
+		name: kindHTTPRoute, compile: compileHTTPRules, place: (*routeBuild).place,
 		status: func(s gatewayv1.RouteStatus) any { return gatewayv1.HTTPRouteStatus{RouteStatus: s} },
 	},
 	{
-		name: kindTCPRoute, read: readTCPRoute, compile: compileStreamRule, place: (*routeBuild).placeStreams, stream: true,
+		name: kindTCPRoute, compile: compileStreamRule, place: (*routeBuild).placeStreams, stream: true,
 		status: func(s gatewayv1.RouteStatus) any { return gatewayv1.TCPRouteStatus{RouteStatus: s} },
 	},
 	{
-		name: kindTLSRoute, read: readTLSRoute, compile: compileStreamRule, place: (*routeBuild).placeStreams, stream: true,
+		name: kindTLSRoute, compile: compileStreamRule, place: (*routeBuild).placeStreams, stream: true,
 		status: func(s gatewayv1.RouteStatus) any { return gatewayv1.TLSRouteStatus{RouteStatus: s} },
 	},
 	{
-		name: kindUDPRoute, read: readUDPRoute, compile: compileStreamRule, place: (*routeBuild).placeStreams, stream: true,
+		name: kindUDPRoute, compile: compileStreamRule, place: (*routeBuild).placeStreams, stream: true,
 		status: func(s gatewayv1.RouteStatus) any { return gatewayv1.UDPRouteStatus{RouteStatus: s} },
 	},
 }
@@ -100,26 +98,28 @@ func (l *listenerView) takes(kind string) bool {
 	return slices.ContainsFunc(l.kinds, func(k gatewayv1.RouteGroupKind) bool { return string(k.Kind) == kind })
 }
 
-func readHTTPRoute(value any) (routeSpec, bool) {
-	route, ok := value.(*gatewayv1.HTTPRoute)
-	if !ok {
-		return routeSpec{}, false
+// specOf reads a route of any kind, false if the value is none.
+func specOf(value any) (routeSpec, bool) {
+	switch r := value.(type) {
+	case *gatewayv1.HTTPRoute:
+		return routeSpec{r.Spec.CommonRouteSpec, r.Spec.Hostnames, namesOf(r.Spec.Rules, func(r *gatewayv1.HTTPRouteRule) *gatewayv1.SectionName { return r.Name })}, true
+	case *gatewayv1.GRPCRoute:
+		return routeSpec{r.Spec.CommonRouteSpec, r.Spec.Hostnames, namesOf(r.Spec.Rules, func(r *gatewayv1.GRPCRouteRule) *gatewayv1.SectionName { return r.Name })}, true
+	case *gatewayv1.TLSRoute:
+		return routeSpec{r.Spec.CommonRouteSpec, r.Spec.Hostnames, namesOf(r.Spec.Rules, func(r *gatewayv1.TLSRouteRule) *gatewayv1.SectionName { return r.Name })}, true
+	case *gatewayv1.TCPRoute:
+		return routeSpec{r.Spec.CommonRouteSpec, nil, namesOf(r.Spec.Rules, func(r *gatewayv1.TCPRouteRule) *gatewayv1.SectionName { return r.Name })}, true
+	case *gatewayv1.UDPRoute:
+		return routeSpec{r.Spec.CommonRouteSpec, nil, namesOf(r.Spec.Rules, func(r *gatewayv1.UDPRouteRule) *gatewayv1.SectionName { return r.Name })}, true
 	}
-	spec := routeSpec{CommonRouteSpec: route.Spec.CommonRouteSpec, hostnames: route.Spec.Hostnames}
-	for i := range route.Spec.Rules {
-		spec.rules = append(spec.rules, route.Spec.Rules[i].Name)
-	}
-	return spec, true
+	return routeSpec{}, false
 }
 
-func readGRPCRoute(value any) (routeSpec, bool) {
-	route, ok := value.(*gatewayv1.GRPCRoute)
-	if !ok {
-		return routeSpec{}, false
+// namesOf lists the names of rules.
+func namesOf[R any](rules []R, name func(*R) *gatewayv1.SectionName) []*gatewayv1.SectionName {
+	names := make([]*gatewayv1.SectionName, len(rules))
+	for i := range rules {
+		names[i] = name(&rules[i])
 	}
-	spec := routeSpec{CommonRouteSpec: route.Spec.CommonRouteSpec, hostnames: route.Spec.Hostnames}
-	for i := range route.Spec.Rules {
-		spec.rules = append(spec.rules, route.Spec.Rules[i].Name)
-	}
-	return spec, true
+	return names
 }

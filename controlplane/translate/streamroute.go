@@ -10,42 +10,6 @@ import (
 	"weir.dev/weir/model"
 )
 
-func readTLSRoute(value any) (routeSpec, bool) {
-	route, ok := value.(*gatewayv1.TLSRoute)
-	if !ok {
-		return routeSpec{}, false
-	}
-	spec := routeSpec{CommonRouteSpec: route.Spec.CommonRouteSpec, hostnames: route.Spec.Hostnames}
-	for i := range route.Spec.Rules {
-		spec.rules = append(spec.rules, route.Spec.Rules[i].Name)
-	}
-	return spec, true
-}
-
-func readTCPRoute(value any) (routeSpec, bool) {
-	route, ok := value.(*gatewayv1.TCPRoute)
-	if !ok {
-		return routeSpec{}, false
-	}
-	spec := routeSpec{CommonRouteSpec: route.Spec.CommonRouteSpec}
-	for i := range route.Spec.Rules {
-		spec.rules = append(spec.rules, route.Spec.Rules[i].Name)
-	}
-	return spec, true
-}
-
-func readUDPRoute(value any) (routeSpec, bool) {
-	route, ok := value.(*gatewayv1.UDPRoute)
-	if !ok {
-		return routeSpec{}, false
-	}
-	spec := routeSpec{CommonRouteSpec: route.Spec.CommonRouteSpec}
-	for i := range route.Spec.Rules {
-		spec.rules = append(spec.rules, route.Spec.Rules[i].Name)
-	}
-	return spec, true
-}
-
 // streamBackends are the backends of a stream route's one rule: its schema allows no more.
 func streamBackends(value any) []gatewayv1.BackendRef {
 	switch route := value.(type) {

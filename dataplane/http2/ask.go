@@ -175,14 +175,14 @@ const (
 func (a *ask) appendPseudo(dst []byte, tunnel, secured bool) []byte {
 	switch {
 	case tunnel:
-		dst = appendString(appendInt(dst, 0, 4, indexMethod), []byte("CONNECT"))
+		dst = appendString(AppendInteger(dst, 0, 4, indexMethod), []byte("CONNECT"))
 		dst = appendField(dst, []byte(":protocol"), []byte("websocket"))
 	case string(a.method) == "GET":
 		dst = append(dst, 0x80|indexMethod)
 	case string(a.method) == "POST":
 		dst = append(dst, 0x80|indexMethod+1)
 	default:
-		dst = appendString(appendInt(dst, 0, 4, indexMethod), a.method)
+		dst = appendString(AppendInteger(dst, 0, 4, indexMethod), a.method)
 	}
 	if secured {
 		dst = append(dst, 0x80|indexHTTP+1)
@@ -192,10 +192,10 @@ func (a *ask) appendPseudo(dst []byte, tunnel, secured bool) []byte {
 	if len(a.target) == 1 && a.target[0] == '/' {
 		dst = append(dst, 0x80|indexPath)
 	} else {
-		dst = appendString(appendInt(dst, 0, 4, indexPath), a.target)
+		dst = appendString(AppendInteger(dst, 0, 4, indexPath), a.target)
 	}
 	if len(a.host) > 0 {
-		dst = appendString(appendInt(dst, 0, 4, indexAuthority), a.host)
+		dst = appendString(AppendInteger(dst, 0, 4, indexAuthority), a.host)
 	}
 	return dst
 }

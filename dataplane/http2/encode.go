@@ -36,12 +36,12 @@ func appendField(dst, name, value []byte) []byte {
 			folded[i] = lower[c]
 		}
 		if index := staticNames[string(folded)]; index > 0 {
-			dst = appendInt(dst, 0, 4, index)
+			dst = AppendInteger(dst, 0, 4, index)
 			return appendString(dst, value)
 		}
 	}
 	dst = append(dst, 0)
-	dst = appendInt(dst, 0, 7, len(name))
+	dst = AppendInteger(dst, 0, 7, len(name))
 	at := len(dst)
 	dst = append(dst, name...)
 	for i := at; i < len(dst); i++ {
@@ -51,22 +51,7 @@ func appendField(dst, name, value []byte) []byte {
 }
 
 func appendString(dst, s []byte) []byte {
-	return append(appendInt(dst, 0, 7, len(s)), s...)
-}
-
-// appendInt appends an integer with a prefix of some bits (RFC 7541 section 5.1).
-func appendInt(dst []byte, first byte, bits uint, n int) []byte {
-	limit := 1<<bits - 1
-	if n < limit {
-		return append(dst, first|byte(n))
-	}
-	dst = append(dst, first|byte(limit))
-	n -= limit
-	for n >= 0x80 {
-		dst = append(dst, byte(n)|0x80)
-		n >>= 7
-	}
-	return append(dst, byte(n))
+	return append(AppendInteger(dst, 0, 7, len(s)), s...)
 }
 
 // staticNames are the indices of names in the static table (RFC 7541 appendix A).

@@ -70,3 +70,19 @@ func (a *Allowance) Spend(units int) bool { return a.spend(units) }
 
 // Earn gives units back.
 func (a *Allowance) Earn(units int) { a.earn(units) }
+
+// AppendInteger appends an integer with a prefix of some bits behind what first has (RFC 7541
+// section 5.1, RFC 9204 section 4.1.1).
+func AppendInteger(dst []byte, first byte, bits uint, n int) []byte {
+	limit := 1<<bits - 1
+	if n < limit {
+		return append(dst, first|byte(n))
+	}
+	dst = append(dst, first|byte(limit))
+	n -= limit
+	for n >= 0x80 {
+		dst = append(dst, byte(n)|0x80)
+		n >>= 7
+	}
+	return append(dst, byte(n))
+}

@@ -1,6 +1,10 @@
 package http3
 
-import "strconv"
+import (
+	"strconv"
+
+	"weir.dev/weir/dataplane/http2"
+)
 
 // Field sections of answers use no dynamic table and no Huffman code (RFC 9204 lets the
 // encoder choose), as those of http2.
@@ -19,9 +23,9 @@ const statusName = 24
 // appendStatus appends ":status", of three digits.
 func appendStatus(dst []byte, status int) []byte {
 	if i, ok := statusIndices[status]; ok {
-		return appendInt(dst, 0xc0, 6, i)
+		return http2.AppendInteger(dst, 0xc0, 6, i)
 	}
-	dst = appendInt(dst, 0x50, 4, statusName)
+	dst = http2.AppendInteger(dst, 0x50, 4, statusName)
 	dst = append(dst, 3)
 	return strconv.AppendInt(dst, int64(status), 10)
 }
@@ -35,33 +39,18 @@ func appendField(dst, name, value []byte) []byte {
 			folded[i] = lower(c)
 		}
 		if index := staticNames[string(folded)]; index > 0 {
-			dst = appendInt(dst, 0x50, 4, index)
+			dst = http2.AppendInteger(dst, 0x50, 4, index)
 			return appendString(dst, value)
 		}
 	}
-	dst = appendInt(dst, 0x20, 3, len(name))
+	dst = http2.AppendInteger(dst, 0x20, 3, len(name))
 	for _, c := range name {
 		dst = append(dst, lower(c))
 	}
 	return appendString(dst, value)
 }
 
-func appendString(dst, s []byte) []byte { return append(appendInt(dst, 0, 7, len(s)), s...) }
-
-// appendInt appends an integer with a prefix of some bits (RFC 9204 section 4.1.1).
-func appendInt(dst []byte, first byte, bits uint, n int) []byte {
-	limit := 1<<bits - 1
-	if n < limit {
-		return append(dst, first|byte(n))
-	}
-	dst = append(dst, first|byte(limit))
-	n -= limit
-	for n >= 0x80 {
-		dst = append(dst, byte(n)|0x80)
-		n >>= 7
-	}
-	return append(dst, byte(n))
-}
+func appendString(dst, s []byte) []byte { return append(http2.AppendInteger(dst, 0, 7, len(s)), s...) }
 
 // staticNames are the indices of names in the static table, without those of requests alone.
 var staticNames = map[string]int{
