@@ -292,9 +292,9 @@ spec:
 	<-p.exited
 
 	p = launch(t, "-f", dir, "--state-dir", state)
-	if !strings.Contains(p.log.String(), "did you mean") {
-		t.Errorf("nothing says that the file is still wrong:\n%s", p.log)
-	}
+	eventually(t, func() (bool, string) { // what is live comes first, what is wrong soon after it
+		return strings.Contains(p.log.String(), "did you mean"), "nothing says that the file is still wrong:\n" + p.log.String()
+	})
 	serves()
 }
 
