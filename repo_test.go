@@ -46,6 +46,7 @@ var rooms = []room{
 	{"controlplane/translate", []string{"model", "traffic/expression", "traffic/match", "controlplane/resource", "controlplane/resource/v1alpha1"}},
 	{"controlplane/lint", []string{"model", "traffic/expression", "controlplane/resource", "controlplane/resource/v1alpha1", "controlplane/translate"}},
 	{"controlplane/explain", []string{"model", "traffic/...", "controlplane/resource", "controlplane/resource/v1alpha1", "controlplane/translate"}},
+	{"controlplane/simulate", []string{"model", "traffic/...", "controlplane/resource", "controlplane/translate"}},
 
 	{"dataplane/transport", []string{"model"}},
 	{"dataplane/http1", []string{"model", "traffic/uri"}},

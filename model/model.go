@@ -81,7 +81,10 @@ type Client struct {
 	ProxyProtocol  bool `json:",omitempty"`
 	TrustHops      int  // number of proxies in front whose forwarded headers count; 0: none
 	TrustAddresses []netip.Prefix
-	Origins        Origins
+	// TrustIdentities are SPIFFE ids, verified by client certificate, of callers whose x-weir-*
+	// fields count as those of a trusted address do.
+	TrustIdentities []string `json:",omitempty"`
+	Origins         Origins
 }
 
 // NamePolicy says what happens to header names with underscores.
@@ -134,6 +137,12 @@ type Cluster struct {
 	// ProxyProtocol begins connections with a PROXY header, so that each is of one client only.
 	ProxyProtocol ProxyProtocol `json:",omitempty"`
 	HealthCheck   *HealthCheck  `json:",omitempty"` // nil: hosts are not checked
+	Breaker       Breaker       `json:",omitzero"`
+	Outlier       Outlier       `json:",omitzero"`
+	RetryBudget   *RetryBudget  `json:",omitempty"` // of all routes; nil: only theirs
+	// Calls are the clusters or, where no cluster is known, the kind/namespace/name that the
+	// backend says it calls itself: for people and tools, no request goes by it.
+	Calls []string `json:",omitempty"`
 	// DNS is set for a backend that is resolved by name instead of having endpoints.
 	DNS     *DNSName
 	Origins Origins

@@ -23,6 +23,18 @@ type Retry struct {
 	// grpc-retry-pushback-ms) comes first; where that is longer than BackoffMax there is no retry.
 	BackoffBase time.Duration `json:",omitzero"`
 	BackoffMax  time.Duration `json:",omitzero"`
+	// IdempotencyHeader, lower case: a request that has it may be sent again, whatever its
+	// method. Empty: none does.
+	IdempotencyHeader string `json:",omitempty"`
+	// BodyReplay is how many bytes of a request's body are kept to be sent again; a longer one
+	// is sent once.
+	BodyReplay int64        `json:",omitempty"`
+	Budget     *RetryBudget `json:",omitempty"` // with the cluster's own the stricter holds; nil: no bound
+	Hedge      *Hedge       `json:",omitempty"`
+	// Nested also tries again what a trusted caller says it will try again itself
+	// (x-weir-attempt). Without it such a request is tried again only where no host has acted
+	// upon it.
+	Nested bool `json:",omitempty"`
 }
 
 // RetryOn is a class of failures without an answer.

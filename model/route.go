@@ -33,6 +33,7 @@ type Route struct {
 	Mirrors         []Mirror
 	Timeouts        Timeouts
 	Retry           *Retry
+	Overload        *Overload `json:",omitempty"` // nil: none
 	// HashOn are the keys of the cluster's hashing algorithm; the first that the request has
 	// counts. None, or none present: hosts are chosen at random.
 	HashOn  []Key

@@ -38,6 +38,10 @@ var survivals = map[string]survival{
 	"Cluster.HealthCheck": {change: func(c *model.Cluster, _ *model.Endpoint) {
 		c.HealthCheck = &model.HealthCheck{Type: model.HealthCheckTCP, Interval: time.Second, Timeout: time.Second}
 	}, host: true},
+	"Cluster.Breaker":     {change: func(c *model.Cluster, _ *model.Endpoint) { c.Breaker.MaxRequests = 7 }, host: true},
+	"Cluster.Outlier":     {change: func(c *model.Cluster, _ *model.Endpoint) { c.Outlier.Consecutive5xx = 7 }, host: true},
+	"Cluster.RetryBudget": {change: func(c *model.Cluster, _ *model.Endpoint) { c.RetryBudget = &model.RetryBudget{Share: 0.2} }, host: true},
+	"Cluster.Calls":       {change: func(c *model.Cluster, _ *model.Endpoint) { c.Calls = []string{"a"} }, host: true},
 	"Cluster.Origins": {change: func(c *model.Cluster, _ *model.Endpoint) { c.Origins = model.Origins{"x": {}} }, host: true},
 
 	"Balancing.Algorithm": {change: func(c *model.Cluster, _ *model.Endpoint) { c.Balancing.Algorithm = model.Maglev }, host: true, rebuilt: true},
