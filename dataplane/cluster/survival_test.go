@@ -42,7 +42,7 @@ var survivals = map[string]survival{
 	"Cluster.Outlier":     {change: func(c *model.Cluster, _ *model.Endpoint) { c.Outlier.Consecutive5xx = 7 }, host: true},
 	"Cluster.RetryBudget": {change: func(c *model.Cluster, _ *model.Endpoint) { c.RetryBudget = &model.RetryBudget{Share: 0.2} }, host: true},
 	"Cluster.Calls":       {change: func(c *model.Cluster, _ *model.Endpoint) { c.Calls = []string{"a"} }, host: true},
-	"Cluster.Origins": {change: func(c *model.Cluster, _ *model.Endpoint) { c.Origins = model.Origins{"x": {}} }, host: true},
+	"Cluster.Origins":     {change: func(c *model.Cluster, _ *model.Endpoint) { c.Origins = model.Origins{"x": {}} }, host: true},
 
 	"Balancing.Algorithm": {change: func(c *model.Cluster, _ *model.Endpoint) { c.Balancing.Algorithm = model.Maglev }, host: true, rebuilt: true},
 	"Balancing.SlowStart": {change: func(c *model.Cluster, _ *model.Endpoint) { c.Balancing.SlowStart++ }, host: true, rebuilt: true},
