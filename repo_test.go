@@ -40,13 +40,13 @@ var rooms = []room{
 	{"telemetry", []string{"model", "traffic/..."}},
 
 	{"controlplane/resource/v1alpha1", nil},
-	{"controlplane/resource", []string{"model", "controlplane/resource/v1alpha1"}},
+	{"controlplane/resource", []string{"model", "traffic/retry", "traffic/expression", "controlplane/resource/v1alpha1"}},
 	{"controlplane/resource/crdgen", nil},
 	{"controlplane/source", []string{"model", "controlplane/resource"}},
 	{"controlplane/translate", []string{"model", "traffic/expression", "traffic/match", "controlplane/resource", "controlplane/resource/v1alpha1"}},
-	{"controlplane/lint", []string{"model", "traffic/expression", "controlplane/resource", "controlplane/resource/v1alpha1", "controlplane/translate"}},
+	{"controlplane/lint", []string{"model", "traffic/...", "controlplane/resource", "controlplane/resource/v1alpha1", "controlplane/translate", "controlplane/explain"}},
 	{"controlplane/explain", []string{"model", "traffic/...", "controlplane/resource", "controlplane/resource/v1alpha1", "controlplane/translate"}},
-	{"controlplane/simulate", []string{"model", "traffic/...", "controlplane/resource", "controlplane/translate"}},
+	{"controlplane/simulate", []string{"model", "traffic/...", "controlplane/resource", "controlplane/translate", "controlplane/explain"}},
 
 	{"dataplane/transport", []string{"model"}},
 	{"dataplane/http1", []string{"model", "traffic/uri"}},

@@ -2,7 +2,6 @@ package model
 
 import (
 	"cmp"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -81,6 +80,9 @@ func (l *fieldList) client(c *Client) {
 	l.add("client.underscoreHeaders", string(c.Underscores))
 	l.add("client.pathEscapes", string(c.Escapes))
 	l.add("client.flagHeaders", strconv.FormatBool(c.FlagHeaders))
+	l.add("client.streams.maxConcurrent", strconv.Itoa(c.Streams.MaxConcurrent))
+	l.add("client.streams.window", strconv.Itoa(c.Streams.Window))
+	l.add("client.streams.resets", strconv.Itoa(c.Streams.Resets))
 	if c.HTTP3 {
 		l.add("client.http3", "true")
 	}
@@ -90,6 +92,9 @@ func (l *fieldList) client(c *Client) {
 	l.add("client.trust.hops", strconv.Itoa(c.TrustHops))
 	if len(c.TrustAddresses) > 0 {
 		l.add("client.trust.addresses", joined(c.TrustAddresses))
+	}
+	if len(c.TrustIdentities) > 0 {
+		l.add("client.trust.identities", strings.Join(c.TrustIdentities, ", "))
 	}
 }
 
@@ -111,6 +116,9 @@ func (l *fieldList) route(r *Route) {
 	}
 	if len(r.HashOn) > 0 {
 		l.add("hashOn", joined(r.HashOn))
+	}
+	if r.Overload != nil {
+		l.overload(r.Overload)
 	}
 	if c := r.Compression; c != nil {
 		l.compression(c)
@@ -145,6 +153,7 @@ func (l *fieldList) retry(r *Route) {
 		l.rule(r, "retry.attempts", strconv.Itoa(t.Attempts))
 		l.rule(r, "retry.codes", text)
 		l.rule(r, "retry.backoff", durationText(t.Backoff))
+		l.replay(t)
 		return
 	}
 	l.add("retries.attempts", strconv.Itoa(t.Attempts))
@@ -152,6 +161,7 @@ func (l *fieldList) retry(r *Route) {
 	l.add("retries.methods", strings.Join(t.Methods, ", "))
 	l.duration("retries.backoff.base", t.BackoffBase)
 	l.duration("retries.backoff.max", t.BackoffMax)
+	l.replay(t)
 }
 
 func (l *fieldList) compression(c *Compression) {
@@ -197,8 +207,8 @@ func (l *fieldList) cluster(c *Cluster) {
 	l.add("loadBalancing.algorithm", string(b.Algorithm))
 	l.duration("loadBalancing.slowStart", b.SlowStart)
 	l.add("loadBalancing.zoneAware", strconv.FormatBool(b.ZoneAware))
-	l.add("loadBalancing.panicThreshold", strconv.FormatFloat(math.Round(b.PanicThreshold*1e4)/100, 'f', -1, 64)+"%") // shares have two decimals
-	l.add("loadBalancing.boundedLoad", strconv.FormatFloat(b.BoundedLoad, 'f', -1, 64))
+	l.add("loadBalancing.panicThreshold", percent(b.PanicThreshold))
+	l.add("loadBalancing.boundedLoad", factor(b.BoundedLoad))
 	if c.Protocol != ProtocolAuto {
 		l.add("protocol", string(c.Protocol))
 	}
@@ -210,6 +220,16 @@ func (l *fieldList) cluster(c *Cluster) {
 	}
 	if c.HealthCheck != nil {
 		l.healthCheck(c.HealthCheck)
+	}
+	l.breaker(&c.Breaker)
+	if c.Outlier.Mode != "" {
+		l.outlier(&c.Outlier)
+	}
+	if c.RetryBudget != nil {
+		l.budget(c.RetryBudget)
+	}
+	if len(c.Calls) > 0 {
+		l.add("calls", strings.Join(c.Calls, ", "))
 	}
 }
 

@@ -31,8 +31,8 @@ func TestEffectiveRetries(t *testing.T) {
 	}
 	own := &model.Retry{Attempts: 1, Codes: []int{500}, Backoff: time.Second}
 	for retry, want := range map[*model.Retry]string{
-		policy: "retries.attempts=2 (a.yaml) retries.retryOn=Reset, 503, UNAVAILABLE () retries.methods=GET, PUT () retries.backoff.base=0s () retries.backoff.max=250ms ()",
-		own:    "retry.attempts=1 (r.yaml) retry.codes=500 (r.yaml) retry.backoff=1s (r.yaml)",
+		policy: "retries.attempts=2 (a.yaml) retries.retryOn=Reset, 503, UNAVAILABLE () retries.methods=GET, PUT () retries.backoff.base=0s () retries.backoff.max=250ms () retries.bodyReplay=0 () retries.nested=false ()",
+		own:    "retry.attempts=1 (r.yaml) retry.codes=500 (r.yaml) retry.backoff=1s (r.yaml) retries.bodyReplay=0 () retries.nested=false ()",
 	} {
 		route := &model.Route{Origin: rule, Retry: retry, Origins: model.Origins{"retries.attempts": gateway}}
 		var got []string

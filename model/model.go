@@ -76,6 +76,8 @@ type Client struct {
 	// HTTP3 serves HTTP/3 too, on the port of the same number, and says so in Alt-Svc: for
 	// listeners with TLS.
 	HTTP3 bool `json:",omitempty"`
+	// Streams bounds the streams of a connection of HTTP/2 or HTTP/3.
+	Streams Streams
 	// ProxyProtocol has connections of trusted addresses begin with a PROXY header, which says
 	// whose they are. Those of others must not have one: it is taken for what they send.
 	ProxyProtocol  bool `json:",omitempty"`
@@ -85,6 +87,16 @@ type Client struct {
 	// fields count as those of a trusted address do.
 	TrustIdentities []string `json:",omitempty"`
 	Origins         Origins
+}
+
+// Streams bounds what one connection of HTTP/2 or HTTP/3 may have a listener do. What is 0 is
+// the codec's own default.
+type Streams struct {
+	MaxConcurrent int // requests at once (SETTINGS_MAX_CONCURRENT_STREAMS, RFC 9113 section 6.5.2; initial_max_streams_bidi, RFC 9000 section 18.2)
+	Window        int // bytes of a body that may be sent ahead of who reads it; of one that is read, and of all together, a multiple
+	// Resets is how many streams may be opened and given up at once before the connection is ended
+	// (ENHANCE_YOUR_CALM, H3_EXCESSIVE_LOAD), and a tenth of it is how many a second after that.
+	Resets int
 }
 
 // NamePolicy says what happens to header names with underscores.

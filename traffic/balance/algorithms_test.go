@@ -244,6 +244,22 @@ func TestLoadWorkedExample(t *testing.T) {
 	near(10*s, 28200*time.Microsecond)
 }
 
+func TestLoadLags(t *testing.T) {
+	var l Load
+	l.Observe(int64(time.Second), 10*time.Millisecond)
+	now := int64(time.Second)
+	for _, step := range []struct{ lag, want time.Duration }{
+		{5 * time.Millisecond, 10 * time.Millisecond}, // says nothing that is not known
+		{80 * time.Millisecond, 80 * time.Millisecond},
+		{20 * time.Millisecond, 80 * time.Millisecond},
+	} {
+		l.Lag(now, step.lag)
+		if got := l.Latency(now).Round(time.Millisecond); got != step.want {
+			t.Errorf("after a lag of %v: %v, want %v", step.lag, got, step.want)
+		}
+	}
+}
+
 func TestLoadPunishesFailures(t *testing.T) {
 	var l Load
 	l.Observe(0, 20*time.Millisecond)

@@ -26,8 +26,10 @@ type Host struct {
 type Request struct {
 	Random uint64 // uniformly random bits, new for each request; unused by RoundRobin
 	Hash   uint64 // of the request's key, random bits if it has none; only for algorithms that hash
-	Now    int64  // nanoseconds since any fixed moment, the same one for all; only for PeakEWMA
-	Tried  []int  // indices of hosts to avoid while another one exists
+	// Now is nanoseconds since any fixed moment, the same one for all and as in Load; for PeakEWMA,
+	// and for LeastRequest while a host has lately failed, else 0.
+	Now   int64
+	Tried []int // indices of hosts to avoid while another one exists
 }
 
 // Picker chooses a host. It never blocks, never allocates, and is safe for any number

@@ -1,6 +1,9 @@
 package balance
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // The power of two choices (Mitzenmacher 1996): draw two different hosts and take the
 // better one. It comes close to always taking the best of all, at constant cost, and
@@ -42,6 +45,12 @@ func (a *alias) twoUntried(r Request) (first, second int) {
 // Worked example: A has weight 1 and 3 requests in flight, B weight 4 and 8. A's 3/1 is
 // more than B's (8+1)/4 and A's (3+1)/1 more than B's 8/4: B, whichever was drawn first.
 // With nothing in flight anywhere, the first drawn: B in four of five requests.
+//
+// A host that fails fast is never busy, and would attract requests. So the host of the two
+// that fails more loses by chance, whatever is in flight, by what its share of failures
+// (see Load) is greater: it keeps one in twenty of those, so that it is still known how it
+// does. Worked example: A's share is 0.9 and B's 0.1. Of the requests that draw both,
+// 0.95 × 0.8 = 76 % are B's at once, and the rest go to the less busy one.
 type LeastRequest struct {
 	table alias
 	all   []Host
@@ -62,10 +71,27 @@ func (p *LeastRequest) Pick(r Request) int {
 		return first
 	}
 	a, b := &p.all[first], &p.all[second]
+	if r.Now != 0 {
+		if worse := b.Load.Failing(r.Now) - a.Load.Failing(r.Now); worse != 0 && loses(math.Abs(worse), r.Random) {
+			if worse > 0 {
+				return first
+			}
+			return second
+		}
+	}
 	if (b.Load.InFlight()+1)*int64(a.Weight) <= a.Load.InFlight()*int64(b.Weight) {
 		return second
 	}
 	return first
+}
+
+// mostLost bounds the part of its choices that a host loses for its failures.
+const mostLost = 0.95
+
+// loses reports whether a host whose share of failures is greater by so much loses. The bits
+// are those of the draw, mixed once more.
+func loses(worse float64, random uint64) bool {
+	return float64(mix(^random)>>11)/(1<<53) < mostLost*worse
 }
 
 // PeakEWMA takes the host of two that promises the shorter wait: its latency average

@@ -16,6 +16,10 @@ const (
 	// times the average as it is, at most this, at least the latency itself.
 	failureFactor = 10
 	maxPenalty    = 10 * time.Second
+	// tryWeight is how much one try counts in a Share, and leastShare the share
+	// below which there is none.
+	tryWeight  = 0.1
+	leastShare = 0.01
 	// tickShift divides nanoseconds into the ticks (1.05 ms) that timestamps count.
 	tickShift = 20
 )
@@ -29,6 +33,8 @@ const (
 // takes 40 ms: 40 ms. 5 s later one takes 10 ms: w = e^-0.5 = 0.607, and the average
 // 40 × 0.607 + 10 × 0.393 = 28.2 ms. A host that is asked nothing decays towards 0 in
 // the same way, so that it is tried again.
+//
+// The share of failures is an average as well (see Share).
 type Load struct {
 	_ [48]byte
 	// inFlight has the bit counted set while the load counts in the total.
@@ -37,7 +43,8 @@ type Load struct {
 	// average holds the latency in nanoseconds (float32 bits) above the tick of its last
 	// change (low 32 bits), so that one compare-and-swap changes both. 0: untried.
 	average atomic.Uint64
-	_       [56]byte
+	failing Share
+	_       [48]byte
 }
 
 // Total counts the requests in flight of several loads, for Bound. It is padded so that it
@@ -96,6 +103,20 @@ func (l *Load) InFlight() int64 { return unmarked(l.inFlight.Load()) }
 // Observe feeds the latency of an answer. now is as in Request. Of several samples
 // within one tick (1.05 ms) only those above the average count.
 func (l *Load) Observe(now int64, latency time.Duration) {
+	l.failing.Count(now, false)
+	l.learn(now, latency)
+}
+
+// Lag feeds that an answer would have taken longer than latency. Where answers take that long
+// anyway it says nothing.
+func (l *Load) Lag(now int64, latency time.Duration) {
+	if latency > l.Latency(now) {
+		l.learn(now, latency)
+	}
+}
+
+// learn feeds a sample of latency.
+func (l *Load) learn(now int64, latency time.Duration) {
 	sample := float64(max(latency, 1))
 	for {
 		old := l.average.Load()
@@ -118,9 +139,13 @@ func (l *Load) Observe(now int64, latency time.Duration) {
 
 // Fail feeds a failed try: a host that fails fast must not look attractive.
 func (l *Load) Fail(now int64, latency time.Duration) {
+	l.failing.Count(now, true)
 	penalty := min(failureFactor*l.Latency(now), maxPenalty)
-	l.Observe(now, max(latency, penalty))
+	l.learn(now, max(latency, penalty))
 }
+
+// Failing returns the share of recent tries that failed, 0 to 1.
+func (l *Load) Failing(now int64) float64 { return l.failing.At(now) }
 
 // Latency returns the average as it is now, DefaultLatency for an untried host.
 func (l *Load) Latency(now int64) time.Duration {

@@ -31,6 +31,7 @@ var resultTypes = [...]*types.Type{Bool: types.BoolType, String: types.StringTyp
 type Program struct {
 	result Result
 	uses   [attributes]bool
+	simple *condition // nil: cel evaluates it
 	cel    celgo.Program
 }
 
@@ -106,7 +107,7 @@ func compile(source string, phase Phase, result Result) (*Program, error) {
 	if err != nil {
 		return nil, fault("%v", err)
 	}
-	p := &Program{result: result, uses: c.uses, cel: made}
+	p := &Program{result: result, uses: c.uses, simple: conditionOf(checked.NativeRep().Expr()), cel: made}
 	if p.uses == [attributes]bool{} {
 		if _, err := p.eval(nil, result); err != nil { // it would fail for every request
 			return nil, fault("%v", errors.Unwrap(err))
@@ -151,6 +152,13 @@ var activations = sync.Pool{New: newActivation}
 // Bool evaluates an expression that was compiled for Bool. It returns an error where CEL has
 // no value, such as a division by zero, and for a value of the request that is too long.
 func (p *Program) Bool(in Input) (bool, error) {
+	if p.simple != nil {
+		if viewer, ok := in.(Viewer); ok {
+			if o := p.simple.evaluate(viewer); o != failed {
+				return o == yes, nil
+			}
+		}
+	}
 	v, err := p.eval(in, Bool)
 	if err != nil {
 		return false, err
