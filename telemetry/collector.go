@@ -58,6 +58,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	m.clusters.sweep(now)
 	m.hosts.sweep(now)
 	m.streams.sweep(now)
+	m.protections.sweep(now)
 
 	var labels []string // of the series at hand, room for one series' labels and two more
 	e := &emitter{descs: &c.descs, out: out}
@@ -79,6 +80,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	e.value(famOverflow, float64(m.clusters.overflow.Load()), "cluster")
 	e.value(famOverflow, float64(m.hosts.overflow.Load()), "host")
 	e.hostStates(m)
+	e.protections(m)
+	e.overloads(m)
+	e.pressure(m)
 	e.listeners(m)
 	e.process(m, now)
 }
@@ -153,6 +157,7 @@ func (e *emitter) hostStates(m *Metrics) {
 		return
 	}
 	seen := make(map[hostKey]bool)
+	ejected := make(map[string]float64)
 	for _, h := range (*watch)() {
 		key := hostKey{h.Cluster, h.Address}
 		if seen[key] || len(seen) >= SeriesLimit {
@@ -164,11 +169,18 @@ func (e *emitter) hostStates(m *Metrics) {
 		e.value(famHostConnections, float64(h.Idle), h.Cluster, h.Address, "idle")
 		e.value(famHostOpened, float64(h.Opened), h.Cluster, h.Address)
 		e.value(famHostConnectFailures, float64(h.ConnectFailures), h.Cluster, h.Address)
+		e.value(famHostRaces, float64(h.Races), h.Cluster, h.Address)
 		for i, n := range h.Checks {
 			if h.Checked {
 				e.value(famHostChecks, float64(n), h.Cluster, h.Address, checkNames[i])
 			}
 		}
+		if h.Judged {
+			ejected[h.Cluster] += truth(h.Ejected)
+		}
+	}
+	for name, n := range ejected {
+		e.value(famEjectedHosts, n, name)
 	}
 }
 
@@ -251,7 +263,7 @@ func (s *sample) Write(out *dto.Metric) error {
 // ends of the octaves.
 var exportedBounds = func() (bounds [bucketCount / 2]float64) {
 	for i := range bounds {
-		bounds[i] = float64(upperBound(2*i+1)) / float64(time.Second) // Seconds() would round twice
+		bounds[i] = float64(scale.Upper(2*i+1)) / float64(time.Second) // Seconds() would round twice
 	}
 	return bounds
 }()

@@ -33,9 +33,19 @@ func busyMetrics(t *testing.T) *Metrics {
 	m.Listener("0.0.0.0:53/udp").DatagramIn(40)
 	m.Listener("0.0.0.0:53/udp").DatagramOut(400)
 	m.Listener("0.0.0.0:53/udp").Drop(DroppedNoHost)
+	m.WatchPressure(func() []PressureState { return []PressureState{{Resource: "memory", Share: 0.5, Layer: 1}} })
 	m.WatchHosts(func() []HostState {
-		h := HostState{Cluster: "backend/shop/cart", Address: "10.0.0.1:80", Healthy: true, Open: 5, Idle: 3, Opened: 9, ConnectFailures: 1, Checked: true, Checks: [3]uint64{7, 1, 2}}
-		return []HostState{h, h, {Cluster: "backend/shop/cart", Address: "10.0.0.2:80"}}
+		h := HostState{Cluster: "backend/shop/cart", Address: "10.0.0.1:80", Healthy: true, Judged: true, Open: 5, Idle: 3, Opened: 9, ConnectFailures: 1, Checked: true, Checks: [3]uint64{7, 1, 2}}
+		return []HostState{h, h, {Cluster: "backend/shop/cart", Address: "10.0.0.2:80", Judged: true, Ejected: true}}
+	})
+	m.Protection("backend/shop/cart", ProtectTrip).Count(model.ModeEnforce)
+	m.WatchBreakers(func() []BreakerState {
+		left := int64(3)
+		b := BreakerState{Cluster: "backend/shop/cart", Trips: true, State: 2, Remaining: map[ProtectionKind]int64{ProtectMaxRequests: 9}, RetryBudget: &left}
+		return []BreakerState{b, b}
+	})
+	m.WatchOverloads(func() []OverloadState {
+		return []OverloadState{{Scope: "HTTPRoute/shop/cart", Limit: 9, Refused: map[string]uint64{"acme": 1}}}
 	})
 	m.LateChecks.Add(3)
 	m.SetBuild("v1.2.3")
@@ -133,6 +143,7 @@ func TestScrape(t *testing.T) {
 			`weir_cluster_request_duration_seconds_sum{cluster="backend/shop/cart"} 0.003`,
 			`weir_host_connections{cluster="backend/shop/cart",host="10.0.0.1:80",state="active"} 2`,
 			`weir_host_healthy{cluster="backend/shop/cart",host="10.0.0.2:80"} 0`,
+			`weir_ejected_hosts{cluster="backend/shop/cart"} 1`,
 			`weir_host_health_checks_total{cluster="backend/shop/cart",host="10.0.0.1:80",result="passed"} 7`,
 			`weir_host_health_checks_total{cluster="backend/shop/cart",host="10.0.0.1:80",result="timed_out"} 2`,
 			`weir_health_checks_late_total 3`,

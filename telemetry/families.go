@@ -42,7 +42,9 @@ const (
 	famHostConnections
 	famHostOpened
 	famHostConnectFailures
+	famHostRaces
 	famHostChecks
+	famEjectedHosts
 	famStreamConnections
 	famStreamActive
 	famStreamFlags
@@ -61,6 +63,18 @@ const (
 	famListenerDatagramsIn
 	famListenerDatagramsOut
 	famListenerDropped
+	famProtection
+	famBreakerRemaining
+	famBreakerState
+	famRetryBudget
+	famConcurrencyLimit
+	famConcurrencyInFlight
+	famConcurrencyQueued
+	famOverloadHeat
+	famTenantRefusals
+	famPressure
+	famPressureLayer
+	famPressureEntries
 	famMirrors
 	famLateChecks
 	famUncompressed
@@ -111,6 +125,8 @@ var Families = [famCount]Family{
 	famHostConnections:     {"weir_host_connections", Gauge, []string{"cluster", "host", "state"}, "", "Open connections to a host: active (in use) or idle (pooled)."},
 	famHostOpened:          {"weir_host_connections_opened_total", Counter, []string{"cluster", "host"}, "", "Connections made to a host."},
 	famHostConnectFailures: {"weir_host_connect_failures_total", Counter, []string{"cluster", "host"}, "", "Connections to a host that could not be made."},
+	famHostRaces:           {"weir_host_free_retries_total", Counter, []string{"cluster", "host"}, "", "Tries sent again at once, outside of every budget, because a pooled connection turned out to be dead or the host refused the stream unseen."},
+	famEjectedHosts:        {"weir_ejected_hosts", Gauge, []string{"cluster"}, "", "Hosts of a cluster that detects outliers which get no requests for being one."},
 	famHostChecks:          {"weir_host_health_checks_total", Counter, []string{"cluster", "host", "result"}, "", "Health checks of a host that ended, by result: passed, failed or timed_out."},
 
 	famStreamConnections: {"weir_stream_connections_total", Counter, []string{"route"}, "", "Connections, or sessions of UDP, that ended, by stream route."},
@@ -133,6 +149,21 @@ var Families = [famCount]Family{
 	famListenerDatagramsIn:  {"weir_listener_received_datagrams_total", Counter, []string{"listener"}, "", "Datagrams received from clients."},
 	famListenerDatagramsOut: {"weir_listener_sent_datagrams_total", Counter, []string{"listener"}, "", "Datagrams sent to clients."},
 	famListenerDropped:      {"weir_listener_dropped_datagrams_total", Counter, []string{"listener", "reason"}, "", "Datagrams from and to clients that went no further, by reason."},
+
+	famProtection:       {"weir_protection_actions_total", Counter, []string{"target", "protection", "mode"}, "", "What protections did, by the cluster, route or scope that they protect: enforce; or would have done, had they not only observed: observe."},
+	famBreakerRemaining: {"weir_breaker_remaining", Gauge, []string{"cluster", "limit"}, "", "How much of a bound of a cluster's breaker is left."},
+	famBreakerState:     {"weir_breaker_state", Gauge, []string{"cluster"}, "", "A cluster's breaker that can trip: 0 closed, 1 half open (some requests go through as probes), 2 open."},
+	famRetryBudget:      {"weir_retry_budget_remaining", Gauge, []string{"cluster"}, "", "Retries that a cluster's own budget lets through now."},
+
+	famConcurrencyLimit:    {"weir_concurrency_limit", Gauge, []string{"scope"}, "", "Requests that a scope lets through at once: as its policy says, or as an adaptive limit has found."},
+	famConcurrencyInFlight: {"weir_concurrency_in_flight", Gauge, []string{"scope"}, "", "Requests of a scope that were let through and have not ended."},
+	famConcurrencyQueued:   {"weir_concurrency_queued", Gauge, []string{"scope"}, "", "Requests of a scope that wait to be let through."},
+	famOverloadHeat:        {"weir_overload_heat", Gauge, []string{"scope"}, "", "What steps of degradation compare with their share: in flight and queued, of the limit; it rises at once and falls late and slowly."},
+	famTenantRefusals:      {"weir_tenant_refusals_total", Counter, []string{"scope", "tenant"}, "", "Requests refused at a scope's limit, by the key that its queue is fair by; other: all tenants but the 100 busiest."},
+
+	famPressure:        {"weir_pressure", Gauge, []string{"resource"}, "", "Share of its limit that the process uses of memory, connections and files; of buffers, of what large ones may take."},
+	famPressureEntries: {"weir_pressure_layer_entries_total", Counter, []string{"resource", "layer"}, "", "How often a layer has begun for want of a resource."},
+	famPressureLayer:   {"weir_pressure_layer", Gauge, []string{"resource"}, "", "How far the process gives way for want of a resource: 0 not at all, 1 idle connections go sooner and buffers are small, 2 hardly a connection is accepted, 3 requests are refused."},
 
 	famMirrors: {"weir_mirror_requests_total", Counter, []string{"result"}, "", "Mirrored copies of requests: answered, failed, or dropped because of a bound."},
 

@@ -10,12 +10,13 @@ const (
 	RefusedLimit       ConnRefusal = iota // the listener's or the process's limit of connections
 	RefusedDescriptors                    // no file descriptor left
 	RefusedDraining
-	RefusedOther // accept failed for another reason
-	RefusedProxy // a trusted peer's connection that did not begin with a PROXY header
+	RefusedOther    // accept failed for another reason
+	RefusedProxy    // a trusted peer's connection that did not begin with a PROXY header
+	RefusedPressure // the process is near the end of its memory or files
 	refusals
 )
 
-var refusalNames = [refusals]string{"limit", "descriptors", "draining", "other", "proxy-header"}
+var refusalNames = [refusals]string{"limit", "descriptors", "draining", "other", "proxy-header", "pressure"}
 
 // ConnStats counts the connections of one listener. A nil *ConnStats counts nothing.
 type ConnStats struct {

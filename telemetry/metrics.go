@@ -6,6 +6,7 @@
 package telemetry
 
 import (
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,14 @@ type Metrics struct {
 	// Uncompressed counts answers that were not compressed for want of memory.
 	Uncompressed atomic.Uint64
 
+	// Callers remembers which clients call which clusters.
+	Callers Callers
+
+	protections protections
+	pressure    atomic.Pointer[func() []PressureState]
+	breakers    atomic.Pointer[func() []BreakerState]
+	overloads   atomic.Pointer[func() []OverloadState]
+
 	config    configState
 	accessLog atomic.Pointer[AccessLog]
 	watch     atomic.Pointer[func() []HostState]
@@ -62,6 +71,7 @@ type hostKey struct{ cluster, address string }
 func NewMetrics(shards int) *Metrics {
 	shards = max(shards, 1)
 	m := &Metrics{shards: shards, start: time.Now(), listeners: make(map[string]*ConnStats)}
+	m.Callers.seed = maphash.MakeSeed()
 	m.routes.setUp(shards, Other)
 	m.clusters.setUp(shards, Other)
 	m.hosts.setUp(shards, hostKey{Other, Other})
@@ -103,10 +113,28 @@ func (m *Metrics) HostStats(cluster, address string) (Stats, bool) {
 // (but for InFlight).
 func (m *Metrics) Totals() Stats { return m.routes.totals() }
 
+// StreamTotals is Totals for stream routes: their connections and sessions are no requests.
+func (m *Metrics) StreamTotals() Stats { return m.streams.totals() }
+
 // Live says which objects exist. A nil function says that all do.
 type Live struct {
 	Route, Cluster, Stream func(name string) bool
 	Host                   func(cluster, address string) bool
+	// Scope is of what requests are counted at under overload (model.Overload.Scope).
+	Scope func(name string) bool
+}
+
+// target reports whether protections have such a target.
+func (l *Live) target(name string) bool {
+	if name == Process {
+		return true
+	}
+	for _, live := range []func(string) bool{l.Route, l.Cluster, l.Stream, l.Scope} {
+		if live == nil || live(name) {
+			return true
+		}
+	}
+	return false
 }
 
 // Retain notes which objects exist now. The series of the others are forgotten once they
@@ -125,6 +153,7 @@ func (m *Metrics) Retain(live Live) {
 	if live.Host != nil {
 		m.hosts.retain(now, func(k hostKey) bool { return live.Host(k.cluster, k.address) })
 	}
+	m.protections.retain(now, live.target)
 }
 
 // table holds the series of one kind of object.

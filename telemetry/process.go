@@ -10,9 +10,11 @@ import (
 type HostState struct {
 	Cluster, Address string
 	Healthy          bool
+	Judged, Ejected  bool   // its cluster detects outliers, and it is ejected as one
 	Open, Idle       int    // connections; the idle ones are open too
 	Opened           uint64 // connections made so far
 	ConnectFailures  uint64 // connections that could not be made so far
+	Races            uint64 // tries begun anew, free of charge, so far
 
 	// Checked says that the host's health is checked; Checks are how often it has passed, failed,
 	// and failed for want of time.

@@ -79,7 +79,7 @@ func (s *Series) End(shard int, o *Outcome) {
 	if class >= classes {
 		class = 0
 	}
-	c.buckets[bucketOf(o.Duration)].Add(1)
+	c.buckets[scale.Bucket(o.Duration)].Add(1)
 	c.duration.Add(uint64(max(o.Duration, 0)))
 	if o.BytesIn > 0 {
 		c.bytesIn.Add(uint64(o.BytesIn))

@@ -32,8 +32,8 @@ func TestBucketBounds(t *testing.T) {
 		{100*1024*1024*time.Microsecond + 1, 42},
 		{1<<63 - 1, 42},
 	} {
-		if got := bucketOf(tc.d); got != tc.want {
-			t.Errorf("bucketOf(%v) = %d, want %d", tc.d, got, tc.want)
+		if got := scale.Bucket(tc.d); got != tc.want {
+			t.Errorf("scale.Bucket(%v) = %d, want %d", tc.d, got, tc.want)
 		}
 	}
 }
@@ -41,11 +41,11 @@ func TestBucketBounds(t *testing.T) {
 func TestEveryDurationIsWithinItsBucket(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := time.Duration(rapid.Int64Min(1).Draw(t, "d"))
-		b := bucketOf(d)
-		if b > 0 && d <= upperBound(b-1) {
+		b := scale.Bucket(d)
+		if b > 0 && d <= scale.Upper(b-1) {
 			t.Fatalf("%v is in bucket %d, and in the one before", d, b)
 		}
-		if b < bucketCount-1 && d > upperBound(b) {
+		if b < bucketCount-1 && d > scale.Upper(b) {
 			t.Fatalf("%v is above bucket %d", d, b)
 		}
 	})
@@ -57,7 +57,7 @@ func TestQuantileIsNearTheTruth(t *testing.T) {
 		q := rapid.SampledFrom([]float64{0.01, 0.5, 0.95, 0.99, 1}).Draw(t, "q")
 		var b Buckets
 		for _, d := range durations {
-			b[bucketOf(time.Duration(d))]++
+			b[scale.Bucket(time.Duration(d))]++
 		}
 		// The true quantile's bucket: the first whose cumulated count reaches the rank.
 		rank, below, want := q*float64(len(durations)), 0.0, 0
@@ -70,10 +70,10 @@ func TestQuantileIsNearTheTruth(t *testing.T) {
 		got := b.Quantile(q)
 		low := time.Duration(0)
 		if want > 0 {
-			low = upperBound(want - 1)
+			low = scale.Upper(want - 1)
 		}
-		if got < low || got > upperBound(want) {
-			t.Fatalf("quantile %v = %v, outside (%v, %v]", q, got, low, upperBound(want))
+		if got < low || got > scale.Upper(want) {
+			t.Fatalf("quantile %v = %v, outside (%v, %v]", q, got, low, scale.Upper(want))
 		}
 	})
 }
@@ -84,7 +84,7 @@ func TestQuantileOfNothingAndOfTheEndless(t *testing.T) {
 		t.Errorf("of nothing: %v, want 0", got)
 	}
 	b[bucketCount-1] = 3
-	if got, want := b.Quantile(0.5), upperBound(bucketCount-2); got != want {
+	if got, want := b.Quantile(0.5), scale.Upper(bucketCount-2); got != want {
 		t.Errorf("beyond the last bound: %v, want %v", got, want)
 	}
 }
@@ -103,7 +103,7 @@ func TestSeriesCounts(t *testing.T) {
 	}
 	want.Classes[2], want.Classes[5] = 1, 1
 	want.Flags[model.FlagUH] = 1
-	want.Buckets[bucketOf(time.Millisecond)], want.Buckets[bucketOf(3*time.Millisecond)] = 1, 1
+	want.Buckets[scale.Bucket(time.Millisecond)], want.Buckets[scale.Bucket(3*time.Millisecond)] = 1, 1
 	if got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
