@@ -6,7 +6,9 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
+	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 )
 
@@ -63,8 +65,25 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
-// BenchmarkSetHealthy is a host of a thousand that changes its health: a new picker.
-func BenchmarkSetHealthy(b *testing.B) {
+// BenchmarkEnd is the end of a try, with outliers detected by every rule and without.
+func BenchmarkEnd(b *testing.B) {
+	for name, spec := range map[string]*model.Cluster{"plain": testCluster(), "judged": judged()} {
+		b.Run(name, func(b *testing.B) {
+			s := New(Config{Shards: 2})
+			apply(b, s, spec, endpoints(1, 1))
+			h := pick(b, s.Cluster("c"))
+			o := Outcome{Latency: 3 * time.Millisecond}
+			now := transport.Now()
+			for b.Loop() {
+				h.Begin()
+				h.End(now, o)
+			}
+		})
+	}
+}
+
+// BenchmarkEjection is a host of a thousand that changes its health: a new picker.
+func BenchmarkEjection(b *testing.B) {
 	set := &model.EndpointSet{Cluster: "c"}
 	for i := range 1000 {
 		set.Endpoints = append(set.Endpoints, model.Endpoint{Address: address(fmt.Sprintf("10.0.%d.%d:80", i/250, i%250)), Weight: 1})
@@ -75,7 +94,7 @@ func BenchmarkSetHealthy(b *testing.B) {
 			apply(b, s, balanced(model.Balancing{Algorithm: a}), set)
 			healthy := false
 			for b.Loop() {
-				s.SetHealthy("c", set.Endpoints[500].Address, healthy)
+				setHealthy(s, set.Endpoints[500].Address, healthy)
 				healthy = !healthy
 			}
 		})

@@ -8,10 +8,15 @@ import (
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 	"weir.dev/weir/traffic/balance"
+	"weir.dev/weir/traffic/stats"
 )
 
 // ErrNoHost means that a cluster has no host that may receive requests (flag UH).
 var ErrNoHost = errors.New("no host")
+
+// faltering is how long a failure counts for pickers: until what balance.Load makes of it is
+// as good as nothing.
+const faltering = int64(5 * balance.Decay)
 
 // Cluster is one backend: its hosts and the picker over them.
 type Cluster struct {
@@ -19,6 +24,12 @@ type Cluster struct {
 	set    *Set
 	spec   atomic.Pointer[model.Cluster] // timeouts, read on the request path
 	picker atomic.Pointer[picker]        // nil: not applied yet
+
+	detection atomic.Pointer[detection] // of outliers; nil: none
+	faltered  atomic.Int64              // the Instant at which a try failed last; 0: not lately
+
+	protection protection                   // breaker, retry budget, places of connections
+	latency    atomic.Pointer[stats.Recent] // of its answers; nil: nobody asks
 
 	total *balance.Total // of requests in flight; nil until load has once been bounded
 
@@ -30,6 +41,7 @@ type Cluster struct {
 	names     resolution
 	checked   *model.HealthCheck // as the hosts are enrolled for; see health.go
 	step      transport.Instant  // when warming hosts get more; 0: none is warming
+	judging   judging            // see outlier.go
 	retired   bool               // its name is gone
 }
 
@@ -51,13 +63,30 @@ func (c *Cluster) Pick(r Request) (*Host, error) {
 		return nil, ErrNoHost
 	}
 	q := balance.Request{Random: c.set.config.Random()}
-	if p.timed {
-		q.Now = int64(transport.Now())
+	if p.timed || p.wary && c.faltered.Load() != 0 {
+		q.Now = c.present()
 	}
 	if q.Hash = q.Random; r.Hashed {
 		q.Hash = r.Hash
 	}
 	return p.pick(q, r.Tried)
+}
+
+// falter notes a failed try. One that is as good as the last is not noted: every request reads
+// what stands beside it.
+func (c *Cluster) falter(now int64) {
+	if now-c.faltered.Load() > faltering/100 {
+		c.faltered.Store(now)
+	}
+}
+
+// present returns the time for pickers, and notes when no failure is recent any more.
+func (c *Cluster) present() int64 {
+	now := int64(transport.Now())
+	if last := c.faltered.Load(); last != 0 && now-last > faltering {
+		c.faltered.CompareAndSwap(last, 0)
+	}
+	return now
 }
 
 // apply takes over a new specification and new endpoints.
@@ -77,6 +106,7 @@ func (c *Cluster) apply(spec *model.Cluster, endpoints *model.EndpointSet) error
 	// Who held a retired cluster kept its picker: of that nothing may stay.
 	rebuild := revived || old != nil && old.Balancing != spec.Balancing
 	c.spec.Store(spec)
+	c.protect(spec, transport.Now())
 	c.set.rewired = c.set.rewired || c.wiring != w
 	c.endpoints, c.wiring = endpoints, w
 	c.follow(spec.DNS)
@@ -123,6 +153,7 @@ func (c *Cluster) reconcile(rebuild bool) error {
 		if !ok || h.draining.Load() { // nothing that was known before counts
 			c.set.checking.remove(h)
 			h.check = check{round: h.check.round, newcomer: proven}
+			h.acquit()
 		}
 		if !ok || !c.awaits() {
 			h.rewire(c.wiring)
@@ -152,6 +183,7 @@ func (c *Cluster) reconcile(rebuild bool) error {
 			h.drain()
 		}
 	}
+	c.detect()
 	return nil
 }
 
@@ -195,6 +227,7 @@ func (c *Cluster) retire() {
 	c.follow(nil)
 	c.cool()
 	c.enrol(func(*Host) bool { return false })
+	c.detect()
 	for _, h := range c.hosts {
 		h.drain()
 	}

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
+	"weir.dev/weir/traffic/health"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -80,6 +81,29 @@ func apply(t rapid.TB, s *Set, c *model.Cluster, e *model.EndpointSet) {
 	}
 	if err := s.Apply(clusters, sets); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// setHealthy ejects a host for good, or ends that, as if it were the only rule; nothing happens
+// if there is no such host.
+func setHealthy(s *Set, address netip.AddrPort, healthy bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.clusters["c"]
+	h := c.hosts[address]
+	if h == nil {
+		return
+	}
+	c.turn(func() {
+		c.judging.acts = true
+		if e := &h.outlying.ejection; healthy {
+			e.End(int64(transport.Now()))
+		} else {
+			e.Begin(int64(transport.Now()), health.Consecutive5xx, &model.Outlier{BaseEjection: 1 << 60}, 0)
+		}
+	})
+	if len(s.warming) > 0 {
+		s.rouse()
 	}
 }
 
@@ -193,7 +217,7 @@ func TestLiveChangesKeepHostsAndPools(t *testing.T) {
 			c := s.Cluster("c")
 			h := pick(t, c)
 			h.Begin()
-			h.End(transport.Now(), time.Millisecond, false)
+			h.End(transport.Now(), Outcome{Latency: time.Millisecond})
 			h.Begin()
 			used, _, _ := h.Acquire(t.Context(), transport.Now(), 0, 0)
 			idle, _, _ := h.Acquire(t.Context(), transport.Now(), 0, 0)
@@ -239,7 +263,7 @@ func TestRemovedHostDrains(t *testing.T) {
 			t.Errorf("while a request is in flight: %+v", got)
 		}
 		h.Release(used, 0, transport.Now())
-		h.End(transport.Now(), 0, false)
+		h.End(transport.Now(), Outcome{Latency: 0})
 		if !n.closed(t, 0) {
 			t.Error("the last connection was kept")
 		}
@@ -310,9 +334,9 @@ func TestFailingHostIsNotAttractive(t *testing.T) {
 	bad := pick(t, c)
 	good := pick(t, c, bad)
 	good.Begin()
-	good.End(transport.Now(), 20*time.Millisecond, false)
+	good.End(transport.Now(), Outcome{Latency: 20 * time.Millisecond})
 	bad.Begin()
-	bad.End(transport.Now(), time.Millisecond, true)
+	bad.End(transport.Now(), Outcome{Result: health.Unanswered, Latency: time.Millisecond})
 	for range 20 {
 		if pick(t, c) != good {
 			t.Fatal("picked the host that fails fast")

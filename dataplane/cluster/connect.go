@@ -24,6 +24,9 @@ func (l Lane) Fresh(ctx context.Context, by transport.Instant) (*transport.Conn,
 		c, _, err := l.stream(ctx, transport.Now(), by, 0)
 		return c, err
 	}
+	if _, _, err := l.stand(ctx, l.host.patience(by), 0, false, nil); err != nil {
+		return nil, l.host.named(err)
+	}
 	return l.connect(ctx, by, w, 0)
 }
 
@@ -31,6 +34,9 @@ func (l Lane) Fresh(ctx context.Context, by transport.Instant) (*transport.Conn,
 // cluster has it, and without a word about a protocol, whatever requests are sent by. Bounds and
 // Release are as for Acquire.
 func (l Lane) Plain(ctx context.Context, by transport.Instant) (*transport.Conn, error) {
+	if _, _, err := l.stand(ctx, l.host.patience(by), 0, false, nil); err != nil {
+		return nil, l.host.named(err)
+	}
 	c, _, err := l.dial(ctx, by, l.host.wiring.Load(), forBytes)
 	return c, err
 }
@@ -48,7 +54,8 @@ const (
 // purposeProtocols are what hosts are offered to agree on where the wiring does not say.
 var purposeProtocols = map[purpose][]string{forHTTP1: {alpnHTTP1}, forBytes: nil, forCalls: {alpnHTTP2}}
 
-// connect opens a connection. If that is a link, it returns its first stream.
+// connect opens a connection, for which there is a place. If that is a link, it returns its
+// first stream.
 func (l Lane) connect(ctx context.Context, by transport.Instant, w *wiring, shard int) (*transport.Conn, error) {
 	h := l.host
 	c, link, err := l.dial(ctx, by, w, forRequests)
@@ -71,7 +78,8 @@ func (l Lane) connect(ctx context.Context, by transport.Instant, w *wiring, shar
 	return c, nil
 }
 
-// dial opens a connection within its time; for requests it may be a link.
+// dial opens a connection within its time; for requests it may be a link. It gives up the place
+// that there is for it unless a connection comes of it.
 func (l Lane) dial(ctx context.Context, by transport.Instant, w *wiring, what purpose) (*transport.Conn, *link, error) {
 	h := l.host
 	bounded := ctx
@@ -81,7 +89,14 @@ func (l Lane) dial(ctx context.Context, by transport.Instant, w *wiring, what pu
 		bounded, cancel = context.WithDeadline(ctx, by.Time())
 		defer cancel()
 	}
+	placed := false
+	defer func() { // after a panic as well
+		if !placed {
+			h.cluster.vacate()
+		}
+	}()
 	conn, link, err := l.open(bounded, by, w, what)
+	placed = err == nil && (link == nil || h.cluster.set.linked.settle(link))
 	if err != nil {
 		if ctx.Err() != nil { // it is the caller who gave up
 			return nil, nil, h.named(err)

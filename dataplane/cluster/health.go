@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"log/slog"
@@ -47,12 +46,10 @@ type check struct {
 	newcomer bool           // it came to a cluster with a host that was known to be healthy
 	held     bool           // a newcomer without a verdict, while another host is known to be healthy
 
-	stood   standing  // before settle
 	since   time.Time // of the verdict
 	failure string    // why the last check failed; empty: it passed
 
-	due     transport.Instant
-	place   int    // in the queue, from 1; 0: it is not there
+	slot           // in the queue
 	running bool   // a check of this round
 	round   uint64 // the host has been enrolled so often: an earlier round's check is nobody's
 }
@@ -71,7 +68,7 @@ const (
 // checking is what checks hosts. All but wake is guarded by set.mu.
 type checking struct {
 	wake      chan struct{}
-	queue     checkQueue
+	queue     queue[*Host]
 	running   int
 	unsettled map[*Cluster]struct{} // with verdicts that pickers do not know
 	settle    transport.Instant     // when they are to; 0: there are none
@@ -125,16 +122,13 @@ func (q *checking) nextFirst() time.Duration {
 // remove takes a host out of the queue. What is being found out of it is of no interest.
 func (q *checking) remove(h *Host) {
 	k := &h.check
-	if k.place != 0 {
-		heap.Remove(&q.queue, k.place-1)
-	}
+	q.queue.remove(h)
 	k.running = false
 	k.round++
 }
 
 func (q *checking) add(h *Host, due transport.Instant) {
-	h.check.due = due
-	heap.Push(&q.queue, h)
+	q.queue.put(h, due)
 	q.rouse()
 }
 
@@ -183,8 +177,11 @@ func (s *Set) dueChecks() ([]dueCheck, time.Duration) {
 	defer s.mu.Unlock()
 	q := &s.checking
 	var list []dueCheck
-	for q.running < maxChecking && len(q.queue) > 0 && q.queue[0].check.due <= now {
-		h := heap.Pop(&q.queue).(*Host)
+	for q.running < maxChecking {
+		h, ok := q.queue.next(now)
+		if !ok {
+			break
+		}
 		h.check.running = true
 		q.running++
 		if m := s.config.Metrics; m != nil && now.Sub(h.check.due) >= lateAfter {
@@ -276,31 +273,40 @@ func (s *Set) settleChecks() {
 	}
 }
 
+// settle takes the verdicts on the cluster's hosts over.
+func (c *Cluster) settle() {
+	var turned []*Host
+	c.turn(func() {
+		for _, h := range c.hosts {
+			k := &h.check
+			if v := k.state.Verdict(); v != k.verdict {
+				if k.verdict != health.Unknown || v == health.Unhealthy {
+					turned = append(turned, h)
+				}
+				k.verdict, k.since = v, time.Now()
+			}
+		}
+	})
+	c.report(turned)
+}
+
 // standing is what a picker goes by.
 type standing struct{ healthy, held bool }
 
 func (h *Host) standing() standing { return standing{h.healthy(), h.check.held} }
 
-// settle takes the verdicts on the cluster's hosts over.
-func (c *Cluster) settle() {
+// turn makes a change to what is held of the cluster's hosts, and lets the picker know if there
+// is anything in it for pickers. Hosts that become healthy by it start slowly.
+func (c *Cluster) turn(change func()) {
 	for _, h := range c.hosts {
-		h.check.stood = h.standing()
+		h.stood = h.standing()
 	}
 	served := c.serves()
-	var turned []*Host
-	for _, h := range c.hosts {
-		k := &h.check
-		if v := k.state.Verdict(); v != k.verdict {
-			if k.verdict != health.Unknown || v == health.Unhealthy {
-				turned = append(turned, h)
-			}
-			k.verdict, k.since = v, time.Now()
-		}
-	}
+	change()
 	c.hold()
 	rebuild := false
 	for _, h := range c.hosts {
-		was, now := h.check.stood, h.standing()
+		was, now := h.stood, h.standing()
 		rebuild = rebuild || was != now
 		if now.healthy && !was.healthy {
 			h.warm(served)
@@ -310,7 +316,6 @@ func (c *Cluster) settle() {
 		// The algorithm is known, so nothing can go wrong: apply has built such a picker.
 		_ = c.rebuild()
 	}
-	c.report(turned)
 }
 
 // proven reports whether a host that receives requests has passed a check.
@@ -340,11 +345,10 @@ func (c *Cluster) report(turned []*Host) {
 	if log == nil {
 		return
 	}
-	const most = 10
 	for i, h := range turned {
 		attributes := []slog.Attr{slog.String("cluster", c.name), slog.String("host", h.address.String())}
-		if i == most {
-			log.LogAttrs(context.Background(), slog.LevelWarn, "the health of more hosts has changed", slog.String("cluster", c.name), slog.Int("hosts", len(turned)-most))
+		if i == mostTold {
+			log.LogAttrs(context.Background(), slog.LevelWarn, "the health of more hosts has changed", slog.String("cluster", c.name), slog.Int("hosts", len(turned)-mostTold))
 			return
 		}
 		if h.check.verdict == health.Healthy {

@@ -37,9 +37,11 @@ func (h *Host) ReleasePacket(nc net.Conn) {
 // returned says whose it is.
 func (h *Host) Unreachable(err error) error { return h.fail(err) }
 
-// Reached notes the host's first answer, which took so long.
-func (h *Host) Reached(now transport.Instant, latency time.Duration) {
-	h.load.Observe(int64(now), latency)
+// Reached notes that the host serves, although the try goes on and will be ended by Cancel: a
+// stream's connection could be made, a protocol was switched, the first datagram came. It took
+// so long.
+func (h *Host) Reached(now transport.Instant, shard int, latency time.Duration) {
+	h.observe(now, Outcome{Shard: shard, Latency: latency})
 	if h.failure.Load() != nil {
 		h.failure.Store(nil)
 	}

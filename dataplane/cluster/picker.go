@@ -22,8 +22,10 @@ type picker struct {
 	groups   []group // those with a share; none: no host may be chosen
 	division balance.Division
 	timed    bool // the algorithm needs the time
+	wary     bool // it needs the time while tries fail
 	hashes   bool // the algorithm, and the choice of group, go by the request's hash
 
+	all     []*Host // of the cluster, as placed
 	usable  []*Host // all that a session may hold on to, whatever their weight
 	indexed sync.Once
 	tokens  map[uint64]*Host // usable by token
@@ -134,7 +136,7 @@ func weigh(hosts []*Host) uint64 {
 // build makes a picker over the hosts as they are now.
 func (c *Cluster) build(hosts []*Host, now transport.Instant) (*picker, error) {
 	spec := c.spec.Load().Balancing
-	p := &picker{timed: spec.Algorithm == model.PeakEWMA, hashes: balance.Hashes(spec.Algorithm)}
+	p := &picker{all: hosts, timed: spec.Algorithm == model.PeakEWMA, wary: spec.Algorithm == model.LeastRequest, hashes: balance.Hashes(spec.Algorithm)}
 	b := builder{cluster: c, spec: spec, picker: p}
 	b.weights(hosts, now)
 	list := levels(hosts)

@@ -111,7 +111,7 @@ func TestPanicUsesAllHosts(t *testing.T) {
 		if share := shares(t, s.Cluster("c"), 4)[0]; share < 1-1e-9 {
 			t.Errorf("%s: without panic the healthy host has a share of %v", a, share)
 		}
-		s.SetHealthy("c", address("10.0.0.1:80"), false)
+		setHealthy(s, address("10.0.0.1:80"), false)
 		if _, err := s.Cluster("c").Pick(Request{}); !errors.Is(err, ErrNoHost) {
 			t.Errorf("%s: nothing is healthy: %v", a, err)
 		}
@@ -129,7 +129,7 @@ func TestEligibleIsWhatIsPicked(t *testing.T) {
 		apply(t, s, balanced(model.Balancing{Algorithm: model.RoundRobin, ZoneAware: true, PanicThreshold: 0.5}), set)
 		ok := make([]bool, len(failing))
 		for i, e := range set.Endpoints {
-			s.SetHealthy("c", e.Address, !failing[i])
+			setHealthy(s, e.Address, !failing[i])
 			ok[i] = !failing[i] && !e.Unready
 		}
 		c := s.Cluster("c")
@@ -288,7 +288,7 @@ func TestNoDeadHostWhileALiveOneExists(t *testing.T) {
 			weighted, live := 0, 0
 			ok := make([]bool, len(failing))
 			for i, e := range set.Endpoints {
-				s.SetHealthy("c", e.Address, !failing[i])
+				setHealthy(s, e.Address, !failing[i])
 				ok[i] = !failing[i] && !e.Unready
 				if e.Weight > 0 {
 					weighted++
@@ -404,7 +404,7 @@ func TestChangesWhileRequestsFly(t *testing.T) {
 			e.Zone, e.Priority, e.Unready = "ab"[r.IntN(2):][:1], r.Uint32N(2), i > 0 && r.IntN(3) == 0
 		})
 		apply(t, s, balanced(b), e)
-		s.SetHealthy("c", address("10.0.0.2:80"), r.IntN(2) == 0)
+		setHealthy(s, address("10.0.0.2:80"), r.IntN(2) == 0)
 	}
 	close(stop)
 	wg.Wait()

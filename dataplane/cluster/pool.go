@@ -62,7 +62,9 @@ func (p *pool) shard(of int) *shard { return &p.shards[of%len(p.shards)] }
 // used last first, else one of another shard, else a new one. With HTTP/2 it is a stream of a
 // connection, which others may share. Every connection must be
 // given back by one Release. Dialling ends with ctx, at by (0: none) or after the
-// cluster's connect timeout, whichever is first; ctx is used for nothing else.
+// cluster's connect timeout, whichever is first; ctx is used for nothing else. Where the
+// cluster has as many connections as it may it waits for one, as long again; the error is a
+// *Refusal then.
 func (l Lane) Acquire(ctx context.Context, now, by transport.Instant, shard int) (c *transport.Conn, reused bool, err error) {
 	h := l.host
 	if h.idle.Load() > 0 {
@@ -72,6 +74,12 @@ func (l Lane) Acquire(ctx context.Context, now, by transport.Instant, shard int)
 	}
 	if h.shares(h.wiring.Load()) {
 		return l.stream(ctx, now, by, shard)
+	}
+	if c, _, err = l.stand(ctx, h.patience(by), shard, true, nil); err != nil {
+		return nil, false, h.named(err)
+	}
+	if c != nil {
+		return c, true, nil
 	}
 	c, err = l.connect(ctx, by, h.wiring.Load(), shard)
 	return c, false, err
@@ -90,19 +98,24 @@ func (h *Host) take(p *pool, now transport.Instant, shard int) *transport.Conn {
 				break
 			}
 			h.idle.Add(-1)
-			age := now.Sub(c.Since)
-			if age < keepAlive && (age < staleAfter || !c.Stale()) {
-				c.Rested = age >= restedAfter
+			if usable(c, now, keepAlive) {
 				return c
 			}
 			h.close(c)
 			discards++
-			if age >= keepAlive {
+			if now.Sub(c.Since) >= keepAlive {
 				break
 			}
 		}
 	}
 	return nil
+}
+
+// usable reports whether an idle connection can be used, as far as can be told.
+func usable(c *transport.Conn, now transport.Instant, keepAlive time.Duration) bool {
+	age := now.Sub(c.Since)
+	c.Rested = age >= restedAfter
+	return age < keepAlive && (age < staleAfter || !c.Stale())
 }
 
 // Release gives a connection back. One that is reusable (between two exchanges, nothing
@@ -112,10 +125,13 @@ func (h *Host) take(p *pool, now transport.Instant, shard int) *transport.Conn {
 func (h *Host) Release(c *transport.Conn, shard int, now transport.Instant) {
 	if s, ok := c.NetConn().(*http2.Stream); ok {
 		s.Release()
+		h.cluster.offer() // its link may have no other
 		return
 	}
-	if now == 0 || h.cluster.spec.Load().KeepAlive <= 0 || !h.put(c, shard, now) {
+	if now == 0 || h.cluster.spec.Load().KeepAlive <= 0 || h.cluster.crowded() || !h.put(c, shard, now) {
 		h.close(c)
+	} else {
+		h.cluster.offer()
 	}
 }
 
@@ -155,6 +171,7 @@ func (h *Host) enlist() {
 func (h *Host) close(c *transport.Conn) {
 	_ = c.Close() // nothing depends on how an idle or broken connection ends
 	h.Stats.Open.Add(-1)
+	h.cluster.vacate()
 }
 
 // drain closes what is idle and lets nothing become idle again. Whoever puts a

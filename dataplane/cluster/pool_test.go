@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
+	"weir.dev/weir/traffic/health"
 )
 
 // acquire returns a connection and whether it was pooled.
@@ -393,7 +394,7 @@ func TestConcurrentUseAndChange(t *testing.T) {
 				} else {
 					h.Release(conn, worker, 0)
 				}
-				h.End(transport.Now(), time.Duration(i), i%7 == 0)
+				h.End(transport.Now(), Outcome{Result: health.Result(i%7) % health.Results, Latency: time.Duration(i)})
 			}
 		})
 	}
@@ -450,5 +451,5 @@ func exchange(ctx context.Context, c *Cluster, shard int) {
 		panic(err)
 	}
 	h.Release(conn, shard, transport.Now())
-	h.End(transport.Now(), time.Millisecond, false)
+	h.End(transport.Now(), Outcome{Latency: time.Millisecond})
 }

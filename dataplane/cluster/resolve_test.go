@@ -187,8 +187,8 @@ func TestChangedNamesUseNoOldAddress(t *testing.T) {
 		z.set(nil, "a.test", "192.0.2.1")
 		apply(t, s, named("a.test"), nil)
 		pick(t, s.Cluster("c"))
-		s.SetHealthy("c", address("10.0.0.1:80"), false)
-		s.SetHealthy("c", address("10.0.0.1:80"), true)
+		setHealthy(s, address("10.0.0.1:80"), false)
+		setHealthy(s, address("10.0.0.1:80"), true)
 		random := named("a.test")
 		random.Balancing.Algorithm, random.Hash = model.Random, "random"
 		apply(t, s, random, nil)

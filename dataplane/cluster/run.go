@@ -13,12 +13,13 @@ const sweepEvery = time.Second
 
 // Run does what has to be done in the background until ctx ends: it closes connections
 // that have been idle too long, forgets drained hosts, gives warming hosts their growing
-// part, checks the health of hosts, and resolves DNS names, new ones at once. A resolution that fails keeps the last
-// answer. At the end it waits for its own goroutines and closes every idle connection;
+// part, checks the health of hosts, ejects outliers, and resolves DNS names, new ones at once. A
+// resolution that fails keeps the last answer. At the end it waits for its own goroutines and closes every idle connection;
 // connections in use are closed when they are released. It is called once.
 func (s *Set) Run(ctx context.Context) error {
 	var resolving, checking sync.WaitGroup
 	checking.Go(func() { s.checkHosts(ctx) })
+	checking.Go(func() { s.judgeHosts(ctx) })
 	slots := make(chan struct{}, maxResolving)
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
@@ -43,11 +44,14 @@ func (s *Set) Run(ctx context.Context) error {
 	return nil
 }
 
-// tend closes what has been idle too long, and forgets hosts that have drained.
+// tend closes what has been idle too long or is too much, and forgets hosts that have drained.
 func (s *Set) tend() {
 	s.sweep(transport.Now())
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, c := range s.order {
+		c.thin()
+	}
 	for h := range s.draining {
 		if h.drained() {
 			delete(s.draining, h)

@@ -63,6 +63,7 @@ type Set struct {
 	linked linked
 
 	checking checking // see health.go
+	judges   judges   // see outlier.go
 
 	mu       sync.Mutex
 	clusters map[string]*Cluster   // live ones, and removed ones whose hosts still drain
@@ -101,6 +102,7 @@ func New(config Config) *Set {
 		draining: map[*Host]struct{}{},
 		configs:  map[string]*tls.Config{},
 		checking: checking{wake: make(chan struct{}, 1), unsettled: map[*Cluster]struct{}{}},
+		judges:   judges{wake: make(chan struct{}, 1)},
 	}
 	s.live.Store(&map[string]*Cluster{})
 	return s
@@ -188,32 +190,6 @@ func (s *Set) publish(order []*Cluster) {
 		}
 	}
 	s.live.Store(&live)
-}
-
-// SetHealthy says whether a host can serve, as ejections find it, beside what health checks
-// say; a host is healthy until they say otherwise, and again when it left its cluster for good
-// and comes back. It reports whether the cluster has such a host.
-func (s *Set) SetHealthy(cluster string, address netip.AddrPort, healthy bool) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c, ok := s.clusters[cluster]
-	if !ok || c.hosts[address] == nil {
-		return false
-	}
-	h := c.hosts[address]
-	served, before := c.serves(), h.healthy()
-	h.failing = !healthy
-	if h.healthy() == before || h.draining.Load() {
-		return true
-	}
-	if h.healthy() {
-		h.warm(served)
-	}
-	// The algorithm is known, so nothing can go wrong: apply has built such a picker.
-	if err := c.rebuild(); err == nil && len(s.warming) > 0 {
-		s.rouse()
-	}
-	return true
 }
 
 // rouse makes Run look what is due.

@@ -75,18 +75,16 @@ func TestRecoveredHostsStartSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := running(t, steady(""))
 		apply(t, s, slowly(model.Random), endpoints(1, 1))
-		if !s.SetHealthy("c", address("10.0.0.2:80"), false) || s.SetHealthy("c", address("10.9.9.9:80"), false) || s.SetHealthy("d", address("10.0.0.2:80"), false) {
-			t.Error("SetHealthy knows the wrong hosts")
-		}
+		setHealthy(s, address("10.0.0.2:80"), false)
 		if got := shares(t, s.Cluster("c"), 2)[1]; got != 0 || status(t, s, "10.0.0.2:80").Healthy {
 			t.Errorf("an unhealthy host has a share of %v", got)
 		}
 		time.Sleep(time.Minute)
-		s.SetHealthy("c", address("10.0.0.2:80"), true)
-		s.SetHealthy("c", address("10.0.0.2:80"), true)
+		setHealthy(s, address("10.0.0.2:80"), true)
+		setHealthy(s, address("10.0.0.2:80"), true)
 		wantNewest(t, s, "recovered", 2, 2)
 		time.Sleep(window / 2)
-		s.SetHealthy("c", address("10.0.0.2:80"), true)
+		setHealthy(s, address("10.0.0.2:80"), true)
 		time.Sleep(window/2 + 10*time.Millisecond)
 		wantNewest(t, s, "warm again", 2, 20)
 
@@ -98,13 +96,13 @@ func TestRecoveredHostsStartSlowly(t *testing.T) {
 		// Where nobody else serves, the first that recovers is whole at once.
 		time.Sleep(window + time.Second)
 		for _, healthy := range []bool{false, true} {
-			s.SetHealthy("c", address("10.0.0.1:80"), healthy)
-			s.SetHealthy("c", address("10.0.0.2:80"), healthy)
+			setHealthy(s, address("10.0.0.1:80"), healthy)
+			setHealthy(s, address("10.0.0.2:80"), healthy)
 		}
 		wantNewest(t, s, "the second to recover", 2, 2)
 		for _, healthy := range []bool{false, true} {
-			s.SetHealthy("c", address("10.0.0.2:80"), healthy)
-			s.SetHealthy("c", address("10.0.0.1:80"), healthy)
+			setHealthy(s, address("10.0.0.2:80"), healthy)
+			setHealthy(s, address("10.0.0.1:80"), healthy)
 		}
 		if first, second := status(t, s, "10.0.0.2:80"), status(t, s, "10.0.0.1:80"); first.Warmth != 1 || second.Warmth != 0.1 {
 			t.Errorf("the first to recover has %v of its weight, the second %v", first.Warmth, second.Warmth)
@@ -170,8 +168,8 @@ func TestStepsBeginAtOnce(t *testing.T) {
 	changes := map[string]func(*testing.T, *Set){
 		"a new host": func(t *testing.T, s *Set) { apply(t, s, slowly(model.RoundRobin), endpoints(1, 1, 1)) },
 		"a recovered host": func(_ *testing.T, s *Set) {
-			s.SetHealthy("c", address("10.0.0.2:80"), false)
-			s.SetHealthy("c", address("10.0.0.2:80"), true)
+			setHealthy(s, address("10.0.0.2:80"), false)
+			setHealthy(s, address("10.0.0.2:80"), true)
 		},
 	}
 	for what, change := range changes {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir.dev/weir/dataplane/http2"
@@ -27,7 +28,12 @@ type link struct {
 	client *http2.Client
 	era    uint32
 	pool   *pool
-	ended  bool // guarded by linked.mu
+
+	leaving atomic.Bool // it ends to make room for another connection
+
+	// Guarded by linked.mu.
+	ended  bool
+	placed bool // it has one of its cluster's places
 }
 
 // linked is the links of a Set that have not ended, those that nobody finds any more included.
@@ -47,11 +53,21 @@ func (s *linked) add(l *link) {
 	}
 }
 
-func (s *linked) remove(l *link) {
+// remove takes a link out that has ended, and reports whether it had a place.
+func (s *linked) remove(l *link) (placed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.ended = true
 	delete(s.links, l)
+	return l.placed
+}
+
+// settle gives a link a place, and reports whether it has not ended yet.
+func (s *linked) settle(l *link) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.placed = !l.ended
+	return l.placed
 }
 
 // unused returns those that no request uses.
@@ -103,11 +119,27 @@ func (l Lane) stream(ctx context.Context, now, by transport.Instant, shard int) 
 		return c, true, nil
 	}
 	p.waiting.Add(1)
-	defer p.waiting.Add(-1)
-	limit := transport.Earlier(by, transport.Now().Add(h.cluster.spec.Load().ConnectTimeout))
+	limit := h.patience(by)
+	placed := false
+	defer func() {
+		if p.waiting.Add(-1); placed {
+			h.cluster.vacate()
+		} else {
+			h.cluster.offer() // an idle link was kept for who waits for a stream
+		}
+	}()
 	for {
 		w := h.wiring.Load()
-		if !h.shares(w) || h.alone(p) {
+		if alone := h.alone(p); alone || !h.shares(w) {
+			if !placed {
+				if c, _, err = l.stand(ctx, limit, shard, !alone, nil); err != nil {
+					return nil, false, h.named(err)
+				}
+				if c != nil {
+					return c, true, nil
+				}
+			}
+			placed = false // it is the connection's
 			c, err = l.connect(ctx, by, w, shard)
 			return c, false, err
 		}
@@ -120,11 +152,24 @@ func (l Lane) stream(ctx context.Context, now, by transport.Instant, shard int) 
 		h.forgetRetired(p)
 		o, own := h.begin(p.shard(shard))
 		if own || o == nil && p.whose != nil { // the links of other clients are no reason to wait
-			c, err = l.connect(ctx, by, w, shard)
+			ready := placed || h.cluster.place()
+			if placed = false; ready {
+				c, err = l.connect(ctx, by, w, shard)
+			}
 			if own {
 				h.finish(ctx, p.shard(shard), o, err, by)
 			}
-			return c, false, err
+			if ready {
+				return c, false, err
+			}
+			if _, placed, err = l.stand(ctx, limit, shard, false, p.room); err != nil {
+				return nil, false, h.named(err)
+			}
+			continue
+		}
+		if placed {
+			h.cluster.vacate()
+			placed = false
 		}
 		if err := p.await(ctx, o, limit); err != nil {
 			return nil, false, h.named(err)
@@ -239,7 +284,8 @@ func (h *Host) link(ctx context.Context, conn *transport.Conn, era uint32, p *po
 			h.unlink(l)
 			h.Stats.Open.Add(-1)
 			p.freed()
-			h.cluster.set.linked.remove(l) // last: the Set's end waits for what is there
+			placed := h.cluster.set.linked.remove(l) // last: the Set's end waits for what is there
+			h.cluster.left(l, placed)
 		},
 		Freed:    p.freed,
 		Panicked: h.report,
@@ -384,6 +430,9 @@ func (l Lane) AcquireUpgrade(ctx context.Context, now, by transport.Instant, sha
 		return nil, false, h.named(ErrNoUpgrade)
 	}
 	h.Release(c, shard, 0)
+	if _, _, err = l.stand(ctx, h.patience(by), shard, false, nil); err != nil {
+		return nil, false, h.named(err)
+	}
 	c, _, err = l.dial(ctx, by, w, forHTTP1)
 	if err == nil {
 		c.Era = 0 // of no wiring: it is not pooled

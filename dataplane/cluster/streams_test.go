@@ -111,6 +111,10 @@ func withWeb(t *testing.T, w *web, config Config, f func(t *testing.T, s *Set, h
 			t.Errorf("%d connections after the end", n)
 		}
 		w.hosts.Wait()
+		synctest.Wait()
+		if n := placesOf(h); n != 0 {
+			t.Errorf("%d places after the end", n)
+		}
 		if h.links.Load() != 0 || h.common.waiting.Load() != 0 {
 			t.Errorf("%d links, %d waiting", h.links.Load(), h.common.waiting.Load())
 		}

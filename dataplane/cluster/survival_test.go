@@ -142,7 +142,7 @@ func survive(t *testing.T, name string, want survival) {
 	}
 	if want.rewired {
 		h.Release(used, 0, transport.Now())
-		if h.End(transport.Now(), time.Millisecond, false); !n.closed(t, 0) || h.idle.Load() != 0 || h.Stats.Open.Load() != 0 {
+		if h.End(transport.Now(), Outcome{Latency: time.Millisecond}); !n.closed(t, 0) || h.idle.Load() != 0 || h.Stats.Open.Load() != 0 {
 			t.Errorf("after the request: %+v", status(t, s, "10.0.0.1:80"))
 		}
 		return
@@ -151,7 +151,7 @@ func survive(t *testing.T, name string, want survival) {
 		t.Error("the pool lost its connection")
 	}
 	h.Release(used, 0, transport.Now())
-	h.End(transport.Now(), time.Millisecond, false)
+	h.End(transport.Now(), Outcome{Latency: time.Millisecond})
 	if got := status(t, s, "10.0.0.1:80"); got.InFlight != 0 || got.Idle != 1 {
 		t.Errorf("after the request: %+v", got)
 	}
@@ -162,7 +162,7 @@ func survive(t *testing.T, name string, want survival) {
 func busy(t *testing.T, h *Host) (used, idle *transport.Conn) {
 	t.Helper()
 	h.Begin()
-	h.End(transport.Now(), time.Millisecond, false)
+	h.End(transport.Now(), Outcome{Latency: time.Millisecond})
 	h.Begin()
 	used, _, _ = h.Acquire(t.Context(), transport.Now(), 0, 0)
 	idle, _, _ = h.Acquire(t.Context(), transport.Now(), 0, 0)

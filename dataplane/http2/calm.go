@@ -15,6 +15,7 @@ const (
 	costPing     = 10
 	costEmpty    = 10 // DATA or CONTINUATION without bytes
 	costSettings = 20
+	costNoRoom   = 2  // a stream that others have left no room for: its client may try again
 	costFault    = 20 // a stream that is refused or broken off by its fault
 	costReset    = 20 // a stream reset by the client before its answer was complete
 	earnAnswer   = 10
@@ -25,23 +26,22 @@ const (
 // usefulData is how many bytes of a body a frame must have to count as work.
 const usefulData = 256
 
-const (
-	allowanceMost = 10_000
-	allowanceRate = 1_000 // units a second
-)
-
 var errCalm = connFault(codeCalm, "too many frames that do nothing")
 
 // allowance bounds what a client may waste (CVE-2023-44487, CVE-2019-9512, -9514, -9515, -9518): a
 // bucket of units that honest use fills faster than it empties. The clock is only looked at when it is empty.
-// A client that does nothing but open and reset streams gets 500 of them at once, and 50 a
-// second after that.
+// A client that does nothing but open and reset streams gets so many of them at once as it is
+// made for, and a tenth of that a second after that.
 type allowance struct {
 	units int
+	most  int
 	since transport.Instant
 }
 
-func newAllowance() allowance { return allowance{units: allowanceMost, since: transport.Now()} }
+func newAllowance(resets int) allowance {
+	most := resets * costReset
+	return allowance{units: most, most: most, since: transport.Now()}
+}
 
 // spend takes units, and reports false when there are not that many.
 func (a *allowance) spend(n int) bool {
@@ -49,9 +49,9 @@ func (a *allowance) spend(n int) bool {
 		return true
 	}
 	now := transport.Now()
-	a.earn(int(min(now.Sub(a.since), time.Hour) * allowanceRate / time.Second))
+	a.earn(int(min(now.Sub(a.since), time.Hour) * time.Duration(a.most/10) / time.Second))
 	a.since = now
 	return a.units >= 0
 }
 
-func (a *allowance) earn(n int) { a.units = min(a.units+n, allowanceMost) }
+func (a *allowance) earn(n int) { a.units = min(a.units+n, a.most) }

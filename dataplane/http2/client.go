@@ -105,11 +105,11 @@ func (d *Dialer) Connect(ctx context.Context, conn *transport.Conn, config Clien
 	}
 	_, c.secured = conn.TLS()
 	c.mux = mux{
-		pool: &d.streams, client: c, conn: conn, in: new(transport.Buffer), calm: newAllowance(),
-		inWindow: connWindow, outWindow: firstWindow, outFirst: firstWindow,
+		pool: &d.streams, client: c, conn: conn, in: new(transport.Buffer), calm: newAllowance(maxResets),
+		inWindow: int64(defaultLimits.all()), outWindow: firstWindow, outFirst: firstWindow,
 		cfg: &Config{
 			Malformed: func(string) {}, Panicked: config.Panicked,
-			MaxHead: config.MaxHead, HeadTimeout: frameTime, BodyTimeout: frameTime, KeepAlive: quietTime,
+			MaxHead: config.MaxHead, HeadTimeout: frameTime, BodyTimeout: frameTime, KeepAlive: quietTime, Limits: defaultLimits,
 		},
 		partial: transport.Now(), streams: map[uint32]*Stream{},
 	}
@@ -150,9 +150,9 @@ func (c *Client) appendGreeting(dst []byte) []byte {
 	dst = append(dst, Preface...)
 	dst = appendFrame(dst, 3*settingSize, kindSettings, 0, 0)
 	dst = appendSetting(dst, settingPush, 0)
-	dst = appendSetting(dst, settingWindow, streamWindow)
+	dst = appendSetting(dst, settingWindow, uint32(c.cfg.Limits.Window))
 	dst = appendSetting(dst, settingHeaderList, uint32(c.cfg.MaxHead))
-	return appendWindow(dst, 0, connWindow-firstWindow)
+	return appendWindow(dst, 0, c.cfg.Limits.all()-firstWindow)
 }
 
 // Open returns a new stream at the time, or nil when the host allows no more of them now, or

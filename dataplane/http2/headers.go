@@ -118,9 +118,12 @@ func (m *mux) onRequest(f frame) *fault {
 		m.mu.Unlock()
 		m.cfg.Malformed(wrong.reason)
 		return wrong
-	case m.current >= maxStreams || m.current+m.unsaid >= maxUnsaid || len(m.streams) >= maxHandlers:
+	case !m.takesMore():
 		m.mu.Unlock()
 		return errTooMany
+	case !m.share.More(len(m.streams)):
+		m.mu.Unlock()
+		return errNoRoom
 	}
 	s := m.pool.stream(m, f.stream)
 	if m.streams == nil {
@@ -146,6 +149,12 @@ func (m *mux) onRequest(f frame) *fault {
 	return nil
 }
 
+// takesMore reports whether a client may open another stream, as far as its connection goes. It is called with mu held.
+func (m *mux) takesMore() bool {
+	l := &m.cfg.Limits
+	return m.current < l.Streams && m.current+m.unsaid < l.unsaid() && len(m.streams) < l.handlers()
+}
+
 // serveStream runs the handler.
 func (m *mux) serveStream(s *Stream) {
 	defer m.work.Done()
@@ -158,6 +167,7 @@ func (m *mux) serveStream(s *Stream) {
 			m.sever(errReset) // nobody knows in what state it was left
 		}
 	}()
+	transport.Deepen(int(s.id))
 	m.cfg.Handle(s)
 	m.finish(s)
 	intact = true
@@ -170,6 +180,7 @@ func (m *mux) finish(s *Stream) {
 	s.hangUp()
 	m.creditRead(s.got.drop())
 	delete(m.streams, s.id)
+	m.share.Less(len(m.streams))
 	if len(m.streams) == 0 {
 		m.idle = transport.Now()
 	}

@@ -11,20 +11,13 @@ import (
 	"weir.dev/weir/dataplane/transport"
 )
 
-// Bounds of one connection.
+// Bounds of one connection, besides Limits.
 const (
-	maxStreams     = 128       // open at once, as SETTINGS_MAX_CONCURRENT_STREAMS says
-	maxHandlers    = 256       // at work at once: streams that the client has reset may not have ended yet
-	maxUnsaid      = 256       // open, or ended without the client's being told: half of these may have been told just now
-	streamWindow   = 64 << 10  // bytes of a body that a client may send ahead
-	grownWindow    = 256 << 10 // the same, of a stream whose handler has read streamWindow bytes
-	connWindow     = 1 << 20   // the same, of all streams together
-	maxOut         = 64 << 10  // bytes of frames waiting to be written, beyond which bodies wait
-	maxControl     = 128 << 10 // and beyond which answers to PING and SETTINGS end the connection
-	maxFragments   = 32        // CONTINUATION frames of one header block
-	rememberResets = 2 * maxStreams
-	lingerTime     = time.Second // how long a connection that has ended is read from
-	drainTime      = time.Second // how long after the first GOAWAY streams are still accepted
+	maxOut       = 64 << 10    // bytes of frames waiting to be written, beyond which bodies wait
+	maxControl   = 128 << 10   // and beyond which answers to PING and SETTINGS end the connection
+	maxFragments = 32          // CONTINUATION frames of one header block
+	lingerTime   = time.Second // how long a connection that has ended is read from
+	drainTime    = time.Second // how long after the first GOAWAY streams are still accepted
 )
 
 // Config is what Serve needs to know of a connection.
@@ -45,6 +38,13 @@ type Config struct {
 	HeadTimeout time.Duration // longest time for a head; 0: none
 	BodyTimeout time.Duration // longest time without progress of a frame, either way; 0: none
 	KeepAlive   time.Duration // longest time without streams; 0: the connection ends after its first
+	Limits      Limits
+
+	// Room is what the streams of all connections share: beyond it they are refused; nil: there is no
+	// bound.
+	Room *Room
+	// Patience bounds how long a client that takes nothing may stand still; see transport.Wait.
+	Patience *atomic.Int64
 }
 
 // Server serves connections. What their streams need is pooled in it.
@@ -78,7 +78,8 @@ type mux struct {
 	saying   int                // those of them whose end is being written
 	idle     transport.Instant  // when the last one was given up
 	calm     allowance
-	resets   []uint32 // streams that we reset, the last rememberResets: what was on its way may come
+	share    Share
+	resets   []uint32 // streams that we reset, the last ones: what was on its way may come
 	resetAt  int
 	inWindow int64 // what the other side may still send
 	inOwed   int   // what has been read of it and not been given back
@@ -123,9 +124,10 @@ type Session struct{ mux *mux }
 // Begin returns the session of a connection whose preface has come and is at the start of in.
 func (v *Server) Begin(conn *transport.Conn, in *transport.Buffer, cfg *Config) *Session {
 	now := transport.Now()
+	cfg.Limits = cfg.Limits.Filled()
 	m := &mux{
-		pool: &v.streams, cfg: cfg, conn: conn, idle: now, calm: newAllowance(), partial: now,
-		inWindow: connWindow, outWindow: firstWindow, outFirst: firstWindow,
+		pool: &v.streams, cfg: cfg, conn: conn, idle: now, calm: newAllowance(cfg.Limits.Resets), share: NewShare(cfg.Room), partial: now,
+		inWindow: int64(cfg.Limits.all()), outWindow: firstWindow, outFirst: firstWindow,
 	}
 	m.decoder = hpack.NewDecoder(firstTable, m.head.field)
 	in.Consume(len(Preface))
@@ -146,19 +148,29 @@ func (s *Session) Serve(in *transport.Buffer, rest time.Duration) (read, written
 	m.in, m.restAfter = in, rest
 	until = m.run()
 	m.work.Wait()
+	m.share.Less(0) // of streams whose handlers have panicked, too
 	m.in = nil
 	read, written = m.read, m.written
 	m.read, m.written = 0, 0
 	return read, written, until
 }
 
+// Expire has a session that rests end when it is served next, as if it had been idle for too long,
+// unless a request comes with that.
+func (s *Session) Expire() {
+	m := s.mux
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.idle = transport.Now().Add(-m.cfg.KeepAlive)
+}
+
 func (m *mux) appendSettings(dst []byte) []byte {
 	dst = appendFrame(dst, 4*settingSize, kindSettings, 0, 0)
-	dst = appendSetting(dst, settingStreams, maxStreams)
-	dst = appendSetting(dst, settingWindow, streamWindow)
+	dst = appendSetting(dst, settingStreams, uint32(m.cfg.Limits.Streams))
+	dst = appendSetting(dst, settingWindow, uint32(m.cfg.Limits.Window))
 	dst = appendSetting(dst, settingHeaderList, uint32(m.cfg.MaxHead))
 	dst = appendSetting(dst, settingConnect, 1)
-	return appendWindow(dst, 0, connWindow-firstWindow)
+	return appendWindow(dst, 0, m.cfg.Limits.all()-firstWindow)
 }
 
 // run reads until the connection ends, 0, or rests until a time.
@@ -384,6 +396,7 @@ var (
 	errTrailerLong = streamFault(codeCalm, "trailers too long")
 	errTrailerEnd  = streamFault(codeProtocol, "trailers that do not end the stream")
 	errTooMany     = streamFault(codeRefused, "too many streams")
+	errNoRoom      = streamFault(codeRefused, "no room for more streams")
 	errDone        = connFault(codeNo, "")
 	errWindowIn    = connFault(codeFlow, "more bytes than the connection's window")
 	errWindowOf    = streamFault(codeFlow, "more bytes than the stream's window")

@@ -208,15 +208,18 @@ func (m *mux) refuse(stream uint32, wrong *fault) *fault {
 		}
 		s.lose(errReset)
 	}
+	if wrong == errNoRoom {
+		return m.charge(costNoRoom)
+	}
 	return m.charge(costFault)
 }
 
 // reset tells the other side that a stream is over. It is called with mu held.
 func (m *mux) reset(stream uint32, c code) {
-	if len(m.resets) < rememberResets {
+	if len(m.resets) < m.cfg.Limits.remembered() {
 		m.resets = append(m.resets, stream)
 	} else {
-		m.resets[m.resetAt%rememberResets] = stream
+		m.resets[m.resetAt%len(m.resets)] = stream
 	}
 	m.resetAt++
 	m.unsaid++
@@ -230,7 +233,7 @@ func (m *mux) didReset(stream uint32) bool { return slices.Contains(m.resets, st
 // credit gives back bytes of the connection's window, in large pieces. It is
 // called with mu held.
 func (m *mux) credit(n int) {
-	if m.inOwed += n; m.inOwed < connWindow/4 || m.phase >= phaseEnding {
+	if m.inOwed += n; m.inOwed < m.cfg.Limits.all()/4 || m.phase >= phaseEnding {
 		return
 	}
 	m.out = appendWindow(m.buffer(), 0, m.inOwed)
@@ -257,11 +260,12 @@ func (s *Stream) creditBoth(n int) {
 		return
 	}
 	s.inOwed += n
-	if s.inRead += n; s.inRead >= streamWindow && !s.grown && (s.m.client == nil || len(s.m.streams) <= maxGrown) {
+	limits := &s.m.cfg.Limits
+	if s.inRead += n; s.inRead >= limits.Window && !s.grown && (s.m.client == nil || len(s.m.streams) <= maxGrown) {
 		s.grown = true // it is a large body, and somebody reads it
-		s.inOwed += grownWindow - streamWindow
+		s.inOwed += limits.Grown() - limits.Window
 	}
-	if s.inOwed < streamWindow/2 {
+	if s.inOwed < limits.Window/2 {
 		return
 	}
 	s.m.out = appendWindow(s.m.buffer(), s.id, s.inOwed)

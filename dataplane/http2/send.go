@@ -1,6 +1,7 @@
 package http2
 
 import (
+	"errors"
 	"runtime"
 	"sync"
 	"time"
@@ -51,6 +52,7 @@ func (m *mux) write() {
 			m.sever(errReset)
 		}
 	}()
+	transport.Deepen(0)
 	for {
 		runtime.Gosched()
 		m.mu.Lock()
@@ -69,7 +71,7 @@ func (m *mux) write() {
 		m.saying = m.unsaid
 		m.pass()
 		m.mu.Unlock()
-		err := m.conn.Write(p, transport.Wait{Gap: m.cfg.BodyTimeout})
+		err := m.conn.Write(p, transport.Wait{Gap: m.cfg.BodyTimeout, Patience: m.cfg.Patience})
 		m.mu.Lock()
 		m.written += int64(len(p))
 		m.unsaid -= m.saying
@@ -175,7 +177,7 @@ func (m *mux) sever(why error) {
 func (m *mux) loseAll(why error) {
 	if m.client != nil {
 		why = m.client.broken(why)
-	} else {
+	} else if !errors.Is(why, transport.ErrPressed) {
 		why = errReset
 	}
 	for _, s := range m.streams {

@@ -62,8 +62,11 @@ func (r *RequestHead) AppendTo(dst []byte, chunked bool) []byte { return r.head.
 // work, that honest use fills faster than it empties. The owner guards it.
 type Allowance struct{ allowance }
 
-// NewAllowance returns a full one.
-func NewAllowance() Allowance { return Allowance{newAllowance()} }
+// NewAllowance returns a full one, of a client that may open and give up so many streams at once;
+// 0: as many as by default.
+func NewAllowance(resets int) Allowance {
+	return Allowance{newAllowance(Limits{Resets: resets}.Filled().Resets)}
+}
 
 // Spend takes units, and reports false when there are not that many.
 func (a *Allowance) Spend(units int) bool { return a.spend(units) }

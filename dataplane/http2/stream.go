@@ -82,7 +82,7 @@ func (v *streamPool) stream(m *mux, id uint32) *Stream {
 		s.Conn = transport.New(s)
 	}
 	s.m, s.id, s.counted = m, id, true
-	s.inWindow, s.outWindow = streamWindow, m.outFirst
+	s.inWindow, s.outWindow = int64(m.cfg.Limits.Window), m.outFirst
 	return s
 }
 
@@ -265,6 +265,19 @@ func (s *Stream) Close() error {
 	s.writes.open()
 	s.m.kick()
 	return nil
+}
+
+// Calm ends the stream as one that its client has brought upon itself: it takes nothing, and we
+// are short of memory.
+func (s *Stream) Calm() {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	if s.gone || s.outEnded && s.inEnded {
+		return
+	}
+	s.m.reset(s.id, codeCalm)
+	s.lose(errReset)
+	s.m.kick()
 }
 
 // CloseWrite ends our side of a tunnel. Anything else has ended itself.

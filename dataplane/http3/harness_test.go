@@ -24,6 +24,7 @@ import (
 	"github.com/quic-go/quic-go/quicvarint"
 	"go.uber.org/goleak"
 
+	"weir.dev/weir/dataplane/http2"
 	"weir.dev/weir/dataplane/transport"
 )
 
@@ -52,17 +53,24 @@ type site struct {
 // newSite serves a socket, streams with f.
 func newSite(t testing.TB, f func(s *Stream), change func(cfg *Config)) *site {
 	t.Helper()
-	return startSite(t, false, f, change)
+	return startSite(t, siteSpec{serve: f, change: change})
 }
 
-// startSite is newSite on a path that may lose packets.
-func startSite(t testing.TB, lossy bool, f func(s *Stream), change func(cfg *Config)) *site {
+// siteSpec is what is special about a site.
+type siteSpec struct {
+	serve  func(s *Stream)
+	change func(cfg *Config) // nil: nothing
+	lossy  bool              // its path loses packets
+	limits http2.Limits
+}
+
+func startSite(t testing.TB, spec siteSpec) *site {
 	t.Helper()
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lossy {
+	if spec.lossy {
 		pc = &lossyConn{PacketConn: pc}
 	}
 	w := &site{
@@ -72,7 +80,7 @@ func startSite(t testing.TB, lossy bool, f func(s *Stream), change func(cfg *Con
 	server, client := pair(t)
 	w.config = client
 	w.cfg = &Config{
-		Handle: f, Draining: func() bool { return false }, Drain: w.draining,
+		Handle: spec.serve, Draining: func() bool { return false }, Drain: w.draining,
 		Malformed: func(reason string) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -81,12 +89,13 @@ func startSite(t testing.TB, lossy bool, f func(s *Stream), change func(cfg *Con
 		Panicked: func(fault any) { t.Errorf("panic: %v", fault) },
 		MaxHead:  8 << 10, HeadTimeout: patience, KeepAlive: patience,
 	}
-	if change != nil {
-		change(w.cfg)
+	if spec.change != nil {
+		spec.change(w.cfg)
 	}
 	e := &Endpoint{
-		TLS:   &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h3"}, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return server, nil }},
-		Times: func() (handshake, silence time.Duration) { return 2 * patience, 2 * patience },
+		TLS:    &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h3"}, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return server, nil }},
+		Times:  func() (handshake, silence time.Duration) { return 2 * patience, 2 * patience },
+		Limits: func() http2.Limits { return spec.limits },
 		Admit: func(netip.AddrPort) Visit {
 			w.admitted.Add(1)
 			return &visitor{w}
@@ -330,3 +339,13 @@ func readAll(s *Stream) string {
 func write(s *Stream, text string) error {
 	return s.Conn.Write([]byte(strings.ReplaceAll(text, "\n", "\r\n")), transport.Wait{Gap: patience})
 }
+
+// What holds where nobody says otherwise.
+var defaults = http2.Limits{}.Filled()
+
+var (
+	maxStreams   = defaults.Streams
+	streamWindow = defaults.Window
+	grownWindow  = defaults.Grown()
+	connWindow   = connBy * grownWindow
+)

@@ -18,6 +18,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/http2"
 	"weir.dev/weir/dataplane/transport"
 )
 
@@ -232,7 +233,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	if _, err := got(s); err != nil {
 		t.Errorf("when there was room again: %v", err)
 	}
-	if n := most.Load(); n > maxStreams {
+	if n := most.Load(); n > int64(maxStreams) {
 		t.Errorf("%d handlers at once", n)
 	}
 }
@@ -315,7 +316,7 @@ func TestUnreadBodies(t *testing.T) {
 		t.Errorf("beside %d bytes that nobody reads: %q, %v", sent, answer, err)
 	}
 	push(connWindow / streamWindow)
-	if sent > connWindow || sent < grownWindow {
+	if sent > int64(connWindow) || sent < int64(grownWindow) {
 		t.Errorf("%d bytes could be sent that nobody reads", sent)
 	}
 }
@@ -466,10 +467,10 @@ func (f *frames) next(t *testing.T) (kind, string) {
 // however often packets are lost.
 func TestLastAnswerArrives(t *testing.T) {
 	body := strings.Repeat("0123456789abcdef", 20_000)
-	w := startSite(t, true, func(s *Stream) {
+	w := startSite(t, siteSpec{lossy: true, serve: func(s *Stream) {
 		_ = write(s, "HTTP/1.1 200 OK\nContent-Length: 320000\n\n")
 		_ = write(s, body)
-	}, func(cfg *Config) { cfg.KeepAlive = 0 })
+	}, change: func(cfg *Config) { cfg.KeepAlive = 0 }})
 	for range 5 {
 		g := w.greet()
 		if answer, err := got(g.open(ask("GET"), true)); err != nil || answer != ":status=200 content-length=320000|"+body+"|" {
@@ -625,5 +626,60 @@ func TestUnfinishedHandshakesLeaveRoom(t *testing.T) {
 	p.work.Wait()
 	if len(p.of) > 0 || p.shaking.Load() != 0 {
 		t.Errorf("all have ended, and %v of %d are counted", p.of, p.shaking.Load())
+	}
+}
+
+// TestLimitsOfAPolicy: a client may open as many streams, and send as much ahead, as a policy says.
+func TestLimitsOfAPolicy(t *testing.T) {
+	release := make(chan struct{})
+	w := startSite(t, siteSpec{limits: http2.Limits{Streams: 3, Window: 16 << 10}, serve: func(s *Stream) {
+		<-release
+		_ = write(s, "HTTP/1.1 200 OK\nContent-Length: 0\n\n")
+	}})
+	g := w.greet()
+	first := g.open(ask("POST"), false)
+	_ = first.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+	if n, err := io.WriteString(first, framed(kindData, strings.Repeat("x", 64<<10))); err == nil || n > 16<<10 {
+		t.Errorf("%d bytes could be sent ahead (%v)", n, err)
+	}
+	g.open(ask("GET"), true)
+	third := g.open(ask("GET"), true)
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := g.OpenStreamSync(ctx); err == nil {
+		t.Error("a fourth stream could be opened")
+	}
+	close(release)
+	if _, err := got(third); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCrowd: while memory is short, a connection has few streams at once, and can try others again.
+func TestCrowd(t *testing.T) {
+	var crowded atomic.Bool
+	release, begun := make(chan struct{}), make(chan struct{}, 100)
+	w := newSite(t, func(s *Stream) {
+		begun <- struct{}{}
+		<-release
+		_ = write(s, "HTTP/1.1 200 OK\nContent-Length: 0\n\n")
+	}, func(cfg *Config) { cfg.Room = http2.NewRoom(0, crowded.Load, nil) })
+	g := w.greet()
+	crowded.Store(true)
+	for range 8 {
+		g.open(ask("GET"), true)
+		<-begun
+	}
+	_, err := got(g.open(ask("GET"), true))
+	var reset *quic.StreamError
+	if !errors.As(err, &reset) || code(reset.ErrorCode) != codeRejected {
+		t.Errorf("one more: %v", err)
+	}
+	crowded.Store(false)
+	s := g.open(ask("GET"), true)
+	<-begun
+	close(release)
+	if _, err := got(s); err != nil {
+		t.Errorf("when it is over: %v", err)
 	}
 }

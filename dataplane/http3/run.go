@@ -14,19 +14,14 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"weir.dev/weir/dataplane/http2"
 	"weir.dev/weir/dataplane/transport"
 )
 
-// Bounds of what clients may send ahead, in bytes: of a stream at first and when its handler
-// reads as fast as they come, as with HTTP/2, and of all streams of a connection. In QUIC the
-// heads of requests need room in the latter, too: so that a few bodies which nobody reads do not
-// hold up all other requests, it has room for many. The kernel's buffers of a TCP connection may
-// become as large.
-const (
-	streamWindow = 64 << 10
-	grownWindow  = 256 << 10
-	connWindow   = 16 * grownWindow
-)
+// connBy is how many grown windows of streams fit into that of their connection. In QUIC the heads of
+// requests need room in it, too: so that a few bodies which nobody reads do not hold up all other
+// requests, it has room for many. The kernel's buffers of a TCP connection may become as large.
+const connBy = 16
 
 // Bounds of handshakes of one socket. Beyond verifyAbove, who asks for one must first show
 // that it receives at its address (RFC 9000 section 8.1.2): so addresses that somebody else
@@ -46,6 +41,8 @@ type Endpoint struct {
 	// Times are looked up for each new connection: the longest time for a handshake, 0 for
 	// QUIC's own, and for which a connection may hear nothing from its client.
 	Times func() (handshake, silence time.Duration)
+	// Limits are those of a new connection; nil: the defaults.
+	Limits func() http2.Limits
 	// Admit takes a place for a connection of which the first packet has come, from an address
 	// that may be made up; nil: there is none.
 	Admit func(remote netip.AddrPort) Visit
@@ -163,14 +160,20 @@ func (p *endpoint) wait(l *quic.Listener) {
 // config is for one connection.
 func (p *endpoint) config(*quic.ClientInfo) (*quic.Config, error) {
 	handshake, silence := p.Times()
+	var limits http2.Limits
+	if p.Limits != nil {
+		limits = p.Limits()
+	}
+	limits = limits.Filled()
+	grown, all := uint64(limits.Grown()), connBy*uint64(limits.Grown())
 	return &quic.Config{
 		HandshakeIdleTimeout:           handshake / 2, // and all of it, twice that
 		MaxIdleTimeout:                 silence,
-		InitialStreamReceiveWindow:     streamWindow,
-		MaxStreamReceiveWindow:         grownWindow,
-		InitialConnectionReceiveWindow: connWindow,
-		MaxConnectionReceiveWindow:     connWindow,
-		MaxIncomingStreams:             maxStreams,
+		InitialStreamReceiveWindow:     uint64(limits.Window),
+		MaxStreamReceiveWindow:         grown,
+		InitialConnectionReceiveWindow: all,
+		MaxConnectionReceiveWindow:     all,
+		MaxIncomingStreams:             int64(limits.Streams),
 		MaxIncomingUniStreams:          maxUniStreams,
 		RequireStreamCreditRelease:     true, // by the handler's end, not the stream's
 	}, nil

@@ -13,9 +13,9 @@ import (
 	"weir.dev/weir/dataplane/transport"
 )
 
-// Bounds of one connection.
+// Bounds of one connection, besides http2.Limits: of these, Streams counts requests whose handlers
+// are still at work, too.
 const (
-	maxStreams    = 128             // requests at once, those whose handlers are still at work included
 	maxUniStreams = 16              // in all: control, two of QPACK, and some of kinds unknown to us
 	maxControl    = 4 << 10         // bytes of a frame on the control stream
 	maxSettings   = 64              // settings of a client
@@ -29,6 +29,7 @@ const (
 const (
 	costFrame  = 2
 	costFault  = 20
+	costNoRoom = 2
 	costReset  = 20 // a stream that the client gave up before its answer was complete
 	earnAnswer = 10
 )
@@ -50,6 +51,10 @@ type Config struct {
 	MaxHead     int           // bytes of a request's head
 	HeadTimeout time.Duration // longest time for a head; 0: none
 	KeepAlive   time.Duration // longest time without streams; 0: the connection ends after its first
+	Resets      int           // requests that a client may begin and give up at once; 0: as with HTTP/2
+	// Room is what the requests of all connections share: beyond it they are rejected; nil: there is
+	// no bound.
+	Room *http2.Room
 }
 
 // Server serves connections. What their streams need is pooled in it.
@@ -70,6 +75,7 @@ type session struct {
 	timer  *time.Timer
 	due    transport.Instant // when the phase ends if nothing comes; 0: not by time
 	calm   http2.Allowance
+	share  http2.Share
 	unique [4]bool           // kinds of unidirectional streams that have come
 	rested transport.Instant // when the last handler ended
 }
@@ -89,7 +95,7 @@ const (
 
 // Serve serves a connection until it has ended and every handler has returned.
 func (v *Server) Serve(c *Conn, cfg *Config) {
-	m := &session{server: v, cfg: cfg, q: c.q, calm: http2.NewAllowance()}
+	m := &session{server: v, cfg: cfg, q: c.q, calm: http2.NewAllowance(cfg.Resets), share: http2.NewShare(cfg.Room)}
 	defer func() {
 		m.mu.Lock()
 		m.phase = phaseOver
@@ -98,6 +104,7 @@ func (v *Server) Serve(c *Conn, cfg *Config) {
 		}
 		m.mu.Unlock()
 		m.work.Wait()
+		m.share.Less(0) // of requests whose handlers have panicked, too
 	}()
 	if !m.begin() {
 		return
@@ -117,6 +124,8 @@ func (v *Server) Serve(c *Conn, cfg *Config) {
 		}
 		if m.admit(q) {
 			m.work.Go(func() { m.serveStream(q) })
+		} else if !m.charge(costNoRoom) {
+			return
 		}
 	}
 }
@@ -150,7 +159,7 @@ func (m *session) guard(f func()) {
 func (m *session) admit(q *quic.Stream) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.phase >= phaseLast {
+	if m.phase >= phaseLast || !m.share.More(m.open) {
 		q.CancelRead(codeRejected.stream())
 		q.CancelWrite(codeRejected.stream())
 		q.ReleaseStreamCredit()
@@ -226,7 +235,9 @@ func (m *session) finish(s *Stream) {
 	if answered {
 		m.calm.Earn(earnAnswer)
 	}
-	if m.open--; m.open == 0 {
+	m.open--
+	m.share.Less(m.open)
+	if m.open == 0 {
 		m.rested = transport.Now()
 		m.idle()
 	}

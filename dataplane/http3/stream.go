@@ -178,6 +178,10 @@ func (s *Stream) Close() error {
 	return nil
 }
 
+// Calm ends the stream as one that its client has brought upon itself: it takes nothing, and we
+// are short of memory.
+func (s *Stream) Calm() { s.breakOff(codeExcessive) }
+
 // CloseWrite ends the answer's side of a tunnel. Any other answer has ended itself.
 func (s *Stream) CloseWrite() error {
 	if s.part != partTunnel {

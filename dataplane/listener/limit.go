@@ -12,6 +12,9 @@ import (
 // upstream's: the admin port, files being read, logs.
 const reservedFiles = 128
 
+// crowd is after how many connections somebody looks how near to its end the process is.
+const crowd = 256
+
 // budget counts connections against one bound.
 type budget struct {
 	used atomic.Int64
@@ -39,6 +42,9 @@ func (s *Set) take(stats *telemetry.ConnStats, limit int64) bool {
 	if limit > 0 && stats.Active() >= limit {
 		s.total.give()
 		return false
+	}
+	if s.cfg.Crowd != nil && s.taken.Add(1)%crowd == 0 {
+		s.cfg.Crowd()
 	}
 	return true
 }

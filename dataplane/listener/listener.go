@@ -13,11 +13,13 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
+	"weir.dev/weir/traffic/pressure"
 )
 
 // Handler serves one connection. It returns 0 when it is done with it, and the caller closes
@@ -51,6 +53,11 @@ type Config struct {
 	Carrier func(route string) Carrier
 	// Packets is for listeners of UDP and those with HTTP/3.
 	Packets Packets
+	// Pressure is how near the process is to the end of what it has; nil: never near. Under it
+	// next to no connection is accepted.
+	Pressure *pressure.State
+	// Crowd is told of each crowd of connections that comes; nil: nobody.
+	Crowd func()
 	// Left is told of each connection that has ended, by its Remote; nil: nobody.
 	Left func(client netip.AddrPort)
 }
@@ -59,6 +66,7 @@ type Config struct {
 type Set struct {
 	cfg   Config
 	total *budget
+	taken atomic.Uint64 // places of it so far
 	lot   *lot
 
 	sessions *budget // of datagrams: half of total
@@ -251,6 +259,10 @@ type Conn struct {
 	// nothing is closed when its time is up, or when its socket drains: of any other the handler
 	// is called, for it may have something to say to the client.
 	Kept any
+
+	// Unwanted says that the place of a connection which rests is needed: the handler is called to
+	// end it.
+	Unwanted bool
 
 	// BytesIn and BytesOut are kept by the handler: what it read from and wrote to the client.
 	BytesIn, BytesOut int64

@@ -1,9 +1,11 @@
 package listener
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -137,6 +139,27 @@ func (l *lot) take(c *Conn) bool {
 	}
 	l.remove(c)
 	return true
+}
+
+// soonest takes at most n of the connections that are parked: those first whose time is up first.
+func (l *lot) soonest(conns []*Conn, n int) []*Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n = min(n, l.parked); n <= 0 {
+		return conns
+	}
+	waiting := make([]place, 0, l.parked)
+	for i := range l.places {
+		if l.places[i].conn != nil {
+			waiting = append(waiting, l.places[i])
+		}
+	}
+	slices.SortFunc(waiting, func(a, b place) int { return cmp.Compare(a.until, b.until) })
+	for i := range waiting[:n] {
+		l.remove(waiting[i].conn)
+		conns = append(conns, waiting[i].conn)
+	}
+	return conns
 }
 
 // carries reports whether c carries bytes as they are.

@@ -14,6 +14,7 @@ import (
 
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
+	"weir.dev/weir/traffic/pressure"
 )
 
 // PacketHandler serves one packet socket in a goroutine that the Set waits for. It returns
@@ -120,6 +121,10 @@ func (p *PacketSocket) Give(bytesIn, bytesOut int64) {
 // Admit takes a place for one QUIC connection; nil: it is refused, and counted. The connection
 // has no transport of its own, only its streams do: see Conn.Stream.
 func (p *PacketSocket) Admit(remote netip.AddrPort) *Conn {
+	if p.set.cfg.Pressure.Layer() >= pressure.Hold {
+		p.stats.Refuse(telemetry.RefusedPressure)
+		return nil
+	}
 	if !p.Take() {
 		return nil
 	}

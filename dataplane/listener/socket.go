@@ -180,6 +180,9 @@ func (s *Socket) accept() {
 	defer s.accepted()
 	shard := 0
 	for {
+		if !s.holdOff() {
+			return
+		}
 		nc, err := s.nl.Accept()
 		if err != nil {
 			if !s.pauseAfter(err) {

@@ -14,7 +14,7 @@ func BenchmarkForwarded(b *testing.B) {
 	random := counter()
 	b.ReportAllocs()
 	for b.Loop() {
-		c := f.Judge(peer, &req.Head)
+		c := f.Judge(peer, "", &req.Head)
 		id := Identify(scratch, &req.Head, random)
 		dst = dst[:0]
 		for i := range req.Fields {

@@ -65,15 +65,25 @@ func (f *Facts) Number(a expression.Attribute) int64 {
 
 // Lookup returns the value of a header, query parameter or cookie, and whether there is one.
 func (f *Facts) Lookup(c expression.Attribute, name string) (string, bool) {
-	var value []byte
-	ok := false
-	switch c {
-	case expression.Headers:
-		value, ok = f.Request.Joined(name)
-	case expression.Cookies:
-		value, ok = cookie(&f.Request.Head, name)
-	case expression.Query:
-		value, ok = parameter(nil, f.Request.Query, name)
-	}
+	value, ok := f.View(c, name)
 	return string(value), ok
+}
+
+// View implements expression.Viewer. It allocates only for a query parameter that is escaped.
+func (f *Facts) View(a expression.Attribute, name string) (value []byte, ok bool) {
+	switch a {
+	case expression.Method:
+		return f.Request.Method, true
+	case expression.Host:
+		return f.Request.Host, true
+	case expression.Path:
+		return f.Request.Path, true
+	case expression.Headers:
+		return f.Request.Joined(name)
+	case expression.Cookies:
+		return cookie(&f.Request.Head, name)
+	case expression.Query:
+		return parameter(nil, f.Request.Query, name)
+	}
+	return nil, false
 }

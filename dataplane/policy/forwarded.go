@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"weir.dev/weir/dataplane/http1"
@@ -16,7 +17,8 @@ import (
 // right of the chain that the peer sent in X-Forwarded-For (in Forwarded, when there is no
 // X-Forwarded-For). An address is trusted when it lies within the trusted addresses, if any
 // are configured, and at a position below the trusted hops, if those are; with neither nobody
-// is. The effective client is the first address from the right that is not trusted, or the
+// is. A peer that has proved by its certificate to be one of the trusted identities is trusted
+// wherever it is; an identity says nothing about the addresses behind it. The effective client is the first address from the right that is not trusted, or the
 // last one before something that is no address, or the left-most of all.
 //
 //	X-Forwarded-For: 198.51.100.9, 203.0.113.7, 10.0.0.5     peer 10.0.0.9
@@ -25,6 +27,7 @@ import (
 //	hops 2                       10.0.0.9, 10.0.0.5 trusted: the client is 203.0.113.7
 //	hops 1, addresses 10/8       as hops 1, and nothing is believed from a peer outside 10/8
 //	neither                      the client is 10.0.0.9
+//	only 10.0.0.9's identity     10.0.0.9 trusted:           the client is 10.0.0.5
 //
 // 198.51.100.9 is never believed: the client wrote it itself.
 //
@@ -34,12 +37,13 @@ import (
 // and -Port are kept where present, and a well-formed Forwarded is continued; a malformed one
 // is dropped. Forwarded is only ever continued, never started: upstreams get one account.
 type Forwarding struct {
-	hops      int
-	addresses []netip.Prefix
-	scheme    string
-	proto     []byte // field lines
-	port      []byte
-	both      []byte // proto and port, for the common case of one append
+	hops       int
+	addresses  []netip.Prefix
+	identities []string
+	scheme     string
+	proto      []byte // field lines
+	port       []byte
+	both       []byte // proto and port, for the common case of one append
 }
 
 // Caller is what a request's peer is and says about where it comes from.
@@ -49,18 +53,20 @@ type Caller struct {
 	Trusted bool       // the peer's forwarded and x-weir-* fields count
 	// Inside says that the effective client is trusted itself: no stranger sent the request
 	// through a trusted proxy, which may pass on x-weir-* fields of anybody. Where trust is by
-	// hops alone only the peer can be inside, because an address in a chain proves nothing.
+	// hops or identities alone only the peer can be inside, because an address in a chain proves
+	// nothing.
 	Inside bool
 	// Major is the version of HTTP that the request came over, for Via: 2 or 3, and 0 for
 	// HTTP/1, where the request knows it.
-	Major int
-	kept  Generated // incoming fields that stand, or are continued
+	Major      int
+	kept       Generated // incoming fields that stand, or are continued
+	identified bool      // the peer is trusted by its identity, whatever its address
 }
 
 // CompileForwarding prepares c's trust for a listener that serves scheme ("http" or "https")
 // on port, which upstreams are told.
 func CompileForwarding(c *model.Client, scheme string, port uint16) *Forwarding {
-	f := &Forwarding{hops: c.TrustHops, scheme: scheme}
+	f := &Forwarding{hops: c.TrustHops, identities: c.TrustIdentities, scheme: scheme}
 	for _, p := range c.TrustAddresses {
 		if p.Addr().Is4In6() && p.Bits() >= 96 {
 			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
@@ -73,11 +79,13 @@ func CompileForwarding(c *model.Client, scheme string, port uint16) *Forwarding 
 	return f
 }
 
-// Judge says who sent a request with the given head from peer.
-func (f *Forwarding) Judge(peer netip.Addr, h *http1.Head) Caller {
+// Judge says who sent a request with the given head from peer. identity is the SPIFFE id that
+// the peer has proved by its certificate, empty for none.
+func (f *Forwarding) Judge(peer netip.Addr, identity string, h *http1.Head) Caller {
 	peer = peer.Unmap().WithZone("")
 	c := Caller{Peer: peer, Client: peer}
-	if !f.trusts(peer, 0) {
+	c.identified = identity != "" && slices.Contains(f.identities, identity)
+	if !c.identified && !f.trusts(peer, 0) {
 		return c
 	}
 	c.Trusted = true
@@ -123,9 +131,9 @@ func (f *Forwarding) believe(c *Caller, h *http1.Head) {
 	}
 	switch {
 	case c.kept&GeneratedFor != 0:
-		c.Client, c.Inside = f.client(c.Peer, &legacy)
+		c.Client, c.Inside = f.client(c, &legacy)
 	case c.kept&GeneratedForwarded != 0:
-		c.Client, c.Inside = f.client(c.Peer, &standard)
+		c.Client, c.Inside = f.client(c, &standard)
 	default:
 		c.Inside = !malformed
 	}
@@ -133,12 +141,12 @@ func (f *Forwarding) believe(c *Caller, h *http1.Head) {
 
 // client walks the chain from the right, as the comment of Forwarding says. inside is as in
 // Caller, of a request that has a chain.
-func (f *Forwarding) client(peer netip.Addr, c *chain) (client netip.Addr, inside bool) {
-	client = peer
-	for position := 0; f.trusts(client, position); position++ {
-		next, ok := c.fromRight(position)
+func (f *Forwarding) client(c *Caller, list *chain) (client netip.Addr, inside bool) {
+	client = c.Peer
+	for position := 0; position == 0 && c.identified || f.trusts(client, position); position++ {
+		next, ok := list.fromRight(position)
 		if !ok || !next.IsValid() {
-			return client, position == c.n && len(f.addresses) > 0
+			return client, position == list.n && len(f.addresses) > 0
 		}
 		client = next
 	}

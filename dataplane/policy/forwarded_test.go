@@ -27,7 +27,7 @@ func forwarded(t testing.TB, f *Forwarding, peer string, req *http1.Request, ski
 	if peer != "" {
 		address = netip.MustParseAddr(peer)
 	}
-	c := f.Judge(address, &req.Head)
+	c := f.Judge(address, "", &req.Head)
 	var dst []byte
 	for i := range req.Fields {
 		if field := &req.Fields[i]; field.Hop || c.Drops(field.Known) {
@@ -74,7 +74,7 @@ func TestClient(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := tt.forwarding.Judge(netip.MustParseAddr(tt.peer), &get(t, tt.fields...).Head)
+			c := tt.forwarding.Judge(netip.MustParseAddr(tt.peer), "", &get(t, tt.fields...).Head)
 			if c.Trusted != tt.trusted || c.Client != netip.MustParseAddr(tt.want) {
 				t.Errorf("trusted %v, client %v; want %v, %v", c.Trusted, c.Client, tt.trusted, tt.want)
 			}
@@ -106,7 +106,7 @@ func TestInside(t *testing.T) {
 		{"malformed", trusting(0, "10.0.0.0/8"), "10.0.0.9", []string{`Forwarded: for="10.0.0.4, for=203.0.113.7`}, false},
 		{"too many to look behind", trusting(0, "10.0.0.0/8"), "10.0.0.9", []string{long}, false},
 	} {
-		if c := tt.forwarding.Judge(netip.MustParseAddr(tt.peer), &get(t, tt.fields...).Head); c.Inside != tt.want {
+		if c := tt.forwarding.Judge(netip.MustParseAddr(tt.peer), "", &get(t, tt.fields...).Head); c.Inside != tt.want {
 			t.Errorf("%s: inside is %v", tt.name, c.Inside)
 		}
 	}
@@ -269,7 +269,7 @@ func TestChainIsBounded(t *testing.T) {
 		t.Error("the chain is longer than its ring")
 	}
 	client := get(t, "X-Forwarded-For: 203.0.113.7"+strings.Repeat(", 10.0.0.1", maxChain+5))
-	if got := trusting(0, "10.0.0.0/8").Judge(netip.MustParseAddr("10.0.0.9"), &client.Head).Client; got.String() != "10.0.0.1" {
+	if got := trusting(0, "10.0.0.0/8").Judge(netip.MustParseAddr("10.0.0.9"), "", &client.Head).Client; got.String() != "10.0.0.1" {
 		t.Errorf("client %v beyond the bound", got)
 	}
 }
@@ -280,7 +280,7 @@ func TestForwardedAllocations(t *testing.T) {
 	for _, f := range []*Forwarding{trusting(0), trusting(2, "192.0.2.0/24", "2001:db8::/32")} {
 		req := get(t, "X-Forwarded-For: bad, 203.0.113.7, 2001:db8::1", `Forwarded: for=1.2.3.4, for="[::1]"`, "X-Forwarded-Proto: https")
 		noAllocations(t, func() {
-			c := f.Judge(peer, &req.Head)
+			c := f.Judge(peer, "", &req.Head)
 			for i := range req.Fields {
 				if c.Drops(req.Fields[i].Known) {
 					continue

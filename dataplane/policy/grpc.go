@@ -98,12 +98,6 @@ func ParseGRPCAttempts(b []byte) int {
 	return int(min(n, maxAttempts))
 }
 
-// ParseRetryAfter reads a Retry-After in seconds (RFC 9110 section 10.2.3). A date is not ok.
-func ParseRetryAfter(b []byte) (d time.Duration, ok bool) {
-	n, ok := digits(b)
-	return time.Duration(min(n, int64(longest/time.Second))) * time.Second, ok
-}
-
 // GRPCRefusal is the code of our own answer to a gRPC call: the flag's, but where the status
 // that a request of HTTP would get says more.
 func GRPCRefusal(flag model.Flag, status int) model.GRPCCode {

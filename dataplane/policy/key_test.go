@@ -78,7 +78,7 @@ func cel(source string) model.Key { return model.Key{Source: model.KeyExpression
 func factsOf(req *http1.Request, client string) *Facts {
 	addr, _ := netip.ParseAddr(client)
 	f := CompileForwarding(&model.Client{}, "http", 80)
-	c := f.Judge(addr, &req.Head)
+	c := f.Judge(addr, "", &req.Head)
 	return &Facts{
 		Request: req, Caller: &c, Forwarding: f, Port: 4711, Identity: testIdentity,
 		Route: &model.Route{Namespace: "shop", Object: "cart", Rule: "all"},
@@ -94,7 +94,7 @@ func TestFacts(t *testing.T) {
 	req := request(t, append([]string{"POST /Shop/%7Eann/../cart?q=a%20b&q=c&flag HTTP/1.1", "Host: Shop.Example.com:8080"}, fields...)...)
 	direct, behind := factsOf(req, "192.0.2.1"), factsOf(req, "192.0.2.1")
 	behind.Forwarding = CompileForwarding(&model.Client{TrustHops: 1}, "http", 80)
-	*behind.Caller = behind.Forwarding.Judge(netip.MustParseAddr("192.0.2.1"), &req.Head)
+	*behind.Caller = behind.Forwarding.Judge(netip.MustParseAddr("192.0.2.1"), "", &req.Head)
 	nobody := factsOf(get(t), "")
 	nobody.Identity = ""
 	for _, test := range []struct {

@@ -162,7 +162,7 @@ func TestHTTPS(t *testing.T) {
 	} {
 		f := CompileForwarding(&model.Client{TrustHops: test.hops}, test.scheme, 80)
 		req := get(t, test.fields...)
-		c := f.Judge(peer, &req.Head)
+		c := f.Judge(peer, "", &req.Head)
 		if got := f.HTTPS(&c, &req.Head); got != test.want {
 			t.Errorf("%+v: %v", test, got)
 		}

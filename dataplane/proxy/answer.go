@@ -8,6 +8,7 @@ import (
 
 	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/dataplane/listener"
+	"weir.dev/weir/dataplane/policy"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 )
@@ -18,6 +19,8 @@ type refusal struct {
 	flag   model.Flag
 	detail string // for the access log
 	silent bool   // the client would not understand an answer
+	// retryAfter is when to ask again; 0: nobody knows.
+	retryAfter time.Duration
 }
 
 // answer is any answer of our own.
@@ -25,6 +28,7 @@ type answer struct {
 	status int
 	fields []byte // whole lines
 	body   string
+	dated  bool // fields have a Date
 }
 
 // refuse answers with the flag's status and says in a few words what happened. If an
@@ -48,6 +52,9 @@ func (x *exchange) refuse(r refusal) {
 	}
 	fields := http1.AppendFieldString(x.scratch[:0], "Content-Type", "text/plain; charset=utf-8")
 	fields = x.appendFlag(fields, r.flag)
+	if r.retryAfter > 0 {
+		fields = policy.AppendRetryAfter(fields, r.retryAfter)
+	}
 	body := http.StatusText(r.status) + "\n"
 	if x.view.client.FlagHeaders {
 		body = http.StatusText(r.status) + ": " + r.meaning() + "\n"
@@ -68,9 +75,11 @@ func (x *exchange) send(a answer) {
 	}
 	x.result.status, x.result.sent = a.status, true
 	dst := http1.AppendStatusLine(x.out[:0], a.status)
-	dst = append(dst, "Date: "...)
-	dst = time.Now().UTC().AppendFormat(dst, http.TimeFormat)
-	dst = append(dst, "\r\n"...)
+	if !a.dated {
+		dst = append(dst, "Date: "...)
+		dst = time.Now().UTC().AppendFormat(dst, http.TimeFormat)
+		dst = append(dst, "\r\n"...)
+	}
 	dst = append(dst, a.fields...)
 	if a.status != http.StatusMisdirectedRequest && x.offersHTTP3() {
 		dst = x.appendAltSvc(dst)
@@ -93,7 +102,7 @@ func (x *exchange) send(a answer) {
 
 // writeClient writes to the client, which must go on taking bytes.
 func (x *exchange) writeClient(p []byte) error {
-	if err := x.c.Write(p, transport.Wait{Gap: x.view.client.BodyTimeout}); err != nil {
+	if err := x.c.Write(p, transport.Wait{Gap: x.view.client.BodyTimeout, Patience: x.p.cfg.Pressure.Patience()}); err != nil {
 		return fmt.Errorf("%w: %w", errClient, err)
 	}
 	x.c.BytesOut += int64(len(p))

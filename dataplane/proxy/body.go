@@ -10,9 +10,9 @@ import (
 	"weir.dev/weir/model"
 )
 
-// gatherLimit is the largest request body, in bytes, that is read whole before it is
-// forwarded, where a retry or a mirror needs it whole.
-const gatherLimit = 64 << 10
+// replayLimit is how many bytes of a request's body are kept for mirrors, and for what is sent
+// again free of charge on routes without retries. Routes with retries have a bound of their own.
+const replayLimit = 64 << 10
 
 // gatherTime bounds that reading as a whole: BodyTimeout is only the longest gap.
 const gatherTime = time.Minute
@@ -29,19 +29,25 @@ type body struct {
 	full   transport.Buffer
 	pump   *pump
 	gone   bool // bytes have been streamed away: the request cannot be sent again
-	keep   bool // what is streamed is kept, up to gatherLimit, so that it can be
+	keep   bool // what is streamed is kept, up to limit, so that it can be
+	limit  int  // bytes that are kept at most to be sent again
 }
 
 func (b *body) reset() {
 	b.chunks.Reset()
 	b.rest, b.seen, b.have = 0, 0, 0
 	b.whole, b.moved, b.gone, b.keep = false, false, false, false
+	b.limit = replayLimit
 	b.pump = nil
 }
 
 // replayable reports whether the request can be sent again. A running pump says no without
 // a look at what it is changing.
-func (b *body) replayable() bool { return b.pump == nil && !b.gone && (b.whole || b.keep) }
+func (b *body) replayable() bool { return b.untouched() && (b.whole || b.keep) && b.have <= b.limit }
+
+// untouched reports whether nothing of the body has been let go: what no host has been sent can
+// be sent, however long it is.
+func (b *body) untouched() bool { return b.pump == nil && !b.gone }
 
 // frame looks at the part of the body that came with the head.
 func (x *exchange) frame() error {
@@ -93,14 +99,14 @@ func (b *body) move(x *exchange) {
 	b.full.Append(x.in.Bytes()[x.head:])
 }
 
-// gather reads the rest of a body of up to gatherLimit bytes. A larger one is left as it is.
-func (x *exchange) gather() error {
+// gather reads the rest of a body of up to so many bytes. A larger one is left as it is.
+func (x *exchange) gather(limit int) error {
 	b := &x.body
-	if b.whole || x.req.Continue || x.req.Body == http1.BodyLength && x.req.Length > gatherLimit {
+	if b.whole || x.req.Continue || x.req.Body == http1.BodyLength && x.req.Length > int64(limit) {
 		return nil
 	}
 	b.move(x)
-	for !b.whole && b.have < gatherLimit {
+	for !b.whole && b.have < limit {
 		if b.full.Full() {
 			b.full.Compact()
 			if b.full.Full() {

@@ -1,30 +1,34 @@
 package proxy
 
 import (
+	"errors"
+	"time"
+
 	"weir.dev/weir/dataplane/cluster"
 	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/dataplane/policy"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
+	"weir.dev/weir/traffic/health"
 )
 
 // carry takes the request to a host of its arm and the answer back, in as many tries as
 // the route allows.
 func (x *exchange) carry() {
 	r := x.route.retry
+	if r != nil {
+		x.body.limit = int(r.model.BodyReplay)
+	}
 	switch {
 	case x.req.GRPC: // to wait for the end of a stream would be to wait for ever
 		x.body.keep = !x.body.whole
-	case r != nil && r.model.Attempts > 0:
-		if err := x.gather(); err != nil {
+	case x.route.replays():
+		if err := x.gather(x.body.limit); err != nil {
 			x.result.close = true
 			x.refuse(x.gatherRefusal(err))
 			return
 		}
-	}
-	if !x.req.GRPC { // else once a connection is there
-		x.renew()
 	}
 	var memory [4]*cluster.Host
 	tried := memory[:0]
@@ -37,6 +41,9 @@ func (x *exchange) carry() {
 		if x.up.host != nil {
 			tried = append(tried, x.up.host)
 		}
+		if x.hedged > 0 {
+			tried = append(tried, x.hedges.hosts...)
+		}
 		if !x.again(fail) {
 			x.giveUp(fail)
 			return
@@ -45,69 +52,120 @@ func (x *exchange) carry() {
 	}
 }
 
-// renew makes the request that the next try sends.
+// sending is what a request says about the try that it is sent for.
+type sending struct {
+	n     int               // which try, from 1
+	by    transport.Instant // when it is over; 0: never
+	marks []byte            // field lines about that
+}
+
+// renew makes the request that the present try sends.
 func (x *exchange) renew() {
-	x.out = x.appendRequest(x.out[:0], x.arm.request, "")
+	x.out = x.appendRequest(x.out[:0], x.arm.request, sending{n: x.result.retries + 1, by: x.tryBy(), marks: x.marks()})
 	x.result.request = int64(len(x.out) - x.body.have)
 }
 
 // try makes one attempt, up to the head of the answer. After a failure nothing of it is left.
 func (x *exchange) try(tried []*cluster.Host) *failure {
 	began := x.asked
-	perTry := x.route.timeouts.PerTry
-	if x.result.retries > 0 || perTry > 0 || x.body.moved || x.req.GRPC || x.logging() { // moved: gathering took its time
+	perTry := x.timeouts.PerTry
+	if x.result.retries > 0 || perTry > 0 || x.body.moved || x.waited || x.req.GRPC || x.logging() { // moved: gathering took its time
 		began = transport.Now()
 	}
 	x.timings.attempt, x.timings.firstByte = began, 0
 	by := transport.Earlier(x.requestBy(), began.Add(perTry))
-	x.up.host, x.up.pause, x.up.code = nil, 0, 0
-	if by != 0 && began >= by { // a call's deadline may have passed before it came
+	x.up.host, x.up.pause, x.up.code, x.up.extra = nil, 0, 0, x.result.retries > 0
+	if by != 0 && began >= by { // while the request waited, or a call's before it came
+		x.countExpired()
 		return &failure{flag: x.timeoutFlag(by), err: transport.ErrTimeout, unsent: true}
+	}
+	if refused := x.admitTry(began); refused != nil {
+		return refused
 	}
 	x.arm.series.Begin(x.c.Shard)
 	x.trying = true
-	fail := x.connect(by, tried)
-	if x.logging() {
-		x.timings.sent = transport.Now()
-		x.timings.connect += int64(x.timings.sent - began)
-	}
-	if fail == nil {
-		fail = x.exchangeWith(by)
-		for fail != nil && x.lostRace(fail) {
-			if fail = x.reconnect(by); fail == nil {
-				fail = x.exchangeWith(by)
-			}
-		}
+	x.hedge(by)
+	fail := x.ask(by, tried)
+	if x.beside != nil {
+		fail = x.settleHedges(fail)
 	}
 	if fail == nil && x.retryableAnswer() {
 		fail = &failure{flag: model.FlagU5}
 	}
-	x.note(began, fail)
+	x.note(x.timings.attempt, fail)
 	if fail != nil {
-		x.endTry(began, fail)
+		x.endTry(x.timings.attempt, fail)
+	}
+	return fail
+}
+
+// ask sends the request to a host and reads the head of its answer.
+func (x *exchange) ask(by transport.Instant, tried []*cluster.Host) *failure {
+	fail := x.connect(by, tried)
+	if x.logging() {
+		x.timings.sent = transport.Now()
+		x.timings.connect += int64(x.timings.sent - x.timings.attempt)
+	}
+	if fail != nil {
+		return fail
+	}
+	fail = x.exchangeWith(by)
+	for fail != nil && x.lostRace(fail) {
+		x.up.host.Stats.Races.Add(1)
+		if fail = x.reconnect(by); fail == nil {
+			fail = x.exchangeWith(by)
+		}
 	}
 	return fail
 }
 
 // endTry cleans up after a try that failed.
 func (x *exchange) endTry(began transport.Instant, fail *failure) {
+	innocent := x.innocent(fail)
 	if err := x.stopPump(); err != nil && fail.flag == model.FlagDPE {
 		fail.err = err
 	}
 	x.up.discard()
-	took := transport.Now().Sub(began)
+	now := transport.Now()
+	took := now.Sub(began)
 	switch {
-	case x.up.host == nil:
-	case x.excused(fail.flag):
-		x.up.host.Cancel()
+	case errors.Is(fail.err, errOutrun) && x.up.host != nil:
+		x.pass.Excuse()
+		x.up.host.Outrun(now, x.c.Shard, took)
+		x.arm.cluster.ObserveLatency(x.c.Shard, took)
+	case innocent:
+		x.excuse()
 	default:
-		x.up.host.End(transport.Now(), took, true)
+		x.settle(now, fail.flag, x.resultOfTry(x.up, fail.flag), took)
 	}
 	x.countTry(fail.flag, 0, took)
 }
 
+// settle says how the present try ended to its host and to the breaker of its cluster, unless
+// that says nothing about either.
+func (x *exchange) settle(now transport.Instant, flag model.Flag, result health.Result, latency time.Duration) {
+	if x.up.host == nil || x.excused(x.up, flag) {
+		x.excuse()
+		return
+	}
+	x.pass.Done(now, result.Failed())
+	x.up.host.End(now, cluster.Outcome{Shard: x.c.Shard, Result: result, Latency: latency})
+	if !result.Failed() {
+		x.arm.cluster.ObserveLatency(x.c.Shard, latency)
+	}
+}
+
+// excuse ends a try that says nothing about its host or cluster.
+func (x *exchange) excuse() {
+	x.pass.Excuse()
+	if x.up.host != nil {
+		x.up.host.Cancel()
+	}
+}
+
 // giveUp answers for the last try.
 func (x *exchange) giveUp(fail *failure) {
+	x.dropRetry()
 	switch fail.flag {
 	case model.FlagDC:
 		x.result.flag, x.result.abort = model.FlagDC, true
@@ -124,7 +182,7 @@ func (x *exchange) giveUp(fail *failure) {
 	if fail.err != nil {
 		detail = fail.err.Error()
 	}
-	refused := refusal{flag: fail.flag, detail: detail}
+	refused := refusal{flag: fail.flag, detail: detail, retryAfter: fail.after}
 	if fail.flag == model.FlagU5 { // its answer was given up for a try that there is no time for
 		refused.status = x.up.resp.Status
 	}
@@ -153,8 +211,8 @@ func (x *exchange) note(began transport.Instant, fail *failure) {
 }
 
 // appendRequest appends the head that is forwarded, and the body behind it if it is at hand.
-// extra is more field lines.
-func (x *exchange) appendRequest(dst []byte, edit *policy.HeaderEdit, extra string) []byte {
+// It changes nothing of the exchange: a hedge may send the request at the same time.
+func (x *exchange) appendRequest(dst []byte, edit *policy.HeaderEdit, s sending) []byte {
 	r := &x.req
 	path := r.Path
 	if x.forward.path != nil {
@@ -172,7 +230,8 @@ func (x *exchange) appendRequest(dst []byte, edit *policy.HeaderEdit, extra stri
 			continue
 		}
 		if f.Known != http1.NameOther && (f.Known == http1.NameExpect && x.body.whole ||
-			x.caller.Drops(f.Known) || x.id.Drops(f.Known) || r.GRPC && x.rewritten(f.Known)) {
+			x.caller.Drops(f.Known) || x.id.Drops(f.Known) || r.GRPC && rewritten(f.Known, s.n) ||
+			f.Known == http1.NameXWeir && x.restated(i)) {
 			continue
 		}
 		if edit.Drops(&r.Head, i) {
@@ -185,9 +244,10 @@ func (x *exchange) appendRequest(dst []byte, edit *policy.HeaderEdit, extra stri
 	dst = x.id.AppendTo(dst, covered)
 	dst = edit.AppendTo(dst)
 	if r.GRPC {
-		dst = x.appendCall(dst, covered)
+		dst = x.appendCall(dst, covered, s)
 	}
-	dst = append(dst, extra...)
+	dst = append(dst, x.overload.line...)
+	dst = append(dst, s.marks...)
 	if r.Body == http1.BodyChunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}

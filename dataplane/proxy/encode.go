@@ -60,7 +60,8 @@ func (x *exchange) relayEncoded() *failure {
 
 func (x *exchange) encodeBody() *failure {
 	e := x.coding.encoder
-	body := encodedBody{kind: x.up.resp.Body, rest: x.up.resp.Length, chunks: x.answerChunks()}
+	body := encodedBody{kind: x.up.resp.Body, rest: x.up.resp.Length, chunks: x.answerChunks(), keeping: x.overload.keeping}
+	body.keeping.decoded()
 	x.coding.read = int64(x.up.head)
 	for {
 		x.coding.read += int64(x.up.buf.Len() - body.unused)
@@ -161,6 +162,8 @@ type encodedBody struct {
 	rest   int64 // bytes of a body with a length that are yet to come
 	chunks http1.Chunked
 	unused int // bytes in the buffer that wait for more behind them
+
+	keeping *keeping // nil: the content is not kept
 }
 
 // feed moves what is in the buffer to the encoder and reports whether that was the last of
@@ -171,6 +174,7 @@ func (b *encodedBody) feed(buf *transport.Buffer, e *policy.Encoder) (over bool,
 	case http1.BodyLength:
 		n := int(min(int64(buf.Len()), b.rest))
 		b.rest -= int64(n)
+		b.keeping.add(buf.Bytes()[:n])
 		err = e.Write(buf.Bytes()[:n])
 		buf.Consume(n)
 		return b.rest == 0, err
@@ -186,6 +190,7 @@ func (b *encodedBody) feedChunks(buf *transport.Buffer, e *policy.Encoder) (over
 	for {
 		data, n, _, err := b.chunks.Next(buf.Bytes())
 		if err == nil {
+			b.keeping.add(data)
 			err = e.Write(data)
 		}
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 
+	"weir.dev/weir/dataplane/cluster"
 	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/dataplane/listener"
 	"weir.dev/weir/dataplane/policy"
@@ -41,10 +42,23 @@ type exchange struct {
 	forward forward
 	call    call
 
+	timeouts *model.Timeouts   // the route's, or shorter ones while it is overloaded
+	deadline transport.Instant // the caller's (grpc-timeout, x-weir-timeout-ms); 0: none
+	waited   bool              // something took time between the head and the first try
+	nested   bool              // the caller says that it sends the request again itself
+
+	pass   cluster.Pass // the present try's, of its cluster's breaker
+	next   cluster.Pass // of a retry that has been admitted and not begun
+	hedges *hedges      // made by the first request that may be hedged
+	beside *hedges      // hedges while the first try is under way and they may be sent; else nil
+	hedged int          // tries that were sent beside the first
+
+	overload admission
+
 	// The answer.
-	up       upstream
-	out      []byte // a head under construction, either way
-	scratch  []byte // fields of an answer of our own
+	up       *upstream // the present try; after hedging, the one that is answered from
+	out      []byte    // a head under construction, either way
+	scratch  []byte    // fields of an answer of our own
 	idMemory []byte
 	result   result
 	started  transport.Instant // when the first byte came
@@ -60,6 +74,8 @@ type exchange struct {
 	leftSince transport.Instant
 	idleSince transport.Instant
 	trying    bool // a try has been counted as begun and not yet as ended
+
+	sampled uint8 // requests since the last one that telemetry.Callers heard of
 }
 
 // forward is what the policies changed about the request that is forwarded.
@@ -92,7 +108,7 @@ type timings struct {
 
 // newExchange makes one for the pool.
 func newExchange() any {
-	x := new(exchange)
+	x := &exchange{up: new(upstream)}
 	x.watch, x.trailer = x.watchTry, x.takeTrailer
 	x.query.Headers = &x.req.Head
 	return x
@@ -130,6 +146,9 @@ func (x *exchange) contain() {
 	if fault := recover(); fault != nil {
 		x.p.report(fault)
 		x.result.flag, x.result.abort = model.FlagWI, true
+		x.abandonTurn()
+		x.abandonHedges()
+		x.dropRetry()
 		if x.trying {
 			x.endTry(x.timings.attempt, &failure{flag: model.FlagWI})
 		}
@@ -170,6 +189,8 @@ func (x *exchange) reset() {
 	x.attempts = x.attempts[:0]
 	x.route, x.match, x.arm, x.up.host = nil, nil, nil, nil
 	x.bond, x.call, x.explaining = bond{}, call{}, false
+	x.overload = admission{turn: x.overload.turn, keeper: x.overload.keeper}
+	x.deadline, x.waited, x.nested, x.hedged = 0, false, false, 0
 	x.coding = coding{}
 	x.forward.path, x.forward.host = nil, ""
 	x.caller, x.id = policy.Caller{}, policy.Identity{} // they may point into another connection's memory
@@ -189,9 +210,12 @@ func (x *exchange) handle() {
 	if x.id.Made {
 		x.idMemory = x.id.ID
 	}
-	x.caller = x.view.forwarding.Judge(x.c.Remote.Addr(), &x.req.Head)
+	x.caller = x.view.forwarding.Judge(x.c.Remote.Addr(), x.c.Identity(), &x.req.Head)
 	x.caller.Major = x.major
 	x.explaining = x.asksToExplain()
+	if x.id.Marked && x.caller.Trusted {
+		x.readMarks()
+	}
 	if err := x.frame(); err != nil {
 		x.result.close = true
 		x.refuse(refusal{status: statusOf(err), flag: model.FlagDPE, detail: err.Error()})
@@ -203,6 +227,9 @@ func (x *exchange) handle() {
 			return
 		}
 	}
+	if x.pressed() {
+		return
+	}
 	if why := x.misdirected(); why != "" {
 		x.refuse(refusal{status: 421, flag: model.FlagDPE, detail: why})
 		return
@@ -212,6 +239,9 @@ func (x *exchange) handle() {
 		return
 	}
 	x.route.series.Begin(x.c.Shard)
+	if x.expired() || x.giveWay() {
+		return
+	}
 	for _, s := range x.route.steps {
 		if s(x) {
 			return
@@ -223,7 +253,7 @@ func (x *exchange) handle() {
 		x.refuse(refusal{flag: model.FlagNC, detail: "no backend has any weight"})
 	case x.arm.cluster == nil:
 		x.refuse(refusalOf(x.arm.model.Refusal))
-	default:
+	case !x.throttled():
 		x.carry()
 	}
 }
@@ -241,6 +271,7 @@ func (x *exchange) findRoute() bool {
 		return false
 	}
 	x.route, x.match = hit.Value, hit.Match
+	x.timeouts = &x.route.timeouts
 	return true
 }
 
@@ -253,7 +284,7 @@ func (x *exchange) closing() bool {
 func (x *exchange) finish() bool {
 	switch {
 	case x.result.abort:
-		x.c.Abort()
+		x.breakOff()
 		return false
 	case x.result.tunnel:
 		return false

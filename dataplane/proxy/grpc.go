@@ -14,9 +14,8 @@ import (
 
 // call is what is known of a request that is a call of gRPC. For others it is empty.
 type call struct {
-	deadline transport.Instant // the caller's, from its grpc-timeout; 0: none
-	before   int               // tries that the caller's library made before this request
-	end      telemetry.GRPCEnd // of the answer that the client gets; 0: it has not said yet
+	before int               // tries that the caller's library made before this request
+	end    telemetry.GRPCEnd // of the answer that the client gets; 0: it has not said yet
 }
 
 // graceForBody is how long a mirror waits for the end of a call's request: that of a call with
@@ -35,7 +34,7 @@ func (x *exchange) readCall() *refusal {
 				return &refusal{flag: model.FlagDPE, detail: "malformed grpc-timeout"}
 			}
 			seen = true
-			x.call.deadline = x.asked + transport.Instant(d)
+			x.deadline = transport.Earlier(x.deadline, x.asked+transport.Instant(d))
 		case f.Known == http1.NameGRPCAttempts:
 			x.call.before = policy.ParseGRPCAttempts(x.req.Value(i))
 		}
@@ -58,6 +57,9 @@ func (x *exchange) refuseCall(r refusal) {
 	}
 	fields := policy.AppendGRPCRefusal(x.scratch[:0], code, text)
 	x.scratch = x.appendFlag(fields, r.flag)
+	if r.retryAfter > 0 {
+		x.scratch = policy.AppendPushback(x.scratch, r.retryAfter)
+	}
 	x.call.end = telemetry.EndOfCall(code)
 	x.send(answer{status: http.StatusOK, fields: x.scratch})
 }
@@ -82,21 +84,21 @@ func (x *exchange) appendFlag(dst []byte, flag model.Flag) []byte {
 	return dst
 }
 
-// rewritten reports whether a call's field is written anew.
-func (x *exchange) rewritten(name http1.Name) bool {
-	return name == http1.NameGRPCTimeout || name == http1.NameGRPCAttempts && x.result.retries > 0
+// rewritten reports whether a call's field is written anew, for which try, from 1.
+func rewritten(name http1.Name, try int) bool {
+	return name == http1.NameGRPCTimeout || name == http1.NameGRPCAttempts && try > 1
 }
 
 // appendCall appends the fields of gRPC that are written anew for each try. The time left is
 // that of the try: what cannot be answered in time need not be done.
-func (x *exchange) appendCall(dst []byte, skip policy.Generated) []byte {
+func (x *exchange) appendCall(dst []byte, skip policy.Generated, s sending) []byte {
 	var left time.Duration
-	if by := x.tryBy(); by != 0 {
-		left = max(by.Sub(transport.Now()), 1)
+	if s.by != 0 {
+		left = max(s.by.Sub(transport.Now()), 1)
 	}
 	tries := 0
-	if x.result.retries > 0 {
-		tries = x.call.before + x.result.retries
+	if s.n > 1 {
+		tries = x.call.before + s.n - 1
 	}
 	return policy.AppendGRPCFields(dst, left, tries, skip)
 }
@@ -104,7 +106,7 @@ func (x *exchange) appendCall(dst []byte, skip policy.Generated) []byte {
 // tryBy is when the present try times out; 0: never.
 func (x *exchange) tryBy() transport.Instant {
 	by := x.requestBy()
-	if perTry := x.route.timeouts.PerTry; perTry > 0 && x.timings.attempt != 0 {
+	if perTry := x.timeouts.PerTry; perTry > 0 && x.timings.attempt != 0 {
 		by = transport.Earlier(by, x.timings.attempt.Add(perTry))
 	}
 	return by
@@ -166,15 +168,18 @@ func (x *exchange) heldTo(by transport.Instant) bool {
 // excused reports whether a failure says nothing about the host: it is the client's doing or
 // ours, or what passed is the time that the caller gave. Whoever asks for an answer within a
 // microsecond must not make a host look bad.
-func (x *exchange) excused(flag model.Flag) bool {
-	if blame := flag.Blame(); blame == model.BlameClient || blame == model.BlameProxy {
+func (x *exchange) excused(u *upstream, flag model.Flag) bool {
+	if blame := flag.Blame(); blame == model.BlameClient || blame == model.BlameProxy || flag == model.FlagUO || flag == model.FlagOM {
 		return true
 	}
-	if x.call.deadline == 0 {
+	if x.deadline == 0 {
 		return false
 	}
-	return flag == model.FlagPT && x.requestBy() == x.call.deadline ||
-		flag == model.FlagU5 && (x.up.code == model.GRPCDeadlineExceeded || x.call.end == telemetry.EndOfCall(model.GRPCDeadlineExceeded))
+	if flag == model.FlagU5 && u.resp.Status == 504 && x.requestBy() == x.deadline && transport.Now().Add(toldEarly) >= x.deadline {
+		return true
+	}
+	return flag == model.FlagPT && x.requestBy() == x.deadline ||
+		flag == model.FlagU5 && (u.code == model.GRPCDeadlineExceeded || x.call.end == telemetry.EndOfCall(model.GRPCDeadlineExceeded))
 }
 
 // endOfCall is how the request ended as a call of gRPC, if it was one.

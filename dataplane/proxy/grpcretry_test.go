@@ -147,7 +147,7 @@ func TestStreamsAreNotGathered(t *testing.T) {
 // TestStreamsAreTriedAgain: with what has come of them, while that is not too much.
 func TestStreamsAreTriedAgain(t *testing.T) {
 	const size = 1000
-	const chunks = gatherLimit / (size + 7) // with their framing
+	const chunks = replayLimit / (size + 7) // with their framing
 	for _, test := range []struct {
 		name   string
 		chunks int // that come before the first answer

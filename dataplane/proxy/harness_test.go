@@ -69,6 +69,11 @@ func snapshotOf(hosts map[string]string, routes ...*model.Route) *model.Snapshot
 		if len(r.Matches) == 0 {
 			r.Matches = []model.Match{{Path: model.PathMatch{Type: model.MatchPrefix, Value: "/"}}}
 		}
+		if r.Retry != nil && r.Retry.BodyReplay == 0 { // as translation has it by default
+			filled := *r.Retry
+			filled.BodyReplay = replayLimit
+			r.Retry = &filled
+		}
 		r.Hash = model.HashOf(r)
 		table.Entries = append(table.Entries, model.Entry{Route: r})
 	}
@@ -142,6 +147,11 @@ func (r *rig) balanced() {
 		check("host "+h.Address.String(), r.metrics.Host(h.Cluster, h.Address.String()))
 		if h.InFlight != 0 || h.Open != 0 {
 			r.t.Errorf("host %v: %d in flight, %d connections after the end", h.Address, h.InFlight, h.Open)
+		}
+	}
+	for _, s := range r.proxy.Overloads() {
+		if s.InFlight != 0 || s.Queued != 0 {
+			r.t.Errorf("scope %s: %d in flight, %d waiting after the end", s.Scope, s.InFlight, s.Queued)
 		}
 	}
 	if n := r.metrics.Listener("front").Active(); n != 0 {

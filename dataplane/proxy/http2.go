@@ -54,7 +54,7 @@ func (p *Proxy) serveHTTP2(d *door, c *listener.Conn, in *transport.Buffer) (unt
 		Malformed: func(string) { d.view.Load().countMalformed(c.Shard) },
 		Panicked:  p.report,
 		MaxHead:   client.MaxHead, HeadTimeout: client.HeadTimeout, BodyTimeout: client.BodyTimeout,
-		KeepAlive: client.KeepAlive,
+		KeepAlive: client.KeepAlive, Limits: streamLimits(client), Room: p.room, Patience: p.cfg.Pressure.Patience(),
 	}), in)
 }
 

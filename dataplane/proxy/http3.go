@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"weir.dev/weir/dataplane/http2"
 	"weir.dev/weir/dataplane/http3"
 	"weir.dev/weir/dataplane/listener"
 )
@@ -33,6 +34,7 @@ func (p *Proxy) serveHTTP3(sock *listener.PacketSocket) {
 			client := d.view.Load().client
 			return client.HeadTimeout, max(client.KeepAlive, leastSilence)
 		},
+		Limits: func() http2.Limits { return streamLimits(d.view.Load().client) },
 		Admit: func(remote netip.AddrPort) http3.Visit {
 			if c := sock.Admit(remote); c != nil {
 				return &visit{p: p, door: d, sock: sock, c: c}
@@ -83,6 +85,7 @@ func (v *visit) Serve(conn *http3.Conn) {
 		Malformed: func(string) { v.door.view.Load().countMalformed(c.Shard) },
 		Panicked:  p.report,
 		MaxHead:   client.MaxHead, HeadTimeout: client.HeadTimeout, KeepAlive: client.KeepAlive,
+		Resets: client.Streams.Resets, Room: p.room,
 	})
 	c.BytesIn, c.BytesOut = conn.Bytes()
 }

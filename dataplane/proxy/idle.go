@@ -16,6 +16,10 @@ func (p *Proxy) serve(c *listener.Conn) (until transport.Instant) {
 	defer in.Release()
 	if s, ok := c.Kept.(*http2.Session); ok {
 		c.Kept = nil
+		if c.Unwanted {
+			c.Unwanted = false // if a request comes after all, it stays
+			s.Expire()
+		}
 		return p.serveSession(c, s, in)
 	}
 	from := transport.Now() // the connection is new, or something has come after it was parked
@@ -50,7 +54,7 @@ func (p *Proxy) serve(c *listener.Conn) (until transport.Instant) {
 func (p *Proxy) await(d *door, c *listener.Conn, in *transport.Buffer, from transport.Instant) (came bool, until transport.Instant) {
 	in.ReleaseIfEmpty()
 	client := d.view.Load().client
-	limit := client.KeepAlive
+	limit := p.idleLimit(client.KeepAlive)
 	if c.BytesIn == 0 && client.HeadTimeout > 0 {
 		limit = client.HeadTimeout
 	}

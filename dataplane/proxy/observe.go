@@ -14,7 +14,10 @@ import (
 func (x *exchange) countTry(flag model.Flag, status int, took time.Duration) {
 	out := telemetry.Outcome{
 		Code: status, Flag: flag, Duration: took,
-		BytesIn: x.result.request + x.body.seen, BytesOut: x.result.out, Retries: min(x.result.retries, 1),
+		BytesIn: x.result.request + x.body.seen, BytesOut: x.result.out,
+	}
+	if x.up.extra {
+		out.Retries = 1
 	}
 	if x.coding.read > 0 {
 		out.BytesOut = x.coding.read
@@ -35,6 +38,7 @@ func (x *exchange) observe() {
 		return
 	}
 	x.result.counted = true
+	x.leave()
 	took := x.elapsed()
 	r := &x.result
 	r.in += int64(x.head) + x.body.seen
@@ -47,10 +51,20 @@ func (x *exchange) observe() {
 		x.view.unmatched.End(x.c.Shard, &out)
 	} else {
 		x.route.series.End(x.c.Shard, &out)
+		x.noteCaller()
 	}
 	if x.logging() {
 		x.log(took)
 	}
+}
+
+// noteCaller has telemetry hear of one request in 64 that was sent somewhere: whose it was, and
+// where it went. A request that waited for its host is in the sample as any other.
+func (x *exchange) noteCaller() {
+	if x.sampled++; x.sampled&63 != 0 || x.arm == nil || x.arm.cluster == nil {
+		return
+	}
+	x.p.cfg.Metrics.Callers.Note(x.caller.Client, x.arm.model.Cluster, time.Now())
 }
 
 // elapsed is the time since the request began. idleSince is when its answer was complete,

@@ -27,6 +27,10 @@ var order = []struct {
 		func(r *route) step { return stepIf(r.model.Refusal != nil, (*exchange).refuseRoute) },
 	},
 	{
+		"overload", "a place is for who may pass, and what is refused costs nothing more: no copy, no backend",
+		func(r *route) step { return stepIf(r.guard != nil, (*exchange).admit) },
+	},
+	{
 		"redirect", "answers without an upstream, after everything that may deny",
 		func(r *route) step { return stepIf(r.redirect != nil, (*exchange).sendRedirect) },
 	},

@@ -12,6 +12,8 @@ import (
 
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
+	"weir.dev/weir/traffic/limit"
+	"weir.dev/weir/traffic/overload"
 )
 
 // faultyConn panics when it is written to with a certain byte first.
@@ -145,6 +147,33 @@ func faultyAt(at string) func(n *network) func(context.Context, netip.AddrPort) 
 				panic("dial")
 			}
 			return n.dial(ctx, a)
+		}
+	}
+}
+
+// TestPanicInTheQueue: who waited has no place any more, neither in the queue nor behind it.
+func TestPanicInTheQueue(t *testing.T) {
+	for _, woken := range []bool{false, true} {
+		gate := overload.NewGate(overload.Config{Limit: 1, Queue: &model.Queue{Size: 1}}, 1)
+		if !gate.Try(0, model.ClassCritical) {
+			t.Fatal("the limit of one is reached by none")
+		}
+		x := newExchange().(*exchange)
+		x.abandonTurn() // it has never waited
+		x.overload.class = model.ClassCritical
+		if v := gate.Enter(0, model.ClassCritical, 0, x.newTurn(gate)); v.Kind != overload.Queued {
+			t.Fatalf("%+v", v)
+		}
+		if woken {
+			gate.Leave(0, 0, model.ClassCritical, limit.Ignored)
+		}
+		x.abandonTurn()
+		if !woken {
+			gate.Leave(0, 0, model.ClassCritical, limit.Ignored)
+		}
+		x.abandonTurn()
+		if s := gate.Status(0); s.InFlight != 0 || s.Queued != 0 {
+			t.Errorf("woken %v: %+v", woken, s)
 		}
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"weir.dev/weir/dataplane/stream"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
+	"weir.dev/weir/traffic/pressure"
 )
 
 // Config is what a Proxy needs from outside.
@@ -53,6 +54,13 @@ type Config struct {
 	DrainTimeout time.Duration
 	// IdleGrace is how long idle connections stay open while draining.
 	IdleGrace time.Duration
+	// Pressure is how near the process is to the end of what it has; nil: never near.
+	Pressure *pressure.State
+	// Crowd is told now and then while many connections come; nil: nobody.
+	Crowd func()
+	// MaxStreams is how many streams of HTTP/2 and HTTP/3 the connections of clients have together
+	// beyond the few that each may have; 0: any number.
+	MaxStreams int64
 	// ParkAfter is how long a connection is idle before it is parked; 0 is listener.ParkAfter.
 	ParkAfter time.Duration
 }
@@ -67,7 +75,13 @@ type Proxy struct {
 	datagrams *stream.Datagrams
 	listeners *listener.Set
 	shadows   *shadows
+	overloads overloads
+	stale     staleStore
+	sides     sync.WaitGroup // of hedges
 	draining  atomic.Bool
+
+	pressedOut *telemetry.Protection // counts who got nothing because the process had nothing left
+	room       *http2.Room           // of the streams of clients
 
 	doors sync.Map // listener name → *door
 
@@ -94,6 +108,8 @@ func New(cfg Config) *Proxy {
 	}
 	cfg.Shards = max(cfg.Shards, 1)
 	p := &Proxy{cfg: cfg, exchanges: sync.Pool{New: newExchange}}
+	p.pressedOut = cfg.Metrics.Protection(telemetry.Process, telemetry.ProtectProcessOverload)
+	p.room = http2.NewRoom(cfg.MaxStreams, p.crowded, func() { p.pressedOut.Count(model.ModeEnforce) })
 	p.ctx, p.cut = context.WithCancel(context.Background())
 	p.clusters = cluster.New(cluster.Config{
 		Dial: cfg.Dial, DialPacket: cfg.DialPacket, Resolve: cfg.Resolve, Shards: cfg.Shards, Random: cfg.Random,
@@ -107,13 +123,14 @@ func New(cfg Config) *Proxy {
 	p.listeners = listener.New(listener.Config{
 		Listen: cfg.Listen, Handle: p.serve, Log: cfg.Log, Metrics: cfg.Metrics,
 		Shards: cfg.Shards, MaxConnections: cfg.MaxConnections, IdleGrace: cfg.IdleGrace,
-		Refuse: p.refuseHandshake, HTTP2: true, Carrier: p.streams.Carrier, Left: p.clusters.Leave,
+		Refuse: p.refuseHandshake, HTTP2: true, Carrier: p.streams.Carrier, Left: p.clusters.Leave, Pressure: cfg.Pressure, Crowd: cfg.Crowd,
 		Packets: listener.Packets{
 			Listen: cfg.ListenPacket, Datagrams: p.datagrams.Serve, QUIC: p.serveHTTP3,
 			Begin: cfg.Begin, BeginQUIC: cfg.BeginQUIC, QUICEnded: cfg.QUICEnded,
 		},
 	})
 	p.shadows = newShadows(p, cfg.MaxMirrors)
+	cfg.Metrics.WatchOverloads(p.overloadStates)
 	return p
 }
 
@@ -126,6 +143,7 @@ func (p *Proxy) Apply(s *model.Snapshot) error {
 	errs := []error{p.clusters.Apply(s.Clusters, s.Endpoints)}
 	p.clusters.Warm(warmTimeout)
 	tables, named, err := p.compiled.compile(p, s)
+	p.overloads.retain(s)
 	errs = append(errs, err)
 	named = p.streams.Apply(s) || named
 	p.datagrams.Apply(s.Listeners)
@@ -162,6 +180,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	})
 	p.listeners.Drain(over)
 	p.shadows.wait()
+	p.sides.Wait()
 	stopPools()
 	return <-done
 }
@@ -175,6 +194,9 @@ func (p *Proxy) Drain() { p.draining.Store(true) }
 
 // Hosts returns every host with its live state.
 func (p *Proxy) Hosts() []cluster.HostStatus { return p.clusters.Hosts() }
+
+// Breakers returns the protection of every cluster that has one.
+func (p *Proxy) Breakers() []cluster.BreakerStatus { return p.clusters.Breakers() }
 
 // Closed returns why listeners of the live snapshot are not open, by their names.
 func (p *Proxy) Closed() map[string]error { return p.listeners.Failed() }

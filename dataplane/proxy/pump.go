@@ -17,6 +17,7 @@ type pump struct {
 	stop      atomic.Bool  // the exchange is over: read no more
 	ending    atomic.Bool  // the last bytes are being written, or have been
 	ended     atomic.Bool  // they have been
+	hungry    atomic.Bool  // it waits for the client
 	moved     atomic.Int64 // transport.Instant of the last piece, for the idle timeout
 	spent     atomic.Bool  // bytes are gone: the request cannot be sent again
 	committed atomic.Bool  // it will not be: nothing need be kept
@@ -37,7 +38,7 @@ func (x *exchange) startPump(conn *transport.Conn) {
 // spend drops bytes that have been sent, unless they are kept for another try, and returns how
 // many are at hand still.
 func (b *body) spend(p *pump) int {
-	if b.keep && b.have <= gatherLimit && !p.committed.Load() {
+	if b.keep && b.have <= b.limit && !p.committed.Load() {
 		return b.have
 	}
 	b.keep, b.gone = false, true
@@ -63,8 +64,9 @@ func (x *exchange) runPump(p *pump, conn *transport.Conn, sent int) {
 			p.fail(conn, model.FlagWI, errPanic)
 		}
 	}()
+	transport.Deepen(sent)
 	b := &x.body
-	upstream := transport.Wait{Gap: x.route.timeouts.Idle}
+	upstream := transport.Wait{Gap: x.timeouts.Idle, Patience: x.p.cfg.Pressure.Patience()}
 	for !b.whole {
 		if err := x.readBody(p); err != nil {
 			p.fail(conn, model.FlagDPE, err)
@@ -78,8 +80,11 @@ func (x *exchange) runPump(p *pump, conn *transport.Conn, sent int) {
 		}
 		if err := conn.Write(b.full.Bytes()[sent:b.have], upstream); err != nil {
 			b.whole = b.whole && b.keep // what the upstream did not take is not read on
-			if errors.Is(err, transport.ErrTimeout) {
+			switch {
+			case errors.Is(err, transport.ErrTimeout):
 				p.fail(conn, model.FlagUT, err)
+			case errors.Is(err, transport.ErrPressed):
+				p.fail(conn, model.FlagOM, err)
 			}
 			return // the exchange hears from a broken connection itself
 		}
@@ -116,7 +121,9 @@ func (x *exchange) readBody(p *pump) error {
 	if x.req.GRPC {
 		wait.Gap = 0
 	}
+	p.hungry.Store(true)
 	n, err := x.c.ReadInto(&b.full, wait)
+	p.hungry.Store(false)
 	x.c.BytesIn += int64(n)
 	if err != nil {
 		return err

@@ -8,6 +8,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -156,4 +159,27 @@ func TestAccessLog(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Telemetry hears of some requests whose they are and where they went, of none that went nowhere.
+func TestCallersAreSampled(t *testing.T) {
+	nowhere := to("")
+	nowhere.Matches = []model.Match{{Path: model.PathMatch{Type: model.MatchPrefix, Value: "/nowhere"}}}
+	nowhere.Split.Arms[0].Refusal = &model.Refusal{Status: 500, Flag: "NC"}
+	r := newRig(t, map[string]string{"up": serveHTTP(t, echo)}, to("up"), nowhere)
+	ask := func(path string) {
+		c := r.dial().send(strings.Repeat("GET "+path+" HTTP/1.1\nHost: h\n\n", 128)) // in one piece: one exchange serves them
+		for range 128 {
+			c.answer("GET")
+		}
+	}
+	ask("/nowhere")
+	if got := r.metrics.Callers.Seen(time.Now()); len(got) > 0 {
+		t.Errorf("of refused requests: %v", got)
+	}
+	ask("/")
+	want := []telemetry.ObservedCall{{Client: netip.MustParseAddr("127.0.0.1"), Cluster: "up"}}
+	if got := r.metrics.Callers.Seen(time.Now()); !slices.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
 }

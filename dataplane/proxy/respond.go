@@ -11,7 +11,7 @@ import (
 
 // respond sends the answer whose head has been read, and its body as it comes.
 func (x *exchange) respond() {
-	u := &x.up
+	u := x.up
 	if u.resp.Status == 101 {
 		x.switchProtocols()
 		return
@@ -30,6 +30,9 @@ func (x *exchange) respond() {
 	if u.resp.Body == http1.BodyUntilClose && x.req.Minor == 0 || u.resp.Body == http1.BodyChunked && x.req.Minor == 0 {
 		x.result.close = true // its end is the connection's end
 	}
+	if x.overload.keeping != nil {
+		x.beginKeeping()
+	}
 	if x.arm.compress != nil {
 		x.chooseCoding()
 	}
@@ -38,10 +41,16 @@ func (x *exchange) respond() {
 	u.answered = 0
 	if u.resp.Body != http1.BodyNone && (u.resp.Body != http1.BodyLength || int64(u.buf.Len()-u.head) < u.resp.Length) {
 		u.answered = transport.Now() // what follows depends on the client's pace as well
+		if failed := x.result.flag == model.FlagU5; !failed || !x.excused(u, model.FlagU5) {
+			x.pass.Answered(u.answered, failed)
+		}
 	}
 	fail := x.relay()
 	if x.body.pump != nil && !x.body.pump.ended.Load() {
 		keep = false
+	}
+	if x.overload.keeping != nil {
+		x.endKeeping(fail == nil)
 	}
 	clientErr := x.stopPump()
 	x.endAnswer(fail, clientErr, keep)
@@ -49,13 +58,13 @@ func (x *exchange) respond() {
 
 // endAnswer settles what became of the answer, the host and its connection.
 func (x *exchange) endAnswer(fail *failure, clientErr error, keep bool) {
-	u := &x.up
+	u := x.up
 	if x.req.GRPC && fail == nil {
 		x.gradeEnd()
 	}
 	flag := x.result.flag
 	if fail != nil {
-		flag = fail.flag
+		flag = cutFor(fail.flag, fail.err)
 		if x.cutOff() {
 			flag = model.FlagWD
 		}
@@ -67,14 +76,14 @@ func (x *exchange) endAnswer(fail *failure, clientErr error, keep bool) {
 	now := transport.Now()
 	took := now.Sub(x.timings.attempt)
 	x.idleSince = now
-	if x.excused(flag) {
-		u.host.Cancel()
+	latency := took
+	if u.answered != 0 {
+		latency = u.answered.Sub(x.timings.attempt)
+	}
+	if x.outlasted(now, fail) {
+		x.excuse()
 	} else {
-		latency := took
-		if u.answered != 0 {
-			latency = u.answered.Sub(x.timings.attempt)
-		}
-		u.host.End(now, latency, flag != model.FlagNone)
+		x.settle(now, flag, resultOf(flag), latency)
 	}
 	// Bytes beyond the answer would be taken for the next one: such a connection ends.
 	if fail != nil || !keep || u.buf.Len() > 0 {
@@ -145,7 +154,7 @@ func (x *exchange) appendConnection(dst []byte) []byte {
 // relay sends the head in out and the body behind the one that was read. A failure leaves
 // the answer incomplete.
 func (x *exchange) relay() *failure {
-	u := &x.up
+	u := x.up
 	body := u.resp.Body
 	length := u.resp.Length
 	u.roomy = body == http1.BodyLength && length > transport.Small-transport.Headroom || body == http1.BodyChunked && u.roomy
@@ -171,6 +180,7 @@ func (x *exchange) relay() *failure {
 func (x *exchange) sendFront(front []byte, n int) *failure {
 	b := &x.up.buf
 	var err error
+	x.overload.keeping.add(b.Bytes()[:n])
 	if n > 0 && b.Prepend(front) {
 		n += len(front)
 	} else {
@@ -190,7 +200,7 @@ func (x *exchange) sendFront(front []byte, n int) *failure {
 func (x *exchange) readOn() *failure {
 	by := x.tryBy()
 	wait := transport.Wait{
-		By: by, Gap: x.route.timeouts.Idle, Watch: x.watch, Stop: x.body.failure(),
+		By: by, Gap: x.timeouts.Idle, Watch: x.watch, Stop: x.body.failure(),
 	}
 	for {
 		err := x.up.more(wait)
@@ -199,7 +209,7 @@ func (x *exchange) readOn() *failure {
 		}
 		p, now := x.body.pump, transport.Now()
 		if p != nil && errors.Is(err, transport.ErrTimeout) && (by == 0 || now < by) &&
-			now < transport.Instant(p.moved.Load()).Add(x.route.timeouts.Idle) {
+			now < transport.Instant(p.moved.Load()).Add(x.timeouts.Idle) {
 			continue // pieces of the request's body still pass
 		}
 		return x.failed(err, by, false)

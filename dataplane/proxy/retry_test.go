@@ -240,7 +240,7 @@ func TestConnectFailureAlone(t *testing.T) {
 
 // TestBackOffGrows: any time up to a bound, which doubles up to the highest.
 func TestBackOffGrows(t *testing.T) {
-	x := &exchange{p: &Proxy{cfg: Config{Random: func() uint64 { return 1<<64 - 1 }}}, route: &route{}}
+	x := &exchange{p: &Proxy{cfg: Config{Random: func() uint64 { return 1<<64 - 1 }}}, route: &route{}, up: new(upstream)}
 	x.route.retry = compileRetry(&model.Retry{On: []model.RetryOn{}, BackoffBase: 10 * time.Millisecond, BackoffMax: 50 * time.Millisecond})
 	for retries, bound := range []time.Duration{10, 20, 40, 50, 50, 50} {
 		bound *= time.Millisecond

@@ -17,13 +17,15 @@ type route struct {
 	arms     []arm
 	total    uint64 // sum of the arms' weights
 	timeouts model.Timeouts
+	marks    []byte // fields of a first try; see firstMarks
 	model    *model.Route
 
 	cors     *policy.CORS
 	redirect *policy.Redirect
 	rewrite  *policy.Rewrite
 	mirrors  []mirror
-	retry    *retry          // nil: none
+	retry    *retries        // nil: none
+	guard    *guard          // nil: nothing is done about overload
 	keys     *policy.Keys    // nil: none
 	session  *policy.Session // nil: none
 }
@@ -37,6 +39,7 @@ type arm struct {
 	request  *policy.HeaderEdit
 	response *policy.HeaderEdit
 	compress *policy.Compression // nil: none
+	throttle *throttle           // nil: none
 }
 
 // mirror is one copy of a route's requests.
@@ -55,6 +58,7 @@ func newRoute(p *Proxy, m *model.Route) *route {
 		session:  policy.CompileSession(m.Session),
 		retry:    compileRetry(m.Retry),
 	}
+	r.guard = newGuard(p, m.Overload)
 	if m.CORS != nil {
 		r.cors = policy.CompileCORS(m.CORS)
 	}
@@ -74,6 +78,8 @@ func newRoute(p *Proxy, m *model.Route) *route {
 			edit:    policy.CompileHeaderEdit(m.RequestHeaders),
 		})
 	}
+	r.watch()
+	r.marks = r.firstMarks()
 	r.steps = stepsOf(r)
 	return r
 }
@@ -92,6 +98,7 @@ func (r *route) addArm(p *Proxy, m *model.Route, a *model.Arm) {
 	if a.Refusal == nil {
 		made.cluster = p.clusters.Cluster(a.Cluster)
 		made.series = p.cfg.Metrics.Cluster(a.Cluster)
+		made.throttle = p.overloads.throttle(p, m.Overload, a.Cluster)
 	}
 	r.arms = append(r.arms, made)
 }

@@ -10,12 +10,16 @@ import (
 	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/telemetry"
+	"weir.dev/weir/traffic/health"
 )
 
 const (
 	shadowTimeout = 15 * time.Second // of one copy, answer included
 	shadowAnswer  = 16 << 20         // bytes of a copy's answer that are read
 )
+
+// shadowMark says that a request is a copy.
+var shadowMark = []byte("X-Weir-Shadow: 1\r\n")
 
 // shadows sends mirrored copies: bounded in number, ignored in outcome, and without any
 // effect on the request that they copy.
@@ -43,7 +47,7 @@ func (x *exchange) sendShadows() bool {
 		}
 		if !gathered {
 			gathered = true
-			if err := x.gather(); err != nil {
+			if err := x.gather(replayLimit); err != nil {
 				x.result.close = true
 				x.refuse(x.gatherRefusal(err))
 				return true
@@ -56,7 +60,7 @@ func (x *exchange) sendShadows() bool {
 		select {
 		case shadows.slots <- struct{}{}:
 			// The copy outlives the exchange, so it shares nothing with it.
-			request := x.appendRequest(nil, m.edit, "X-Weir-Shadow: 1\r\n")
+			request := x.appendRequest(nil, m.edit, sending{n: 1, by: x.tryBy(), marks: shadowMark})
 			method := string(x.req.Method)
 			client := shadowed(x.c.Ends())
 			shadows.work.Go(func() { shadows.send(m.cluster, client, request, method) })
@@ -83,19 +87,36 @@ func (s *shadows) send(c *cluster.Cluster, client shadowed, request []byte, meth
 		s.p.cfg.Metrics.Mirrors.Count(result)
 		<-s.slots
 	}()
+	began := transport.Now()
+	pass, refused := c.Admit(began, false)
+	if refused != nil {
+		result = telemetry.MirrorDropped
+		return
+	}
+	defer pass.Excuse() // what becomes of copies trips nothing
 	host, err := c.Pick(cluster.Request{})
 	if err != nil {
 		return
 	}
-	began := transport.Now()
 	by := began.Add(shadowTimeout)
 	host.Begin()
 	defer func() {
+		if result == telemetry.MirrorDropped {
+			host.Cancel()
+			return
+		}
 		now := transport.Now()
-		host.End(now, now.Sub(began), result == telemetry.MirrorFailed)
+		end := cluster.Outcome{Latency: now.Sub(began), Copy: true}
+		if result == telemetry.MirrorFailed {
+			end.Result = health.Unanswered
+		}
+		host.End(now, end)
 	}()
 	conn, reused, err := host.For(client).Acquire(s.p.ctx, began, by, 0)
 	if err != nil {
+		if errors.As(err, new(*cluster.Refusal)) {
+			result = telemetry.MirrorDropped
+		}
 		return
 	}
 	reusable := false

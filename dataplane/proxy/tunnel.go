@@ -33,7 +33,7 @@ func isH2C(upgrade []byte) bool {
 // switchProtocols passes 101 on and carries bytes both ways until both sides have ended,
 // or none has sent any for the route's idle time.
 func (x *exchange) switchProtocols() {
-	u := &x.up
+	u := x.up
 	x.result.status, x.result.sent, x.result.tunnel = 101, true, true
 	if x.route.session != nil {
 		x.route.session.Claim(&u.resp.Head)
@@ -52,10 +52,15 @@ func (x *exchange) switchProtocols() {
 	u.buf.Consume(u.head)
 	x.keepHead()
 	x.in.Consume(x.head)
+	now := transport.Now()
+	u.host.Reached(now, x.c.Shard, now.Sub(x.timings.attempt))
+	x.pass.Judge(now, false)
+	x.leave() // what is carried from here on is no work for the limit: connections are bounded elsewhere
 	if x.writeClient(head) == nil {
 		x.tunnel()
 	}
 	x.idleSince = transport.Now()
+	x.pass.Excuse()
 	u.host.Cancel() // how long a tunnel lived says nothing about the host
 	x.countTry(model.FlagNone, 101, x.idleSince.Sub(x.timings.attempt))
 	u.discard()
@@ -75,7 +80,7 @@ func (x *exchange) keepHead() {
 // tunnel carries bytes until both sides are done.
 func (x *exchange) tunnel() {
 	t := stream.Tunnel{
-		Client: x.c.Conn, Host: x.up.conn, Idle: x.route.timeouts.Idle,
+		Client: x.c.Conn, Host: x.up.conn, Idle: x.timeouts.Idle,
 		CutOff: func() bool { return x.p.ctx.Err() != nil }, Report: x.p.report,
 	}
 	x.c.MarkCarried()

@@ -25,6 +25,7 @@ type upstream struct {
 	answered transport.Instant // when the head came, of an answer that takes longer; else 0
 	roomy    bool              // the last answer was large: read into a large buffer at once
 
+	extra bool           // the try is not the request's first
 	pause time.Duration  // before another try, where the answer has settled it
 	code  model.GRPCCode // of an answer to a call that is given up for another try
 }
@@ -54,11 +55,12 @@ type failure struct {
 	refused bool
 	// spoken says that the host itself has ended the stream, and not by accident its connection.
 	spoken bool
+	after  time.Duration // when to ask again, if a breaker has refused the try
 }
 
 // connect picks a host and takes a connection to it: from the pool, or a new one.
 func (x *exchange) connect(by transport.Instant, tried []*cluster.Host) *failure {
-	u := &x.up
+	u := x.up
 	host, err := x.pick(tried)
 	if err != nil {
 		return &failure{flag: model.FlagUH, err: err, unsent: true}
@@ -66,27 +68,45 @@ func (x *exchange) connect(by transport.Instant, tried []*cluster.Host) *failure
 	u.host, u.races = host, 0
 	host.Begin()
 	host.Series.Begin(x.c.Shard)
+	ctx := x.p.ctx
+	if x.beside != nil {
+		x.beside.chose(host)
+		ctx = x.beside
+	}
 	if x.upgrading() {
-		u.conn, u.reused, err = host.For(x.c).AcquireUpgrade(x.p.ctx, x.timings.attempt, by, x.c.Shard, isWebSocket(x.req.Upgrade))
+		u.conn, u.reused, err = host.For(x.c).AcquireUpgrade(ctx, x.timings.attempt, by, x.c.Shard, isWebSocket(x.req.Upgrade))
 	} else {
-		u.conn, u.reused, err = host.For(x.c).Acquire(x.p.ctx, x.timings.attempt, by, x.c.Shard)
+		u.conn, u.reused, err = host.For(x.c).Acquire(ctx, x.timings.attempt, by, x.c.Shard)
 	}
 	return x.connected(err, by)
 }
 
 // reconnect opens a new connection to the same host in place of a pooled one that was dead.
 func (x *exchange) reconnect(by transport.Instant) *failure {
-	u := &x.up
+	u := x.up
+	if x.beside != nil {
+		x.beside.holds(nil)
+	}
 	u.discard()
 	var err error
-	u.conn, err = u.host.For(x.c).Fresh(x.p.ctx, by)
+	ctx := x.p.ctx
+	if x.beside != nil {
+		ctx = x.beside
+	}
+	u.conn, err = u.host.For(x.c).Fresh(ctx, by)
 	u.reused = false
 	return x.connected(err, by)
 }
 
 func (x *exchange) connected(err error, by transport.Instant) *failure {
+	if x.beside != nil && !x.beside.holds(x.up.conn) {
+		return &failure{err: errOutrun}
+	}
 	if err == nil {
 		return nil
+	}
+	if refused := (*cluster.Refusal)(nil); errors.As(err, &refused) {
+		return &failure{flag: model.FlagUO, err: err, unsent: true, after: refused.RetryAfter}
 	}
 	if by != 0 && transport.Now() >= by {
 		return &failure{flag: x.timeoutFlag(by), err: transport.ErrTimeout, unsent: true}
@@ -103,13 +123,14 @@ func (x *exchange) connected(err error, by transport.Instant) *failure {
 
 // exchangeWith sends the request, whose head is in out, and reads the head of the answer.
 func (x *exchange) exchangeWith(by transport.Instant) *failure {
-	u := &x.up
-	if x.req.GRPC { // to find a connection took some of its time
-		x.renew()
-	}
+	u := x.up
+	x.renew() // now: to find a connection may have taken some of its time
 	u.resp.Reset()
-	idle := x.route.timeouts.Idle
+	idle := x.timeouts.Idle
 	wait := transport.Wait{By: by, Watch: x.watch}
+	if x.beside != nil {
+		wait.Stop = &x.beside.yield
+	}
 	if x.body.whole { // else the idle time counts from the body's last piece: watchTry
 		wait.By = transport.Earlier(by, x.timings.attempt.Add(idle))
 	}
@@ -151,7 +172,7 @@ func (x *exchange) exchangeWith(by transport.Instant) *failure {
 // readAnswer parses the head of the final answer, reading on as needed, and passes on the
 // interim ones before it.
 func (x *exchange) readAnswer(by transport.Instant, wait transport.Wait) error {
-	u := &x.up
+	u := x.up
 	for interim := 0; ; {
 		n, err := u.resp.Parse(u.buf.Bytes(), &answerLimits, x.req.Method)
 		if err != nil {
@@ -187,7 +208,7 @@ func (x *exchange) restartIdle(by transport.Instant, wait *transport.Wait) {
 		p.moved.Store(int64(now))
 		return
 	}
-	wait.By = transport.Earlier(by, now.Add(x.route.timeouts.Idle))
+	wait.By = transport.Earlier(by, now.Add(x.timeouts.Idle))
 }
 
 // more reads on behind what is in the buffer.
@@ -222,25 +243,18 @@ func (x *exchange) passInterim() error {
 
 // failed says what an error of the upstream connection means.
 func (x *exchange) failed(err error, by transport.Instant, unsent bool) *failure {
-	var fault *http1.Error
 	var broken *http2.Broken
-	flag, refused := model.FlagUC, false
+	flag := flagOf(err)
+	refused := errors.As(err, &broken) && broken.Unsent
 	switch {
 	case errors.Is(err, errClient):
 		flag = model.FlagDC
+	case errors.Is(err, transport.ErrInterrupted) && x.beside != nil:
+		return &failure{err: errOutrun}
 	case errors.Is(err, transport.ErrInterrupted): // by the pump
 		flag = x.body.pump.flag
 	case errors.Is(err, transport.ErrTimeout):
 		flag = x.timeoutFlag(by)
-	case errors.As(err, &fault), errors.Is(err, errUnexpected), errors.Is(err, transport.ErrUnsolicited):
-		flag = model.FlagUPE
-	case errors.As(err, &broken) && (broken.Unsent || broken.Protocol):
-		flag, refused = model.FlagUR, broken.Unsent
-		if broken.Protocol {
-			flag = model.FlagUPE
-		}
-	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF): // the latter within a TLS record
-		flag = model.FlagUR
 	}
 	if flag == model.FlagUR && x.heldTo(by) {
 		flag = x.overdue(by)
@@ -250,6 +264,25 @@ func (x *exchange) failed(err error, by transport.Instant, unsent bool) *failure
 	}
 	spoken := broken != nil && !refused && errors.Unwrap(broken) == nil
 	return &failure{flag: flag, err: err, unsent: unsent || refused, refused: refused, spoken: spoken}
+}
+
+// flagOf is what an error of a host's connection means by itself.
+func flagOf(err error) model.Flag {
+	var fault *http1.Error
+	var broken *http2.Broken
+	switch {
+	case errors.Is(err, transport.ErrTimeout):
+		return model.FlagUT
+	case errors.As(err, &fault), errors.Is(err, errUnexpected), errors.Is(err, transport.ErrUnsolicited):
+		return model.FlagUPE
+	case errors.As(err, &broken) && broken.Protocol:
+		return model.FlagUPE
+	case errors.As(err, &broken) && broken.Unsent:
+		return model.FlagUR
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // the latter within a TLS record
+		return model.FlagUC
+	}
+	return model.FlagUR
 }
 
 // cutOff reports whether draining has taken too long: what breaks from then on, we broke.
@@ -273,7 +306,7 @@ func (x *exchange) overdue(by transport.Instant) model.Flag {
 
 // requestBy is when the whole request times out; 0: never.
 func (x *exchange) requestBy() transport.Instant {
-	return transport.Earlier(x.asked.Add(x.route.timeouts.Request), x.call.deadline)
+	return transport.Earlier(x.asked.Add(x.timeouts.Request), x.deadline)
 }
 
 // errClient marks errors of the client's connection among the upstream's.
@@ -285,7 +318,7 @@ const halfCloseGrace = 1e9
 
 // watchTry is the Watch of waits for the upstream: an error ends the try.
 func (x *exchange) watchTry() error {
-	idle := x.route.timeouts.Idle
+	idle := x.timeouts.Idle
 	// Once the answer flows, its own waits measure idleness.
 	if p := x.body.pump; p != nil && !x.result.sent && idle > 0 && transport.Now().Sub(transport.Instant(p.moved.Load())) >= idle {
 		return transport.ErrTimeout

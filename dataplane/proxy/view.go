@@ -59,11 +59,14 @@ func newView(p *Proxy, s *model.Snapshot, l *model.Listener, tables map[string]*
 
 // live says which routes, clusters and hosts exist, for their metrics.
 func live(s *model.Snapshot) telemetry.Live {
-	routes, streams, clusters := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	routes, streams, clusters, scopes := map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	hosts := map[string]map[string]bool{}
 	for _, rt := range s.RouteTables {
 		for _, e := range rt.Entries {
 			routes[e.Route.Name] = true
+			if o := e.Route.Overload; o != nil {
+				scopes[o.Scope] = true
+			}
 		}
 	}
 	for _, r := range s.Streams {
@@ -85,6 +88,7 @@ func live(s *model.Snapshot) telemetry.Live {
 	return telemetry.Live{
 		Route:   func(name string) bool { return routes[name] },
 		Stream:  func(name string) bool { return streams[name] },
+		Scope:   func(name string) bool { return scopes[name] },
 		Cluster: func(name string) bool { return clusters[name] },
 		Host: func(cluster, address string) bool {
 			addresses, known := hosts[cluster]

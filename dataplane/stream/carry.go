@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
+	"weir.dev/weir/traffic/health"
 )
 
 // maxTries is how many hosts a connection is tried at, one after the other: nothing has been
@@ -29,6 +31,7 @@ type carriage struct {
 	begun    transport.Instant
 	connect  time.Duration // all tries together
 	attempts []telemetry.Attempt
+	pass     cluster.Pass
 }
 
 // Carry implements listener.Carrier.
@@ -61,7 +64,7 @@ func (x *carriage) reach() bool {
 	client := x.c.Remote.Addr()
 	ask := cluster.Request{Hash: hashOf(client), Hashed: client.IsValid()}
 	failed := ending{flag: model.FlagUH}
-	for range maxTries {
+	for try := range maxTries {
 		host, err := x.arm.cluster.Pick(ask)
 		if err != nil {
 			if len(ask.Tried) == 0 {
@@ -72,8 +75,18 @@ func (x *carriage) reach() bool {
 		if slices.Contains(ask.Tried, host) {
 			break // there is no other
 		}
+		if refused := x.admit(try > 0); refused != nil {
+			if try == 0 {
+				failed = ending{model.FlagUO, fmt.Sprintf("cluster %s: %v", x.arm.cluster.Name(), refused)}
+			}
+			break
+		}
 		if err = x.try(host); err == nil {
 			return true
+		}
+		if errors.As(err, new(*cluster.Refusal)) {
+			failed = ending{model.FlagUO, err.Error()}
+			break
 		}
 		failed = ending{model.FlagUF, err.Error()}
 		if x.e.cutOff() {
@@ -85,9 +98,29 @@ func (x *carriage) reach() bool {
 		}
 		ask.Tried = append(ask.Tried, host)
 	}
+	x.pass.Excuse()
 	x.fail(failed.flag, failed.detail)
 	return false
 }
+
+// admit asks for one more try, or reports why the cluster allows none: a connection is a request
+// to its breaker for as long as it lasts.
+func (x *carriage) admit(again bool) error {
+	c, now := x.arm.cluster, transport.Now()
+	pass, refused := c.Admit(now, again)
+	if refused != nil {
+		return refused
+	}
+	x.pass = pass
+	if !again {
+		c.First(now, x.c.Shard)
+	} else if !c.MayRetry(now, nil) {
+		return errBudget
+	}
+	return nil
+}
+
+var errBudget = errors.New("the cluster's budget of retries is spent")
 
 // try connects to a host.
 func (x *carriage) try(host *cluster.Host) error {
@@ -101,15 +134,24 @@ func (x *carriage) try(host *cluster.Host) error {
 	took := now.Sub(begun)
 	x.connect += took
 	if err == nil {
+		host.Reached(now, shard, took)
+		x.pass.Judge(now, false)
 		x.at, x.Host = host, up
 		return nil
 	}
 	flag := model.FlagUF
-	if x.e.cutOff() {
+	switch {
+	case errors.As(err, new(*cluster.Refusal)):
+		flag = model.FlagUO
+		host.Cancel()
+		x.pass.Excuse()
+	case x.e.cutOff():
 		flag = model.FlagWD
 		host.Cancel()
-	} else {
-		host.End(now, took, true)
+		x.pass.Excuse()
+	default:
+		x.pass.Done(now, true)
+		host.End(now, cluster.Outcome{Shard: shard, Result: health.Unanswered, Latency: took})
 	}
 	out := telemetry.Outcome{Flag: flag, Duration: took, Retries: min(len(x.attempts), 1)}
 	host.Series.End(shard, &out)
@@ -135,6 +177,7 @@ func (x *carriage) observe() {
 	x.c.BytesOut += out
 	outcome := telemetry.Outcome{Flag: x.end.flag, Duration: took, BytesIn: in, BytesOut: out}
 	tries := len(x.attempts) // that failed
+	x.pass.Excuse()          // what there was to say has been said
 	if x.at != nil {
 		x.at.Release(x.Host, 0, 0)
 		x.at.Cancel() // how long a connection lived says nothing about the host

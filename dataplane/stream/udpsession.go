@@ -13,6 +13,7 @@ import (
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
+	"weir.dev/weir/traffic/health"
 )
 
 // session is the datagrams of one client. The listener's reader sends them on, and run, in a
@@ -195,7 +196,7 @@ func (s *session) leave(u *upstream, flag model.Flag) bool {
 	now := transport.Now()
 	took := now.Sub(u.since)
 	if flag == model.FlagUF {
-		u.host.End(now, took, true)
+		u.host.End(now, cluster.Outcome{Shard: s.shard, Result: health.Unanswered, Latency: took})
 	} else {
 		u.host.Cancel() // how long a session lasts says nothing about the host
 	}
@@ -278,7 +279,7 @@ func (s *session) reply(u *upstream, answer *packet) {
 	now := transport.Now()
 	if !u.heard {
 		u.heard = true
-		u.host.Reached(now, now.Sub(u.since))
+		u.host.Reached(now, s.shard, now.Sub(u.since))
 		s.fault.Store(nil)
 	}
 	s.answered.Store(int64(now))

@@ -55,7 +55,7 @@ func (b *Buffer) Prepend(p []byte) bool {
 // space returns the free memory behind the unread bytes, taking a small buffer if there is none yet.
 func (b *Buffer) space() []byte {
 	if b.mem == nil {
-		if b.roomy {
+		if b.roomy && larges.take() {
 			b.large = largePool.Get().(*[Large]byte)
 			b.mem = b.large[:]
 		} else {
@@ -68,7 +68,8 @@ func (b *Buffer) space() []byte {
 }
 
 // Expect prepares for n more bytes, a hint: a buffer that is empty and too small for them
-// is given back, and the next one taken is the larger or the smaller kind as fits.
+// is given back, and the next one taken is the larger or the smaller kind as fits, the smaller
+// one also where the larger ones have taken all the memory that they may.
 func (b *Buffer) Expect(n int64) {
 	b.roomy = n > Small-Headroom
 	if b.mem != nil && b.from == b.to && (b.roomy == (b.small != nil)) {
@@ -93,6 +94,7 @@ func (b *Buffer) Widen() {
 	b.small, b.grown = nil, nil
 	switch {
 	case len(old.mem) < Large:
+		larges.held.Add(1)
 		b.large = largePool.Get().(*[Large]byte)
 		b.mem = b.large[:]
 	default:
@@ -139,6 +141,7 @@ func (b *Buffer) give() {
 		smallPool.Put(b.small)
 	}
 	if b.large != nil {
+		larges.held.Add(-1)
 		largePool.Put(b.large)
 	}
 }

@@ -20,10 +20,18 @@ var (
 	ErrTimeout     = errors.New("timed out")
 	ErrInterrupted = errors.New("interrupted")
 	ErrUnsolicited = errors.New("unsolicited bytes on an idle connection")
+	ErrPressed     = errors.New("stood still while memory was short")
 )
 
 // tick is how often a waiting read with a Watch looks at it.
 const tick = 250 * time.Millisecond
+
+// slowTick is how often one with Patience does while there is no end to it.
+const slowTick = time.Second
+
+// byteWorth is for how much of the time that has passed a byte makes up: who takes less than about
+// 1,000 a second stands still in the end.
+const byteWorth = Instant(time.Millisecond)
 
 // Wait bounds one read or write.
 type Wait struct {
@@ -32,6 +40,11 @@ type Wait struct {
 	Pulse *atomic.Int64 // an Instant, when bytes last passed, here or elsewhere: Gap counts from then; nil: only here
 	Stop  *atomic.Bool  // once true, Wake ends this wait with ErrInterrupted; nil: nothing does
 	Watch func() error  // looked at every quarter of a second or so of waiting; an error ends it
+
+	// Patience is looked at every second or so of waiting: while it is above zero, so many nanoseconds
+	// with next to no byte end the wait with ErrPressed: each byte makes up for a millisecond or so of
+	// it, so that one now and then does not do. Nil: nothing does.
+	Patience *atomic.Int64
 }
 
 func (w *Wait) stopped() bool { return w.Stop != nil && w.Stop.Load() }
@@ -71,6 +84,7 @@ type direction struct {
 	armed Instant // the runtime deadline now set; 0: none
 	soon  bool    // and it was set for the next tick
 	due   Instant // what the pending call really waits for
+	still Instant // since when next to no byte has passed, of a call with Patience; 0: it has not waited
 	wait  Wait
 	buf   *Buffer
 	p     []byte
@@ -276,7 +290,7 @@ func (c *Conn) readSocket(b *Buffer, w Wait) (int, error) {
 }
 
 func (d *direction) begin(b *Buffer, w Wait) {
-	d.buf, d.wait, d.n, d.err, d.due = b, w, 0, nil, 0
+	d.buf, d.wait, d.n, d.err, d.due, d.still = b, w, 0, nil, 0, 0
 }
 
 // limit is when the pending call has waited long enough, 0 for never, if nothing happens from
@@ -291,12 +305,15 @@ func (d *direction) limit(now Instant) Instant {
 	return Earlier(d.wait.By, now.Add(d.wait.Gap))
 }
 
-// progress notes that a write gets on: the gap starts anew.
-func (d *direction) progress() {
+// progress notes that a write gets on by n bytes: the gap starts anew.
+func (d *direction) progress(n int) {
 	if d.due != 0 && d.wait.Pulse != nil { // else the caller has just come
 		d.wait.Pulse.Store(int64(Now()))
 	}
 	d.due = 0
+	if d.still != 0 {
+		d.still = min(d.still+Instant(n)*byteWorth, Now())
+	}
 }
 
 // end forgets what belongs to the caller, so that an idle connection does not keep it.
@@ -357,7 +374,7 @@ func (c *Conn) writeOnce() error {
 	}
 	n, err := c.nc.Write(d.p)
 	if d.p = d.p[n:]; n > 0 {
-		d.progress()
+		d.progress(n)
 	}
 	return err
 }
@@ -389,7 +406,7 @@ func (c *Conn) arm(d *direction, set func(time.Time) error) error {
 	if d.wait.stopped() {
 		return ErrInterrupted
 	}
-	if d.wait.Gap == 0 && d.armed != 0 && (d.wait.By == 0 || d.armed <= d.wait.By) && (d.wait.Watch == nil || d.soon) {
+	if d.wait.Gap == 0 && d.wait.Patience == nil && d.armed != 0 && (d.wait.By == 0 || d.armed <= d.wait.By) && (d.wait.Watch == nil || d.soon) {
 		d.due = d.wait.By
 		return nil // even if it has fired by now: the wait that follows sees that
 	}
@@ -400,6 +417,16 @@ func (c *Conn) arm(d *direction, set func(time.Time) error) error {
 	want := d.due
 	if d.wait.Watch != nil {
 		want = Earlier(want, now+Instant(tick))
+	}
+	if d.wait.Patience != nil {
+		next := slowTick
+		if d.wait.Patience.Load() > 0 {
+			next = tick
+		}
+		want = Earlier(want, now+Instant(next))
+		if d.still == 0 {
+			d.still = now
+		}
 	}
 	if want == 0 || (d.armed > now && d.armed <= want) {
 		return nil
@@ -429,6 +456,11 @@ func (c *Conn) woken(d *direction, set func(time.Time) error) error {
 	if d.wait.Watch != nil {
 		if err := d.wait.Watch(); err != nil {
 			return err
+		}
+	}
+	if p := d.wait.Patience; p != nil && d.still != 0 {
+		if limit := p.Load(); limit > 0 && now.Sub(d.still) >= time.Duration(limit) {
+			return ErrPressed
 		}
 	}
 	d.armed = 0

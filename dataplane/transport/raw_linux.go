@@ -136,7 +136,7 @@ func (c *Conn) writeReady(fd uintptr) bool {
 		switch errno {
 		case 0:
 			d.p = d.p[n:]
-			d.progress()
+			d.progress(n)
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			d.err = c.arm(d, c.nc.SetWriteDeadline)

@@ -194,7 +194,7 @@ func (s *Splicer) drainReady(fd uintptr) bool {
 		switch errno {
 		case 0:
 			s.held -= n
-			d.progress()
+			d.progress(int(n))
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			d.err = s.to.arm(d, s.to.nc.SetWriteDeadline)
