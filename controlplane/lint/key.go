@@ -21,7 +21,7 @@ func keyAfterClientIP(p *pass) {
 	}
 }
 
-// constantKey leaves expressions that do not compile to translation.
+// constantKey looks at expressions alone: what does not compile was not accepted.
 func constantKey(p *pass) {
 	for o, policy := range resource.All[*v1alpha1.TrafficPolicy](p.set) {
 		for i, k := range policy.Spec.HashOn {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"weir.dev/weir/controlplane/explain"
 	"weir.dev/weir/controlplane/resource"
 	"weir.dev/weir/controlplane/translate"
 	"weir.dev/weir/model"
@@ -39,6 +40,8 @@ type Rule struct {
 var Rules = []Rule{
 	{"announced-http3", Warning, "A listener that wants PROXY headers serves HTTP/3, whose clients have none.", announcedHTTP3},
 	{"bounded-load-without-hash", Warning, "The load of hosts is bounded where the algorithm does not hash: the bound has no effect.", boundedLoadWithoutHash},
+	{translate.RuleBreaksRequired, Error, "A policy, or a rule's own timeouts or retry, breaks what a policy of the Gateway or GatewayClass above requires, and has no effect there.", nil},
+	{"call-cycle", Warning, "Services call each other in a circle.", callCycle},
 	{"certificate-expired", Error, "A certificate in use has expired, or is not valid yet.", certificateExpired},
 	{"certificate-expires-soon", Warning, "A certificate in use expires within 30 days, or within the last third of its life if that is shorter.", certificateExpiresSoon},
 	{"certificate-hostname", Warning, "No certificate of an HTTPS listener is for its hostname, or for that of a route.", certificateHostname},
@@ -46,40 +49,73 @@ var Rules = []Rule{
 	{"check-longer-than-interval", Warning, "A health check may take longer than there is from one to the next.", checkLongerThanInterval},
 	{translate.RuleClientSettings, Warning, "Listeners that share a socket have different client settings, of which only one set holds: the oldest gateway's, and of that the first listener's.", nil},
 	{"constant-key", Warning, "An expression that is a key names nothing of the request: one host gets all requests of a rule.", constantKey},
-	{"contradictory-timeouts", Warning, "One try of a request may take longer than all tries together.", contradictoryTimeouts},
+	{"contradictory-timeouts", Error, "One try of a request may take as long as all tries together, or longer.", contradictoryTimeouts},
 	{translate.RuleDuplicateAddress, Warning, "A Backend lists one address twice.", nil},
 	{"duplicate-hostname", Warning, "A route lists one hostname twice.", duplicateHostname},
 	{"empty-listener", Warning, "A listener of TCP, TLS or UDP has no route, so that whatever comes is closed or dropped.", emptyListener},
 	{translate.RuleForeignClass, Warning, "A Gateway is of a class that Weir does not serve.", nil},
 	{"grpc-check-by-http1", Warning, "A health check calls gRPC, which needs HTTP/2, where the backend says that it speaks HTTP/1.1.", grpcCheckByHTTP1},
+	{"hash-with-ejection", Warning, "An algorithm that hashes over hosts that are ejected: keys move away and back each time.", hashWithEjection},
 	{"hash-with-priorities", Warning, "An algorithm that hashes over endpoints of several priorities: keys move whenever one priority fails over to the next.", hashWithPriorities},
 	{"hash-with-slow-start", Warning, "An algorithm that hashes ignores slowStart.", hashWithSlowStart},
 	{"hash-with-zones", Warning, "An algorithm that hashes ignores zones.", hashWithZones},
 	{"hash-without-key", Warning, "An algorithm that hashes is reached by a rule that says no key: hosts are chosen at random.", hashWithoutKey},
+	{"hedge-of-large-bodies", Warning, "Requests with large bodies are sent to several hosts at once.", hedgeOfLargeBodies},
+	{"hedge-of-one-host", Warning, "A second try beside a slow one has no other host to go to.", hedgeOfOneHost},
 	{"identity-unknown", Warning, "A key is the client's identity where no listener asks for client certificates: no request ever has it.", identityUnknown},
 	{"idle-backend-tls", Warning, "TLS passes through to a backend that has TLS settings, which then have no effect.", idleBackendTLS},
+	{"idle-breaker", Warning, "A bound of a breaker is never reached, for another one is before it.", idleBreaker},
+	{"idle-connect-timeout", Warning, "The time for connecting is over only when the try is, so that it never acts.", idleConnectTimeout},
+	{"idle-degrade", Warning, "A step of degradation gives up what there is not.", idleDegrade},
+	{"idle-ejection", Warning, "Hosts are to be ejected where there are too few to judge or to spare.", idleEjection},
 	{"idle-health-check", Warning, "A health check is set for a backend of UDP, whose hosts are not checked.", idleHealthCheck},
+	{"idle-hedge", Error, "A second try would begin when the first is over already.", idleHedge},
+	{"idle-http3", Warning, "HTTP/3 is asked for where no listener speaks TLS, without which there is none.", idleHTTP3},
+	{"idle-limit", Warning, "A limit of concurrency is never reached, for a breaker behind it is before it.", idleLimit},
+	{"idle-retries", Warning, "Retries are set, and a budget that lets none through.", idleRetries},
 	{translate.RuleInvalidValue, Error, "A value is of the right type but means nothing, such as a regular expression that does not parse.", nil},
 	{"key-after-client-ip", Warning, "A key stands behind clientIP, which every request has, and never counts.", keyAfterClientIP},
+	{"key-with-session", Warning, "Keys are set where sessions decide which host gets a request.", keyWithSession},
 	{"key-without-hash", Warning, "Keys are set for requests to a backend whose algorithm does not hash: they have no effect.", keyWithoutHash},
 	{translate.RuleListenerConflict, Error, "Listeners cannot be told apart, or want the same port.", nil},
+	{"mirror-of-writes", Warning, "Requests that change something are mirrored, and so done twice.", mirrorOfWrites},
 	{"mirror-to-self", Warning, "Requests are mirrored to a backend that receives them anyway.", mirrorToSelf},
 	{"mixed-protocols", Warning, "Routes of HTTP and of gRPC refer to a backend that does not say what it speaks: all requests go there by HTTP/2.", mixedProtocols},
 	{"no-destination", Error, "A rule neither redirects nor has a backend with weight, so that nothing can be sent anywhere.", noDestination},
 	{"no-endpoints", Warning, "A backend that a route uses has no endpoint that is ready and has weight, so that its requests fail.", noEndpoints},
 	{translate.RuleNotAttached, Error, "A parent does not take the route or the ListenerSet.", nil},
+	{"outlived-by-callee", Warning, "A service may work on for a caller that has given up.", outlivedByCallee},
+	{"overload-without-limit", Warning, "A queue, a mode or steps of degradation are set where no limit of concurrency ever brings them about.", overloadWithoutLimit},
+	{"panic-after-ejection", Warning, "So many hosts may be ejected that the backend panics, and sends requests to them again.", ejectionPanics},
 	{"passthrough-check", Warning, "A health check asks hosts to which TLS passes through: it is no more than a connection, or goes there in clear text.", passthroughCheck},
+	{"policy-beaten-by-rule", Warning, "A policy sets what every rule that it is for sets itself, which comes first.", policyBeatenByRule},
 	{translate.RulePolicyConflict, Warning, "Several policies are attached to one target, of which one holds.", nil},
 	{translate.RulePolicyInvalid, Error, "A policy is attached to a target that it cannot be for.", nil},
+	{"queue-outlasts-request", Error, "A request may wait in the queue for all the time that it has.", queueOutlastsRequest},
+	{translate.RuleRequirementUnmet, Warning, "A policy requires what does not hold anywhere below it, and what no policy below says.", nil},
+	{"retries-without-budget", Warning, "Nobody has bounded retries to a share of the requests, and only the default does.", retriesWithoutBudget},
+	{"retries-without-timeout", Warning, "Retries without a time for one try: a host that hangs uses up the whole request.", retriesWithoutTimeout},
+	{"retry-amplification", Warning, "Several tiers of a call chain retry, and together make more than three requests of one.", retryAmplification},
 	{translate.RuleRouteConflict, Error, "An HTTPRoute and a GRPCRoute want one hostname on a listener, which goes to the older one or the first by name.", nil},
+	{"rule-beaten-by-override", Warning, "A rule sets a field in whose place the overrides of a Gateway or GatewayClass hold.", ruleBeatenByOverride},
 	{"session-name-reused", Warning, "Rules with different backends give their sessions one name, so that clients lose one for the other.", sessionNameReused},
+	{"session-with-weights", Warning, "Backends with different weights where sessions decide: the weights are not the shares of requests.", sessionWithWeights},
 	{"session-without-weight", Warning, "A backend without weight keeps the sessions that began there, which never end.", sessionWithoutWeight},
 	{"shadowed-route", Warning, "Another route, older or first by name, has the same match for the same hostname.", shadowedRoute},
 	{translate.RuleShadowedStream, Warning, "A TCPRoute, TLSRoute or UDPRoute shares a listener, or a hostname of one, with another that is older or first by name and gets everything.", nil},
+	{"shed-by-no-class", Warning, "A step of degradation sheds a class that no request has, or every one.", shedByNoClass},
+	{"stale-with-credentials", Warning, "Old answers are to be served where requests carry credentials, whose answers are never kept.", staleWithCredentials},
+	{"stream-loop", Error, "A TCPRoute, TLSRoute or UDPRoute leads back to its own listener.", streamLoop},
 	{"suites-without-key", Warning, "Cipher suites are set of which none goes with the key of a certificate.", suitesWithoutKey},
+	{"trip-by-one-request", Warning, "One request that fails in every try opens a breaker for all.", tripByOneRequest},
+	{"trust-without-certificates", Warning, "Callers are trusted by an identity where no listener asks for client certificates.", trustWithoutCertificates},
 	{"unattached-route", Error, "No listener of a Gateway or ListenerSet takes the route, so that nothing reaches it.", unattachedRoute},
+	{"unknown-callee", Warning, "A backend is said to call one that is not there: what that does to a chain of calls is not counted.", unknownCallee},
 	{"unreachable-rule", Warning, "An earlier rule of the route has the same match.", unreachableRule},
+	{"unreachable-try", Error, "The last try can never start when those before it take all of their time; what is merely late or cut short is said below an error.", unreachableTry},
 	{translate.RuleUnresolved, Error, "A reference is to something that is not there, or not granted.", nil},
+	{"unretried-timeout", Warning, "A try that times out is not tried again, though there are retries and time for them.", unretriedTimeout},
+	{"unsafe-retries", Warning, "Methods that are not idempotent are sent again, or to two hosts at once.", unsafeRetries},
 	{translate.RuleUnsupported, Error, "Something is asked for that this version does not do.", nil},
 	{"unused-backend", Warning, "No route refers to the Backend.", unusedBackend},
 	{"zones-unknown", Warning, "Zone awareness where no endpoint says its zone: it has no effect.", zonesUnknown},
@@ -97,6 +133,11 @@ type Config struct {
 	Overrides []Override
 	// Now is when certificates are judged; zero: when Run is called.
 	Now time.Time
+	// Amplification is how many requests one may become along a path of calls before
+	// retry-amplification speaks of it; 0: three.
+	Amplification float64
+	// Observed are calls between services that telemetry has seen, beside those that are declared.
+	Observed []explain.Call
 }
 
 // Check returns an error for an override that names no rule or level, or has no reason.
@@ -149,7 +190,7 @@ func Run(set *resource.Set, out translate.Output) []resource.Diagnostic {
 // Run returns what lint finds beyond the problems of the set itself and the diagnostics of
 // the translation, in the order of positions.
 func (c Config) Run(set *resource.Set, out translate.Output) []resource.Diagnostic {
-	p := &pass{set: set, out: out, now: c.Now}
+	p := &pass{set: set, out: out, now: c.Now, amplification: c.Amplification, observed: c.Observed}
 	if p.now.IsZero() {
 		p.now = time.Now()
 	}
@@ -179,6 +220,10 @@ type pass struct {
 	clusters map[string]*model.Cluster // once asked for, by name
 	rules    []*model.Route            // once asked for
 	served   []served                  // once asked for
+	calls    *explain.Graph            // once asked for
+
+	amplification float64 // Config's
+	observed      []explain.Call
 }
 
 // cluster returns a cluster by its name, nil if there is none.

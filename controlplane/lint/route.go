@@ -150,21 +150,6 @@ func noEndpoints(p *pass) {
 	}
 }
 
-// contradictoryTimeouts looks at effective values: each may be sensible where it stands.
-func contradictoryTimeouts(p *pass) {
-	for _, table := range p.out.Snapshot.RouteTables {
-		for _, e := range table.Entries {
-			r := e.Route
-			if r.Timeouts.Request == 0 || r.Timeouts.PerTry <= r.Timeouts.Request {
-				continue
-			}
-			origin := r.Origins["timeouts.perTry"]
-			p.reportAt(resource.Position{File: origin.File, Line: origin.Line, Column: origin.Column}, routeKey(r), "timeouts.perTry",
-				fmt.Sprintf("rule %s: one try may take %v, all tries together %v", r.Rule, r.Timeouts.PerTry, r.Timeouts.Request))
-		}
-	}
-}
-
 func routeKey(r *model.Route) resource.Key {
 	return resource.Key{Group: gatewayv1.GroupName, Kind: r.Kind, Namespace: r.Namespace, Name: r.Object}
 }

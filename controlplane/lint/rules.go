@@ -88,11 +88,15 @@ func hostnamesOf(value any) []gatewayv1.Hostname {
 
 // ruleField finds a rule of a route by the name or index that translation gave it.
 func ruleField(route any, name string) string {
+	return fmt.Sprintf("spec.rules[%d]", ruleIndex(route, name))
+}
+
+func ruleIndex(route any, name string) int {
 	i := slices.IndexFunc(rulesOf(route), func(r routeRule) bool { return r.name != nil && string(*r.name) == name })
 	if i < 0 {
 		i, _ = strconv.Atoi(strings.TrimPrefix(name, "#"))
 	}
-	return fmt.Sprintf("spec.rules[%d]", i)
+	return i
 }
 
 // consequence says what becomes of what a route cannot send anywhere.

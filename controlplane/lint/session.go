@@ -79,3 +79,42 @@ func shareClusters(a, b *model.Route) bool {
 		return x.Cluster != "" && slices.ContainsFunc(b.Split.Arms, func(y model.Arm) bool { return x.Cluster == y.Cluster })
 	})
 }
+
+// sessionWithWeights finds weights that say where sessions begin, not where requests go.
+func sessionWithWeights(p *pass) {
+	for _, r := range p.routes() {
+		if r.Session == nil {
+			continue
+		}
+		weights, arms := map[uint32]bool{}, 0
+		for _, a := range r.Split.Arms {
+			if a.Weight > 0 && a.Cluster != "" {
+				weights[a.Weight] = true
+				arms++
+			}
+		}
+		if arms < 2 || len(weights) < 2 { // equal shares are for load, not for a sample
+			continue
+		}
+		o := p.set.Get(routeKey(r))
+		p.report(o, ruleField(o.Value, r.Rule)+".sessionPersistence",
+			"the weights of the backendRefs divide new sessions alone: clients that have one stay where they began, however the weights change, so that a small share keeps growing or never does; sample by hashOn or by a match, or leave sessions out here")
+	}
+}
+
+// keyWithSession finds keys where sessions decide.
+func keyWithSession(p *pass) {
+	w := written{path: "hashOn"}
+	useful := map[model.Origin]bool{}
+	for _, r := range p.routes() {
+		switch {
+		case len(r.HashOn) == 0:
+		case r.Session != nil:
+			w.add(r.Origins, ruleText(r))
+		default:
+			useful[r.Origins["hashOn"]] = true
+		}
+	}
+	w.order = slices.DeleteFunc(w.order, func(o model.Origin) bool { return useful[o] })
+	w.report(p, "has no effect on %s, whose sessionPersistence decides: leave one of them out")
+}

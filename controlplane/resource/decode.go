@@ -22,7 +22,7 @@ import (
 type Decoder struct {
 	mu    sync.Mutex
 	files map[string]*fileMemo
-	tests bool // only RouteTests count
+	only  *kind // the one kind that counts; nil: all that are served
 }
 
 // fileMemo is what is remembered of one file.
@@ -38,7 +38,7 @@ type decoded struct {
 	documents []*document
 	loose     []problem // about no object that could be named
 	broken    bool      // not even YAML
-	tests     bool      // only RouteTests count
+	only      *kind     // as in Decoder
 
 	objects []*Object // of documents, for the file and the line that they were last at
 	line    int
@@ -97,7 +97,7 @@ func (d *Decoder) Decode(file string, data []byte) ([]*Object, []Diagnostic) {
 		if same := next.pieces[sum]; same != nil && len(same.documents) == 0 {
 			result = same
 		} else if result == nil || same != nil { // a copy in the same file has lines of its own
-			result = decodePiece(p, memo.verdicts, d.tests, unparsed < maxExact)
+			result = decodePiece(p, memo.verdicts, d.only, unparsed < maxExact)
 			result.explainJSON(p.text, isJSON)
 		}
 		if result.broken {
@@ -252,12 +252,12 @@ func (doc *document) hash(file string, line int) model.Hash {
 }
 
 // decodePiece decodes a piece. If it is not YAML and exact, the first wrong line is sought.
-func decodePiece(p piece, known map[model.Hash]*verdict, tests, exact bool) *decoded {
+func decodePiece(p piece, known map[model.Hash]*verdict, only *kind, exact bool) *decoded {
 	nodes, broken := parse(p.text, exact)
 	if broken != nil {
 		return &decoded{loose: []problem{*broken}, broken: true}
 	}
-	result := &decoded{tests: tests}
+	result := &decoded{only: only}
 	for _, node := range nodes {
 		if p.column > 0 {
 			shift(node, p.column)

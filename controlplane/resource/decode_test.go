@@ -132,7 +132,51 @@ func TestDecodeDiagnostics(t *testing.T) {
 		"not UTF-8":                       {"a: b\nc: é\xff\n", []string{`f.yaml:2:5: not UTF-8`}},
 		"unsupported tag":                 {"apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: {b: !x c}}\n", []string{`f.yaml:3:33: Namespace a: metadata.labels.b: tag !x is not supported`}},
 		"infinite number":                 {"apiVersion: v1\nkind: Namespace\nmetadata: {name: a, generation: .inf}\n", []string{`f.yaml:3:33: Namespace a: metadata.generation: .inf is not a number that JSON has`}},
-		"planned field":                   {policy("  targetRefs: [{group: '', kind: Service, name: a}]\n  circuitBreaker: {}\n"), []string{`f.yaml:6:3: TrafficPolicy default/p: spec.circuitBreaker: not supported by this version yet`}},
+		"planned field": {policy("  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: a}]\n  overload: {queue: {fairBy: [{jwtClaim: sub}]}}\n"), []string{
+			`f.yaml:6:31: TrafficPolicy default/p: spec.overload.queue.fairBy[0]: exactly one of the fields in [header cookie query clientIP identity expression] must be set`,
+			`f.yaml:6:32: TrafficPolicy default/p: spec.overload.queue.fairBy[0].jwtClaim: not supported by this version yet: it comes with AccessPolicy, which verifies claims; until then use identity, a header or an expression`,
+		}},
+		"tries that never start": {
+			policy("  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: a}]\n  timeouts: {request: 2s, perTry: 700ms}\n  retries: {attempts: 5}\n"),
+			[]string{`f.yaml:7:13: TrafficPolicy default/p: spec.retries.attempts: the last can never start when each before it takes all of its time: 5 tries × 700ms + backoff = 3.5s or more before the 6th, request is 2s`},
+		},
+		"the last try is cut short, which is fine": {
+			policy("  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: a}]\n  timeouts: {request: 2s, perTry: 700ms}\n  retries: {attempts: 2}\n"), nil,
+		},
+		"a policy against itself": {
+			policy("  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: a}]\n  overrides:\n    timeouts: {request: 1s, perTry: 1001ms}\n" +
+				"    outlierDetection: {baseEjectionTime: 2m, maxEjectionTime: 1m}\n    retries: {attempts: 1, backoff: {base: 1s, max: 500ms}}\n" +
+				"  retries: {attempts: 1, budget: {percent: 0.0%, minPerSecond: 0}}\n  overload:\n    concurrency: {adaptive: {min: 5, max: 4}}\n    degrade: [{at: 1%, timeouts: {request: 1s, perTry: 2s}}]\n"),
+			[]string{
+				`f.yaml:7:29: TrafficPolicy default/p: spec.overrides.timeouts.perTry: 1.001s is more than timeouts.request has for all tries, 1s`,
+				`f.yaml:8:46: TrafficPolicy default/p: spec.overrides.outlierDetection.maxEjectionTime: 1m is less than baseEjectionTime, 2m`,
+				`f.yaml:10:26: TrafficPolicy default/p: spec.retries.budget: 0.0% of first tries and 0 a second allow none of the 1 attempts`,
+				`f.yaml:12:38: TrafficPolicy default/p: spec.overload.concurrency.adaptive.max: 4 is less than min, 5`,
+				`f.yaml:13:48: TrafficPolicy default/p: spec.overload.degrade[0].timeouts.perTry: 2s is more than request has for all tries, 1s`,
+			},
+		},
+		"protections out of bounds": {
+			policy("  targetRefs: [{group: weir.dev, kind: Backend, name: a}]\n  circuitBreaker: {trip: {failures: 0%, of: 4}, mode: Off}\n" +
+				"  outlierDetection: {successRateDeviation: -1}\n  retries: {hedge: {afterQuantile: p3}}\n"),
+			[]string{
+				`f.yaml:6:41: TrafficPolicy default/p: spec.circuitBreaker.trip.of: should be greater than or equal to 5`,
+				`f.yaml:6:49: TrafficPolicy default/p: spec.circuitBreaker.mode: expected a string, got Off, which YAML takes for a boolean; quote it: "Off"`,
+				`f.yaml:7:22: TrafficPolicy default/p: spec.outlierDetection.successRateDeviation: expected a decimal in quotes such as "1.9", or "0" for no bound, got the number -1`,
+				`f.yaml:8:21: TrafficPolicy default/p: spec.retries.hedge.afterQuantile: "p3": expected a quantile from "p50" to "p99.9"`,
+			},
+		},
+		"protections that say the wrong thing": {
+			policy("  targetRefs: [{group: weir.dev, kind: Backend, name: a}]\n  circuitBreaker: {trip: {failures: 0%}}\n" +
+				"  outlierDetection: {slowerThanMedian: \"1.0\", interval: 50ms}\n  retries: {attempts: 1}\n  calls: [{backendRef: {name: s}}]\n  overrides: {timeouts: {request: 1s}}\n"),
+			[]string{
+				`f.yaml:6:27: TrafficPolicy default/p: spec.circuitBreaker.trip.failures: "0%": must be above 0%; openFor: 0s is how a breaker never opens`,
+				`f.yaml:7:22: TrafficPolicy default/p: spec.outlierDetection.slowerThanMedian: "1.0": must be above 1, or 0 for any number`,
+				`f.yaml:7:47: TrafficPolicy default/p: spec.outlierDetection.interval: "50ms": must be at least 100ms`,
+				`f.yaml:8:3: TrafficPolicy default/p: spec.retries: is for requests, all but budget: target a Gateway, ListenerSet or route`,
+				`f.yaml:9:12: TrafficPolicy default/p: spec.calls[0].backendRef: Must have port for Service reference`,
+				`f.yaml:10:3: TrafficPolicy default/p: spec.overrides: are the organisation's: target a Gateway or GatewayClass as a whole`,
+			},
+		},
 		"PROXY protocol of nobody": {
 			policy("  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: a}]\n  client: {proxyProtocol: true, trust: {hops: 1}}\n"),
 			[]string{`f.yaml:6:12: TrafficPolicy default/p: spec.client.proxyProtocol: needs trust.addresses: without them nobody could be trusted to say whose a connection is`},
@@ -371,8 +415,8 @@ func TestClosest(t *testing.T) {
 		"matchs": "matches", "amtches": "matches", "backendrefs": "backendRefs", "backendRef": "backendRefs", "filter": "filters",
 		"nmae": "name", "n": "", "something": "", strings.Repeat("name", 20): "",
 	} {
-		if got := closest(name, names); got != want {
-			t.Errorf("closest(%q) = %q, want %q", name, got, want)
+		if got := Closest(name, names); got != want {
+			t.Errorf("Closest(%q) = %q, want %q", name, got, want)
 		}
 	}
 }

@@ -32,11 +32,12 @@ func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]*verdict) {
 		r.loose = append(r.loose, c.problems...)
 		return
 	}
-	judge := classify
-	if r.tests {
-		judge = classifyTest
+	k, loose := r.only, (*problem)(nil)
+	if k != nil {
+		k, loose = classifyAs(k, object, doc)
+	} else {
+		k, loose = classify(object, doc)
 	}
-	k, loose := judge(object, doc)
 	if k == nil {
 		if loose != nil {
 			r.loose = append(r.loose, *loose)
@@ -177,7 +178,7 @@ func meantKind(group, name string) string {
 			names = append(names, k.name)
 		}
 	}
-	if guess := closest(name, names); guess != "" {
+	if guess := Closest(name, names); guess != "" {
 		return fmt.Sprintf("; did you mean %q?", guess)
 	}
 	return ""
@@ -337,12 +338,16 @@ func (j *judgement) misplaced(e *field.Error) bool {
 
 // patternTexts say what the patterns of schemas ask for.
 var patternTexts = map[string]string{
-	durationPattern: "a duration such as 700ms, 1m30s or 720h",
-	percentPattern:  percentText,
-	factorPattern:   factorText,
-	failurePattern:  failureText,
-	statusesPattern: statusText,
-	checkPattern:    pathText,
+	durationPattern:  "a duration such as 700ms, 1m30s or 720h",
+	percentPattern:   percentText,
+	factorPattern:    factorText,
+	failurePattern:   failureText,
+	statusesPattern:  statusText,
+	checkPattern:     pathText,
+	quantilePattern:  quantileText,
+	deviationPattern: deviationText,
+	identityPattern:  identityText,
+	quantityPattern:  quantityText,
 }
 
 // expectation words that a string does not match a pattern, if it is known what that asks for.
@@ -365,7 +370,7 @@ func quote(v any) string {
 // refine adds to a problem of form what only the text or the design can tell.
 func (j *judgement) refine(path, message string) string {
 	if isPlanned(j.kind, path) {
-		return "not supported by this version yet" + plannedWith[listIndex.ReplaceAllString(path, "[]")]
+		return "not supported by this version yet" + plannedWith[path[strings.LastIndexByte(path, '.')+1:]]
 	}
 	if n := nodeAt(j.node, path); n != nil && isYAML11Bool(n) && strings.HasPrefix(message, "expected a string, got the boolean") {
 		return fmt.Sprintf("expected a string, got %s, which YAML takes for a boolean; quote it: %q", n.Value, n.Value)

@@ -26,7 +26,7 @@ type kind struct {
 	protects bool
 
 	// complete fills in the defaults of a core kind and reports what a cluster would refuse
-	// beyond the types. nil: the schema says everything.
+	// beyond the types, or what a policy says against itself. nil: the schema says everything.
 	complete func(v metav1.Object, report reportFunc)
 
 	// precheck reports what would stop a core kind from decoding at all. nil: nothing.
@@ -108,7 +108,7 @@ var kinds = []*kind{
 		group: v1alpha1.Group, name: v1alpha1.KindTrafficPolicy, versions: []string{v1alpha1.Version}, namespaced: true,
 		validName: apivalidation.NameIsDNSSubdomain,
 		empty:     func() metav1.Object { return new(v1alpha1.TrafficPolicy) },
-		schema:    fromCRD("weir.dev_trafficpolicies.json"),
+		schema:    fromCRD("weir.dev_trafficpolicies.json"), complete: checkTrafficPolicy,
 	},
 	restriction(v1alpha1.KindAccessPolicy),
 	restriction(v1alpha1.KindRateLimitPolicy),

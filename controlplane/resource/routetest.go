@@ -98,22 +98,22 @@ var routeTest = &kind{
 // DecodeTests returns the RouteTests of one file, whose Values are *RouteTest, and what is
 // wrong with them. Objects of other kinds are left to Decode.
 func DecodeTests(file string, data []byte) ([]*Object, []Diagnostic) {
-	d := Decoder{tests: true}
+	d := Decoder{only: routeTest}
 	return d.Decode(file, data)
 }
 
-// classifyTest is classify where only RouteTests count.
-func classifyTest(object map[string]any, doc *document) (*kind, *problem) {
-	if object["kind"] != KindRouteTest {
+// classifyAs is classify where only one kind counts, that is not among those that are served.
+func classifyAs(k *kind, object map[string]any, doc *document) (*kind, *problem) {
+	if object["kind"] != k.name {
 		return nil, nil
 	}
-	if version := apiVersion(v1alpha1.Group, v1alpha1.Version); object["apiVersion"] != version {
+	if version := apiVersion(k.group, k.versions[0]); object["apiVersion"] != version {
 		doc.problems = append(doc.problems, problem{
 			rule: RuleSchema, at: doc.fields.find(doc.at, "apiVersion"), field: "apiVersion",
-			message: fmt.Sprintf("unknown version of RouteTest; expected %q", version),
+			message: fmt.Sprintf("unknown version of %s; expected %q", k.name, version),
 		})
 	}
-	return routeTest, nil
+	return k, nil
 }
 
 // Bounds of a RouteTest.

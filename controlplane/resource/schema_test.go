@@ -205,6 +205,15 @@ var specs = map[string][]string{
 		`{"targetRefs":[{"group":"","kind":"Service","name":"s"},{"group":"","kind":"Service","name":"s"}],"client":{"maxHead":1024,"trust":{"addresses":["10.0.0.0"]}}}`,
 		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"g"}],"client":{"http3":true,"proxyProtocol":true,"trust":{"addresses":["10.0.0.0/8"]}}}`,
 		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"g"}],"client":{"proxyProtocol":true,"trust":{"hops":1}}}`,
+		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r"}],"retries":{"attempts":2,"idempotencyHeader":"idempotency-key","bodyReplay":"64Ki","budget":{"percent":"20%","minPerSecond":3},"hedge":{"afterQuantile":"p95","max":1},"nested":false}}`,
+		`{"targetRefs":[{"group":"weir.dev","kind":"Backend","name":"b"}],"retries":{"budget":{"percent":"12.5%"}}}`,
+		`{"targetRefs":[{"group":"weir.dev","kind":"Backend","name":"b"}],"retries":{"attempts":1,"bodyReplay":2097152,"budget":{},"hedge":{"after":"30ms","afterQuantile":"p49"}}}`,
+		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r"}],"overload":{"concurrency":{"limit":200},"priority":[{"when":"request.path == \"/\"","class":"Sheddable"},{"class":"Critical"}],"queue":{"size":100,"timeout":"50ms","order":"LIFO","fairBy":[{"header":"x-tenant"}]},"throttle":{"acceptRatio":"2.0","window":"30s"},"degrade":[{"at":"80%","shed":"Sheddable"},{"at":"95%","serveStale":{"maxAge":"60s"},"noRetries":true,"timeouts":{"request":"1s"},"answer":{"status":503,"headers":[{"name":"a","value":"b c"}],"body":"x"}}],"mode":"Observe"}}`,
+		`{"targetRefs":[{"group":"","kind":"Service","name":"s"}],"overload":{"concurrency":{"limit":1,"adaptive":{"algorithm":"Gradient","min":1,"max":2}},"queue":{"timeout":"0s","order":"Random"},"throttle":{"acceptRatio":"1.00","window":"0s"},"degrade":[{"at":"0%","timeouts":{"perTry":"0s"}},{"at":"50%"},{"at":"50%","answer":{"status":99,"headers":[{"name":"a","value":"b\nc"}]}},{"at":"1%","serveStale":{"maxAge":"25h"}}]}}`,
+		`{"targetRefs":[{"group":"weir.dev","kind":"Backend","name":"b"}],"circuitBreaker":{"maxConnections":1024,"maxPending":0,"maxRequests":1,"maxRetries":16,"trip":{"failures":"50%","of":20,"openFor":"5s","probes":3},"mode":"Disabled"},"outlierDetection":{"consecutive5xx":5,"consecutiveLocal":0,"failureShare":"30%","successRateDeviation":"1.9","slowerThanMedian":"3.0","interval":"10s","minRequests":50,"baseEjectionTime":"30s","maxEjectionTime":"5m","maxEjected":"50%","maxEjectedHosts":3,"mode":"Enforce"},"calls":[{"backendRef":{"name":"payments","port":80}}]}`,
+		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r"}],"circuitBreaker":{"trip":{"failures":"0.00%","of":4,"probes":0},"mode":"On"},"outlierDetection":{"slowerThanMedian":"1","successRateDeviation":"-1","interval":"1ms","baseEjectionTime":"0s"},"calls":[{"backendRef":{"name":"payments"}}]}`,
+		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"g"}],"client":{"trust":{"identities":["spiffe://prod/ns/shop/sa/cart"]}},"overrides":{"retries":{"budget":{"percent":"20%"}},"client":{"maxConnections":5},"circuitBreaker":{"maxRequests":9}},"require":[{"rule":"policy.retries.attempts <= 3","message":"at most 3"}]}`,
+		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"g","sectionName":"l"}],"client":{"trust":{"identities":["spiffe://prod"]}},"overrides":{},"require":[{"rule":"","message":"at most 3"}]}`,
 		`{"targetRefs":[],"timeouts":{}}`, `{"targetRefs":[{"group":"","kind":"Service","name":"s"}],"timeouts":{"request":"2s","perTry":"3s"},"client":{"trust":{}}}`,
 	},
 }
@@ -360,7 +369,7 @@ func TestRulesAreAllFound(t *testing.T) {
 			}
 			if crd.Spec.Names.Kind == k.name {
 				schema, _ := json.Marshal(crd.Spec.Versions[0].Schema)
-				want = strings.Count(string(schema), `"rule":`) - strings.Count(string(schema), "oldSelf")
+				want = strings.Count(string(schema), `"rule":"`) - strings.Count(string(schema), "oldSelf")
 			}
 		}
 		if got := c.rules.count(); got != want {

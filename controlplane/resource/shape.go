@@ -94,31 +94,44 @@ func shapeOfSchema(s *structuralschema.Structural) *shape {
 }
 
 // Patterns by which schemas say that a string is a duration (GEP-2257), a percentage, the
-// factor of a bounded load, a failure that is tried again, statuses, the path of a health check
-// or a quantity.
+// factor of a bounded load, a failure that is tried again, statuses, the path of a health check,
+// a quantile, a number of standard deviations, a SPIFFE id or a quantity.
 const (
-	durationPattern = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"
-	percentPattern  = `^(100(\.0{1,2})?|[1-9]?[0-9](\.[0-9]{1,2})?)%$`
-	factorPattern   = `^(0|[1-9][0-9]{0,2}(\.[0-9]{1,3})?)$`
-	failurePattern  = `^(ConnectFailure|Reset|` // and so on
-	statusesPattern = `^[2-5][0-9]{2}(-[2-5][0-9]{2})?$`
-	checkPattern    = `^/[!-"$-~]*$`
-	quantityPattern = `^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|`
+	durationPattern  = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"
+	percentPattern   = `^(100(\.0{1,2})?|[1-9]?[0-9](\.[0-9]{1,2})?)%$`
+	factorPattern    = `^(0|[1-9][0-9]{0,2}(\.[0-9]{1,3})?)$`
+	failurePattern   = `^(ConnectFailure|Reset|` // and so on
+	statusesPattern  = `^[2-5][0-9]{2}(-[2-5][0-9]{2})?$`
+	checkPattern     = `^/[!-"$-~]*$`
+	quantilePattern  = `^p[5-9][0-9](\.[0-9])?$`
+	deviationPattern = `^(0|[1-9][0-9]?)(\.[0-9]{1,3})?$`
+	identityPattern  = `^spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)+$`
+	quantityPattern  = `^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|`
 )
 
 // What is expected where the patterns of the same names stand.
 const (
-	percentText = `a percentage such as "50%", up to "100%"`
-	failureText = "ConnectFailure, Reset, RefusedStream, PerTryTimeout, a status from 400 to 599, or a code of gRPC such as UNAVAILABLE"
-	statusText  = `a status from 200 to 599, or a range of them such as "200-299"`
-	pathText    = `a path that begins with /, without spaces, #, or letters that are not ASCII`
-	factorText  = `a decimal in quotes such as "1.25", from "1" on, or "0" for no bound`
+	percentText   = `a percentage such as "50%", up to "100%"`
+	failureText   = "ConnectFailure, Reset, RefusedStream, PerTryTimeout, a status from 400 to 599, or a code of gRPC such as UNAVAILABLE"
+	statusText    = `a status from 200 to 599, or a range of them such as "200-299"`
+	pathText      = `a path that begins with /, without spaces, #, or letters that are not ASCII`
+	quantileText  = `a quantile from "p50" to "p99.9"`
+	deviationText = `a decimal in quotes such as "1.9", or "0" for no bound`
+	identityText  = "a SPIFFE id such as spiffe://prod/ns/shop/sa/cart"
+	quantityText  = `a quantity such as "64Ki"`
+	factorText    = `a decimal in quotes such as "1.25", from "1" on, or "0" for no bound`
 )
 
 // wanted says what a value with a well-known pattern is.
 func wanted(s *structuralschema.Structural) string {
 	switch v := s.ValueValidation; {
 	case v == nil:
+	case v.Pattern == quantilePattern:
+		return quantileText
+	case v.Pattern == deviationPattern:
+		return deviationText
+	case v.Pattern == identityPattern:
+		return identityText
 	case v.Pattern == durationPattern:
 		return `a duration such as "5s"`
 	case v.Pattern == percentPattern:
@@ -132,7 +145,7 @@ func wanted(s *structuralschema.Structural) string {
 	case v.Pattern == checkPattern:
 		return pathText
 	case strings.HasPrefix(v.Pattern, quantityPattern):
-		return `a quantity such as "64Ki"`
+		return quantityText
 	}
 	return ""
 }

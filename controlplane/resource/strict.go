@@ -110,7 +110,7 @@ func (s *shape) describe(v any) string {
 // unknownField says what could have been meant by a field that does not exist.
 func unknownField(name string, sh *shape) string {
 	names := sh.fieldNames()
-	if guess := closest(name, names); guess != "" {
+	if guess := Closest(name, names); guess != "" {
 		return fmt.Sprintf("unknown field; did you mean %q?", guess)
 	}
 	if len(names) > 0 && len(names) <= 8 {
@@ -132,9 +132,9 @@ func oneOf(names []string) string {
 	return strings.Join(quoted[:last], ", ") + " or " + quoted[last]
 }
 
-// closest returns the name that name was most likely meant to be: within a third of its
+// Closest returns the name that name was most likely meant to be: within a third of its
 // length in edits, case aside. Empty: none is close.
-func closest(name string, names []string) string {
+func Closest(name string, names []string) string {
 	if len(name) > 64 {
 		return ""
 	}
@@ -175,16 +175,13 @@ func editDistance(a, b string) int {
 // plannedFields are fields that the design names and this version does not have.
 var plannedFields = map[string][]string{
 	"TrafficPolicy": {
-		"spec.retries.idempotencyHeader", "spec.retries.bodyReplay", "spec.retries.budget", "spec.retries.hedge", "spec.hashOn[].jwtClaim", "spec.overload",
-		"spec.circuitBreaker", "spec.outlierDetection", "spec.calls",
-		"spec.client.trust.identities",
-		"spec.overrides", "spec.require",
+		"spec.hashOn[].jwtClaim", "spec.overload.queue.fairBy[].jwtClaim", "spec.overrides.hashOn[].jwtClaim", "spec.overrides.overload.queue.fairBy[].jwtClaim",
 	},
 }
 
-// plannedWith says what a planned field waits for.
+// plannedWith says what a planned field waits for, by the field's own name.
 var plannedWith = map[string]string{
-	"spec.hashOn[].jwtClaim": ": it comes with AccessPolicy, which verifies claims; until then use identity, a header or an expression",
+	"jwtClaim": ": it comes with AccessPolicy, which verifies claims; until then use identity, a header or an expression",
 }
 
 // listIndex is an element's place in a list, in a path.

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -9,13 +8,12 @@ import (
 
 	"weir.dev/weir/controlplane/resource/v1alpha1"
 	"weir.dev/weir/model"
-	"weir.dev/weir/traffic/expression"
 )
 
 // readBalancing reads how a policy has hosts chosen.
 func (r *policyReader) readBalancing(l *v1alpha1.LoadBalancing) {
-	const path = "spec.loadBalancing."
-	v := &r.view.backend
+	const path = "loadBalancing."
+	v := &r.into.backend
 	if l.Algorithm != nil {
 		v.algorithm = set(r, path+"algorithm", sideBackend, model.Algorithm(*l.Algorithm))
 	}
@@ -53,7 +51,7 @@ func (r *policyReader) loadFactor(path string, text v1alpha1.LoadFactor) float64
 
 // readKeys reads the keys by which a policy has requests told apart. Names of headers are
 // compared without case.
-func (r *policyReader) readKeys(list []v1alpha1.Key) []model.Key {
+func (r *policyReader) readKeys(path string, list []v1alpha1.Key) []model.Key {
 	var keys []model.Key
 	for i, k := range list {
 		switch {
@@ -68,25 +66,12 @@ func (r *policyReader) readKeys(list []v1alpha1.Key) []model.Key {
 		case k.Identity != nil:
 			keys = append(keys, model.Key{Source: model.KeyIdentity})
 		case k.Expression != nil:
-			r.expression(fmt.Sprintf("spec.hashOn[%d].expression", i), *k.Expression, expression.String)
 			keys = append(keys, model.Key{Source: model.KeyExpression, Name: strings.TrimSpace(*k.Expression)})
 		default:
-			r.error(RuleInvalidValue, fmt.Sprintf("spec.hashOn[%d]", i), "needs header, cookie, query, clientIP, identity or expression")
+			r.error(RuleInvalidValue, fmt.Sprintf("%s[%d]", path, i), "needs header, cookie, query, clientIP, identity or expression")
 		}
 	}
 	return keys
-}
-
-// expression checks CEL that must evaluate to a result, and reports each problem with its line
-// and column in the expression.
-func (r *policyReader) expression(path, source string, result expression.Result) {
-	_, err := expression.Compile(source, expression.Forwarding, result)
-	var faults *expression.Error
-	if errors.As(err, &faults) {
-		for _, p := range faults.Problems {
-			r.error(RuleInvalidValue, path, "at %d:%d of the expression: %s", p.Line, p.Column, p.Message)
-		}
-	}
 }
 
 // fillBalancing gives a cluster its way to choose hosts, and the origins of that.

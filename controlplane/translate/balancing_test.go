@@ -22,7 +22,7 @@ func TestBalancingValues(t *testing.T) {
 		}
 	}
 	r := policyReader{reporter: reporter{object: &resource.Object{}}}
-	if keys := r.readKeys([]v1alpha1.Key{{}}); len(keys) != 0 || len(r.diagnostics) != 1 {
+	if keys := r.readKeys("hashOn", []v1alpha1.Key{{}}); len(keys) != 0 || len(r.diagnostics) != 1 {
 		t.Errorf("empty key: %v, %v", keys, r.diagnostics)
 	}
 }

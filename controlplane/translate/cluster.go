@@ -22,6 +22,8 @@ type clusterSlot struct {
 	grpcUsers   int  // GRPCRoutes among them
 	stale       bool // there is a first GRPCRoute, or no longer one
 	deps        []resource.Key
+	rejections  []rejection
+	unmet       []unmet
 	cluster     *model.Cluster
 	endpoints   *model.EndpointSet // nil: resolved by name
 	diagnostics []resource.Diagnostic
@@ -103,11 +105,9 @@ func (t *translator) buildCluster(slot *clusterSlot) {
 	slot.deps = []resource.Key{key, policyKey(key)}
 	cluster := &model.Cluster{Name: slot.name()}
 	endpoints := &model.EndpointSet{Cluster: cluster.Name}
-	var side backendSide
 	gateway := t.gateways.views[slot.gateway]
 	if gateway != nil {
 		slot.deps = append(slot.deps, slot.gateway)
-		side = gateway.backend
 	}
 	o := t.set.Get(key)
 	r := reporter{object: o}
@@ -115,7 +115,7 @@ func (t *translator) buildCluster(slot *clusterSlot) {
 	if !slot.backend.untouched {
 		cluster.TLS = t.upstreamTLS(key, portName, gateway, &cluster.Origins)
 	}
-	side = t.policy(key, "").backend.under(side)
+	levels := []level[backendSide]{{side: t.policy(key, "").backend, policy: t.policy(key, ""), at: target{key, ""}}}
 	switch v := o.Value.(type) {
 	case *v1alpha1.Backend:
 		cluster.Protocol, _, _ = backendProtocol(v, cluster.TLS != nil)
@@ -141,13 +141,15 @@ func (t *translator) buildCluster(slot *clusterSlot) {
 			cluster.Protocol = model.ProtocolUDP
 		}
 		if port.Name != "" {
-			side = t.policy(key, port.Name).backend.under(side)
+			named := t.policy(key, port.Name)
+			levels = slices.Insert(levels, 0, level[backendSide]{side: named.backend, policy: named, at: target{key, port.Name}})
 		}
 		endpoints.Endpoints = sliceEndpoints(t.slices[service], port)
 	}
 	if slot.grpcUsers > 0 && cluster.TLS == nil {
 		cluster.Protocol = cmp.Or(cluster.Protocol, model.ProtocolH2C)
 	}
+	side := t.backendAt(slot, gateway, levels, &r)
 	fillBackend(cluster, side)
 	fillHealthCheck(cluster, side.health, slot.backend.untouched)
 	cluster.Hash = model.HashOf(cluster)
@@ -172,6 +174,12 @@ func fillBackend(c *model.Cluster, s backendSide) {
 	c.ConnectTimeout = effective(s.connect, defaultConnect, "timeouts.connect", &c.Origins)
 	c.KeepAlive = effective(s.keepAlive, defaultUpstreamKeepAlive, "timeouts.keepAlive", &c.Origins)
 	fillBalancing(c, s)
+	fillBreaker(c, s.breaker)
+	fillOutlier(c, s.outlier)
+	if s.budget != (budgetSide{}) {
+		c.RetryBudget = s.budget.fill(&c.Origins)
+	}
+	c.Calls = effective(s.calls, nil, "calls", &c.Origins)
 }
 
 // backendEndpoints are the addresses of a Backend. Of one that is written twice the first

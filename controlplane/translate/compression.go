@@ -18,8 +18,8 @@ type compressionSide struct {
 
 // readCompression reads which answers a policy has compressed.
 func (r *policyReader) readCompression(c *v1alpha1.Compression) {
-	const path = "spec.compression."
-	v := &r.view.request.compression
+	const path = "compression."
+	v := &r.into.request.compression
 	if c.Algorithms != nil {
 		v.algorithms = set(r, path+"algorithms", sideRequest, asStrings[model.Coding](c.Algorithms))
 	}

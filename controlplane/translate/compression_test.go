@@ -29,7 +29,7 @@ func TestCompressionPage(t *testing.T) {
 		t.Fatalf("it shows a %T", objects[0].Value)
 	}
 	var route model.Route
-	fillRequest(&route, readPolicy(objects[0], policy).request)
+	fillRequest(&route, readPolicy(objects[0], policy).request, requestSide{})
 	if c := route.Compression; c == nil || !slices.Equal(c.Algorithms, []model.Coding{model.CodingZstd, model.CodingBrotli, model.CodingGzip}) {
 		t.Errorf("it compresses with %+v", c)
 	}

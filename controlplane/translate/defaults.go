@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"weir.dev/weir/controlplane/resource/v1alpha1"
 	"weir.dev/weir/model"
 )
 
@@ -25,6 +26,20 @@ const (
 	defaultRetriesAttempts = 0
 	defaultRetriesBase     = 25 * time.Millisecond
 	defaultRetriesMax      = 250 * time.Millisecond
+	defaultRetriesReplay   = 64 << 10
+	defaultRetriesNested   = false
+
+	defaultBudgetShare        = 0.2
+	defaultBudgetMinPerSecond = 3
+	defaultHedgeMax           = 1
+
+	defaultAdaptiveMin    = 10
+	defaultAdaptiveMax    = 2000
+	defaultQueueSize      = 100
+	defaultQueueTimeout   = 50 * time.Millisecond
+	defaultQueueOrder     = v1alpha1.QueueOrder("LIFO")
+	defaultAcceptRatio    = 2.0
+	defaultThrottleWindow = 30 * time.Second
 
 	defaultCompressionMinSize     = 1 << 10
 	defaultCompressionCredentials = false
@@ -41,6 +56,18 @@ const (
 	defaultPanicThreshold    = 0.5
 	defaultBoundedLoad       = 0.0
 
+	defaultTripFailures = 0.5
+	defaultTripOf       = 20
+	defaultTripOpenFor  = 5 * time.Second
+	defaultTripProbes   = 3
+
+	defaultConsecutiveLocal   = 5
+	defaultOutlierInterval    = 10 * time.Second
+	defaultOutlierMinRequests = 50
+	defaultBaseEjection       = 30 * time.Second
+	defaultMaxEjection        = 5 * time.Minute
+	defaultMaxEjected         = 0.5
+
 	defaultHeadTimeout     = 10 * time.Second
 	defaultBodyTimeout     = 20 * time.Second
 	defaultClientKeepAlive = 75 * time.Second
@@ -50,9 +77,14 @@ const (
 	defaultEscapes         = model.EscapeReject
 	defaultFlagHeaders     = true
 	defaultHTTP3           = false
-	defaultProxyProtocol   = false
-	defaultTrustHops       = 0
-	defaultMinVersion      = model.TLS12
+
+	defaultStreamsMaxConcurrent = 128
+	defaultStreamsWindow        = 64 << 10
+	defaultStreamsResets        = 500
+
+	defaultProxyProtocol = false
+	defaultTrustHops     = 0
+	defaultMinVersion    = model.TLS12
 
 	// What holds for streams and sessions instead of defaultIdle.
 	defaultStreamIdle  = time.Hour
@@ -96,6 +128,22 @@ var Defaults = []Default{
 	{"retries.methods", listText(defaultRetriesMethods), "the idempotent ones (RFC 9110 section 9.2.2): to do them twice does no more than once"},
 	{"retries.backoff.base", durationText(defaultRetriesBase), "long enough to leave a host that just restarted, short enough not to be noticed"},
 	{"retries.backoff.max", durationText(defaultRetriesMax), "what waits longer had better fail, for its client waits, too; a longer base is the highest instead"},
+	{"retries.idempotencyHeader", `""`, "only the service's owner knows whether it keeps a repeated key from doing things twice"},
+	{"retries.bodyReplay", "64Ki", "most bodies fit; a thousand requests at once hold 64 MiB at most"},
+	{"retries.budget.percent", "20%", "a backend that fails gets a fifth more, not several times as much; it holds for a rule's own retry as well"},
+	{"retries.budget.minPerSecond", strconv.Itoa(defaultBudgetMinPerSecond), "a fifth of very little is nothing: three a second hurt nobody"},
+	{"retries.hedge", "none", "it sends work twice; who wants that says when"},
+	{"retries.hedge.max", strconv.Itoa(defaultHedgeMax), "the second try gains most, a third little more"},
+	{"retries.nested", strconv.FormatBool(defaultRetriesNested), "three tiers that make three tries each send 27: one tier is to retry"},
+	{"overload", "none", "what a service carries only its owner knows"},
+	{"overload.concurrency.adaptive.min", strconv.Itoa(defaultAdaptiveMin), "a limit below would not tell latency from chance"},
+	{"overload.concurrency.adaptive.max", strconv.Itoa(defaultAdaptiveMax), "above min; a bound in case that latency does not rise with load"},
+	{"overload.queue.size", strconv.Itoa(defaultQueueSize), "of a queue that is written: takes up a burst of some milliseconds"},
+	{"overload.queue.timeout", durationText(defaultQueueTimeout), "who waits longer than that waits because there is too much, not by chance"},
+	{"overload.queue.order", string(defaultQueueOrder), "the client of the youngest request is the likeliest to be there still"},
+	{"overload.throttle.acceptRatio", `"2.0"`, "of a throttle that is written: half of what is sent may be refused before less is sent, so that recovery is seen soon"},
+	{"overload.throttle.window", durationText(defaultThrottleWindow), "long enough to tell a trend, short enough to end with the trouble"},
+	{"overload.mode", string(model.ModeEnforce), "what is written is meant"},
 	{"hashOn", "[]", "which key tells requests apart, only their owner knows; without one RingHash and Maglev choose at random"},
 	{"compression.algorithms", "[]", "compression costs CPU and weakens ETags, which only the service's owner can weigh; [zstd, br, gzip] is a good order"},
 	{"compression.minSize", "1Ki", "what fits in one packet arrives no sooner when it is smaller"},
@@ -107,6 +155,24 @@ var Defaults = []Default{
 	{"healthCheck.timeout", durationText(defaultCheckTimeout), "a host that takes longer to say that it is well, is not"},
 	{"healthCheck.healthyAfter", strconv.Itoa(defaultHealthyAfter), "one success may be luck"},
 	{"healthCheck.unhealthyAfter", strconv.Itoa(defaultUnhealthyAfter), "one lost packet or pause must not move the load to the others"},
+	{"circuitBreaker", "none", "what a backend bears only its owner knows"},
+	{"circuitBreaker.trip.failures", "50%", "of a trip that is written: less is for retries to repair"},
+	{"circuitBreaker.trip.of", strconv.Itoa(defaultTripOf), "fewer would be chance"},
+	{"circuitBreaker.trip.openFor", durationText(defaultTripOpenFor), "a restart's length; longer each time that the probes fail"},
+	{"circuitBreaker.trip.probes", strconv.Itoa(defaultTripProbes), "one success may be luck"},
+	{"circuitBreaker.mode", string(model.ModeEnforce), "what is written is meant"},
+	{"outlierDetection.consecutive5xx", "0", "an answer may be wrong for the one who asked, not for the host"},
+	{"outlierDetection.consecutiveLocal", strconv.Itoa(defaultConsecutiveLocal), "a host to which nothing connects is left alone; costs nothing while all is well"},
+	{"outlierDetection.failureShare", "0%", "which share is too much only the owner knows"},
+	{"outlierDetection.successRateDeviation", `"0"`, "unequal hosts are no outliers where their work is unequal"},
+	{"outlierDetection.slowerThanMedian", `"0"`, "unequal machines are not ill; 3.0 is a good value where they are equal"},
+	{"outlierDetection.interval", durationText(defaultOutlierInterval), "time for enough requests to compare"},
+	{"outlierDetection.minRequests", strconv.Itoa(defaultOutlierMinRequests), "a share of fewer says little"},
+	{"outlierDetection.baseEjectionTime", durationText(defaultBaseEjection), "a restart's length"},
+	{"outlierDetection.maxEjectionTime", durationText(defaultMaxEjection), "a host that is well again is found within minutes; a longer baseEjectionTime is the most instead"},
+	{"outlierDetection.maxEjected", "50%", "when half of the hosts do badly, it is not the hosts"},
+	{"outlierDetection.maxEjectedHosts", "0", "the share is bound enough"},
+	{"outlierDetection.mode", string(model.ModeEnforce), "what is written is meant"},
 	{"loadBalancing.algorithm", string(defaultAlgorithm), "the less busy of two hosts adapts to slow ones and needs no tuning"},
 	{"loadBalancing.slowStart", durationText(defaultSlowStart), "a host that is ready carries its share; slow start puts the rest on the others, and is for hosts that begin cold"},
 	{"loadBalancing.zoneAware", strconv.FormatBool(defaultZoneAware), "it shifts load where zones have unequal hosts or clients; it is worth that where traffic between zones is slow or costs money"},
@@ -120,11 +186,15 @@ var Defaults = []Default{
 	{"client.underscoreHeaders", string(defaultUnderscores), "servers that turn - into _ would mistake them for other fields"},
 	{"client.pathEscapes", string(defaultEscapes), "servers that decode %2F would see another path than the one matched"},
 	{"client.flagHeaders", strconv.FormatBool(defaultFlagHeaders), "says whose doing a failed answer was; switch it off for the public"},
+	{"client.streams.maxConcurrent", strconv.Itoa(defaultStreamsMaxConcurrent), "browsers open a hundred; more would have one connection take what many share"},
+	{"client.streams.window", "64Ki", "bodies pass at full speed over 5 ms of path, and four times that once they are read; 1Mi of memory a connection at most"},
+	{"client.streams.resets", strconv.Itoa(defaultStreamsResets), "pages that are left at once give up a hundred or two; a rapid reset gives up thousands (CVE-2023-44487)"},
 	{"client.http3", strconv.FormatBool(defaultHTTP3), "it opens a port of UDP, which firewalls and load balancers in front must let through"},
 	{"client.proxyProtocol", strconv.FormatBool(defaultProxyProtocol), "only whoever stands in front knows whether connections begin so"},
 	{"client.tls.minVersion", `"` + string(defaultMinVersion) + `"`, "what every current client speaks; TLS 1.0 and 1.1 are broken (RFC 8996)"},
 	{"client.tls.cipherSuites", "[]", "Go's own choice for TLS 1.2: forward secrecy only, and AEADs first; those of TLS 1.3 are fixed"},
 	{"client.trust.hops", strconv.Itoa(defaultTrustHops), "nobody's forwarded headers count until someone is named"},
+	{"client.trust.identities", "[]", "nobody's x-weir headers count until someone is named"},
 	{"HTTPRoute retry.attempts", strconv.Itoa(defaultRetryAttempts), "one more try repairs a lost connection without multiplying load"},
 	{"HTTPRoute retry.backoff", durationText(defaultRetryBackoff), "long enough to leave a host that just restarted, short enough not to be noticed"},
 	{"HTTPRoute sessionPersistence.sessionName", defaultSessionPrefix + "...", "a hash of the rule's name: no other rule has it, every proxy does, and clients learn nothing by it"},

@@ -17,16 +17,26 @@ func digestOf(side any) model.Hash {
 	return hashBytes(b.Bytes())
 }
 
-// digest writes a side's settings, which are pointers, those of the sides in it included.
-func digest(w *bytes.Buffer, side reflect.Value) {
-	for _, f := range side.Fields() {
-		switch {
-		case f.Kind() == reflect.Struct:
-			digest(w, f)
-		case f.IsNil():
-			fmt.Fprint(w, "-;")
-		default:
-			fmt.Fprintf(w, "%#v;", f.Elem())
+// digest writes a side's settings, and what their values point to.
+func digest(w *bytes.Buffer, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			w.WriteString("-;")
+			return
 		}
+		w.WriteByte('&')
+		digest(w, v.Elem())
+	case reflect.Struct:
+		for _, f := range v.Fields() {
+			digest(w, f)
+		}
+	case reflect.Slice:
+		fmt.Fprintf(w, "%t,%d:", v.IsNil(), v.Len())
+		for i := range v.Len() {
+			digest(w, v.Index(i))
+		}
+	default:
+		fmt.Fprintf(w, "%#v;", v)
 	}
 }

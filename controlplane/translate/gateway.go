@@ -41,6 +41,13 @@ type gatewayView struct {
 	// scope is what is put behind the names of clusters; empty without backend defaults.
 	scope   string
 	backend backendSide
+	// fixed is what policies override, and requires what they require, the class's first.
+	fixed    sides
+	requires []*requirement
+	// levels are the request side of the gateway and of its class.
+	levels     []level[requestSide]
+	rejections []rejection // of policies towards clients
+	unmet      []unmet     // by listeners
 	// tlsScope is the same behind the names of clusters that are spoken to by TLS, which the
 	// gateway's client certificate sets apart as well.
 	tlsScope string
@@ -157,7 +164,9 @@ func (t *translator) readGateway(o *resource.Object, g *gatewayv1.Gateway) *gate
 	view := &gatewayView{reporter: reporter{object: o}, key: o.Key, gateway: g}
 	class, own := t.policy(classKey(g), ""), t.policy(o.Key, "")
 	view.backend = own.backend.under(class.backend)
-	if view.backend != (backendSide{}) {
+	view.backend.budget = budgetSide{} // a Gateway's is its routes'
+	t.readFixed(view, class, own)
+	if view.backend != (backendSide{}) || view.fixed.backend != (backendSide{}) || len(about(view.requires, sideBackend)) > 0 {
 		view.scope = "@" + pathName(o.Key)
 	}
 	t.readParameters(view)
@@ -225,6 +234,7 @@ func (v *gatewayView) readAddresses() {
 
 // sign hashes what routes and clusters can see of a gateway.
 func (v *gatewayView) sign() model.Hash {
-	parts := []any{v.scope, v.tlsScope, v.client, v.refused, digestOf(v.backend), v.gateway.Spec.DefaultScope}
+	parts := []any{v.scope, v.tlsScope, v.client, v.refused, digestOf(v.backend), v.gateway.Spec.DefaultScope, digestOf(v.fixed.backend)}
+	parts = append(parts, requiredOf(v.requires)...)
 	return model.HashOf(append(parts, signListeners(v.listeners)...))
 }

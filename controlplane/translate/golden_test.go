@@ -130,7 +130,7 @@ func readableSnapshot(v any) any {
 		}
 		out := map[string]any{}
 		for name, value := range v {
-			if slices.Contains(leftOut, name) || name == "PanicThreshold" && value == defaultPanicThreshold {
+			if slices.Contains(leftOut, name) || name == "PanicThreshold" && value == defaultPanicThreshold || defaultProtection(name, value) {
 				continue
 			}
 			if text, ok := value.(string); ok && (name == "Chain" || name == "cas") {
@@ -155,10 +155,20 @@ func readableSnapshot(v any) any {
 	return v
 }
 
+// defaultProtection reports whether a breaker or an outlier detection is what the defaults
+// make it.
+func defaultProtection(name string, value any) bool {
+	var c model.Cluster
+	fillBackend(&c, backendSide{})
+	b, _ := json.Marshal(map[string]any{"Breaker": c.Breaker, "Outlier": c.Outlier})
+	var want map[string]any
+	return json.Unmarshal(b, &want) == nil && want[name] != nil && cmp.Equal(want[name], value)
+}
+
 // A Key is the hash of a private one.
 var leftOut = []string{"Hash", "Version", "Kind", "Namespace", "Object", "Rule", "Key"}
 
-var durationFields = []string{"HeadTimeout", "BodyTimeout", "KeepAlive", "ConnectTimeout", "Request", "PerTry", "Idle", "Backoff", "BackoffBase", "BackoffMax", "MaxAge", "SlowStart", "AbsoluteTimeout", "Handshake", "Interval", "Timeout"}
+var durationFields = []string{"HeadTimeout", "BodyTimeout", "KeepAlive", "ConnectTimeout", "Request", "PerTry", "Idle", "Backoff", "BackoffBase", "BackoffMax", "MaxAge", "SlowStart", "AbsoluteTimeout", "Handshake", "Interval", "Timeout", "BaseEjection", "MaxEjection", "OpenFor", "After", "ServeStale"}
 
 // plainClient reports whether a client side is what the defaults make it.
 func plainClient(v map[string]any) bool {

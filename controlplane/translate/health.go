@@ -28,8 +28,8 @@ var healthCheckFields = map[model.HealthCheckType]string{
 
 // readHealthCheck reads how a policy has hosts checked.
 func (r *policyReader) readHealthCheck(h *v1alpha1.HealthCheck) {
-	const path = "spec.healthCheck."
-	v := &r.view.backend.health
+	const path = "healthCheck."
+	v := &r.into.backend.health
 	kind := func(t model.HealthCheckType) {
 		v.kind = set(r, path+healthCheckFields[t], sideBackend, t)
 	}

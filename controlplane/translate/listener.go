@@ -25,6 +25,7 @@ type listenerView struct {
 	name     string // of its table
 	hostname string
 	request  requestSide
+	levels   []level[requestSide] // what request is made of, the closest first
 	client   clientSide
 	closed   *closure // nil: it serves
 	secure   secureSide
@@ -138,7 +139,7 @@ func ListenersOf(socket *model.Listener) []string {
 // with others comes later.
 func (t *translator) newListener(view *gatewayView, set *setView, index int, spec *gatewayv1.Listener) *listenerView {
 	l := &listenerView{gateway: view, set: set, in: &view.reporter, spec: spec, index: index}
-	class, gateway := t.policy(classKey(view.gateway), ""), t.policy(view.key, "")
+	gateway := t.policy(view.key, "")
 	own := gateway
 	if set != nil {
 		l.in, own = &set.reporter, t.policy(set.key, "")
@@ -146,8 +147,13 @@ func (t *translator) newListener(view *gatewayView, set *setView, index int, spe
 	l.name = tableName(l.owner(), spec.Name)
 	l.hostname = strings.ToLower(string(deref(spec.Hostname, "")))
 	closest := t.policy(l.owner(), string(spec.Name))
-	l.request = closest.request.under(own.request).under(gateway.request).under(class.request)
-	l.client = closest.client.under(own.client).under(gateway.client)
+	l.levels = appendLevel(nil, closest, target{l.owner(), string(spec.Name)})
+	if set != nil {
+		l.levels = appendLevel(l.levels, own, target{set.key, ""})
+	}
+	l.levels = append(l.levels, view.levels...)
+	l.request = mergeRequests(l.levels)
+	l.client = view.clientAt(l, closest, own, gateway)
 	l.closed = cmp.Or(t.closed(classKey(view.gateway), ""), t.closed(view.key, ""), t.closed(l.owner(), string(spec.Name)))
 	l.variant = variantOf(l)
 	t.readListener(l)
@@ -156,7 +162,11 @@ func (t *translator) newListener(view *gatewayView, set *setView, index int, spe
 
 // variantOf is the same for listeners on which every route means the same.
 func variantOf(l *listenerView) model.Hash {
-	return model.HashOf([]any{digestOf(l.request), l.gateway.scope, l.gateway.tlsScope, l.closedText()})
+	parts := []any{digestOf(l.request), l.gateway.scope, l.gateway.tlsScope, l.closedText(), digestOf(l.gateway.fixed.request)}
+	if len(l.gateway.requires) > 0 { // whoever breaks one is told of each gateway
+		parts = append(append(parts, l.gateway.key), requiredOf(l.gateway.requires)...)
+	}
+	return model.HashOf(parts)
 }
 
 func ptr[T any](v T) *T { return &v }

@@ -47,6 +47,7 @@ type Memo struct {
 	tables             map[string]*tableSlot
 	attached           map[string]int32 // accepted routes by table
 	policyStatus       []Status
+	rejections         map[rejectionKey]string
 	backendViews       []backendView // in the order of keys
 	backendStatus      []Status
 	backendDiagnostics []resource.Diagnostic

@@ -88,8 +88,9 @@ func (d drawing) policy(name, target string, lines ...string) string {
 func (d drawing) requestLines() []string {
 	return []string{
 		"  timeouts: {idle: " + d.one("idle", "1s", "2s", "0s") + d.one("request", "", ", request: 1s", ", request: 2s") + "}",
-		"  " + d.one("retries", "", "retries: {attempts: 1}", "retries: {attempts: 2}", "retries: {backoff: {base: 1s}}", "retries: {backoff: {base: 2s}}", `retries: {attempts: 1, retryOn: ["503"]}`, "retries: {attempts: 1, retryOn: [UNAVAILABLE]}"),
+		"  " + d.one("retries", "", "retries: {attempts: 1}", "retries: {attempts: 2}", "retries: {backoff: {base: 1s}}", "retries: {backoff: {base: 2s}}", `retries: {attempts: 1, retryOn: ["503"]}`, "retries: {attempts: 1, retryOn: [UNAVAILABLE]}", "retries: {hedge: {after: 1s}}", "retries: {budget: {percent: 1%}}"),
 		"  " + d.one("hashOn", "", "hashOn: [{identity: {}}]", "hashOn: [{expression: request.path}]", "hashOn: [{expression: request.host}]"),
+		"  " + d.one("overload", "", "overload: {concurrency: {limit: 5}}", "overload: {queue: {size: 5}}", "overload: {degrade: [{at: 5%, answer: {status: 503}}]}", "overload: {degrade: [{at: 5%, answer: {status: 504}}]}", "overload: {throttle: {window: 5s}, mode: Observe}"),
 		"  " + d.one("compression", "", "compression: {algorithms: [zstd]}", "compression: {algorithms: [gzip]}", "compression: {minSize: 1Ki}", "compression: {minSize: 2Ki}"),
 	}
 }
@@ -97,6 +98,7 @@ func (d drawing) requestLines() []string {
 // backendLines draw the fields of the side of backends.
 func (d drawing) backendLines() []string {
 	return []string{
+		"  " + d.one("breaker", "", "circuitBreaker: {maxRequests: 1}", "circuitBreaker: {maxRequests: 2}", "circuitBreaker: {trip: {of: 5}}", "outlierDetection: {consecutive5xx: 2}"),
 		"  " + d.one("balancing", "", "loadBalancing: {algorithm: Random}", "loadBalancing: {algorithm: Maglev}"),
 		"  " + d.one("health", "", "healthCheck: {tcp: {}}", "healthCheck: {tcp: {}, interval: 1s}", "healthCheck: {tcp: {}, interval: 2s}", "healthCheck: {grpc: {}}"),
 	}
@@ -149,7 +151,9 @@ var versions = map[string]func(drawing) string{
 	"u2": func(d drawing) string { return d.route(kindUDPRoute, "u2", []string{"udp"}) },
 	"of-front": func(d drawing) string {
 		return d.policy("of-front", "{group: gateway.networking.k8s.io, kind: Gateway, name: front}", append(append(d.requestLines(), d.backendLines()...),
-			"  client: {"+d.one("client", "http3: true", "http3: false", "proxyProtocol: true, trust: {addresses: [10.0.0.0/8]}")+"}")...)
+			"  client: {"+d.one("client", "http3: true", "http3: false", "proxyProtocol: true, trust: {addresses: [10.0.0.0/8]}")+"}",
+			"  "+d.one("overrides", "", "overrides: {timeouts: {request: 5s}}", "overrides: {timeouts: {request: 6s}}", "overrides: {retries: {attempts: 3}, circuitBreaker: {maxRequests: 3}}", "overrides: {overload: {mode: Observe}}"),
+			"  "+d.one("require", "", "require: [{rule: policy.retries.attempts < 2, message: few}]", "require: [{rule: policy.retries.attempts < 2, message: fewer}]", "require: [{rule: policy.circuitBreaker.maxRequests < 2, message: few}]", "require: [{rule: policy.client.http3, message: new}]"))...)
 	},
 	"of-listener": func(d drawing) string {
 		return d.policy("of-listener", "{group: gateway.networking.k8s.io, kind: Gateway, name: front, sectionName: "+d.one("section", "http", "tls", "udp")+"}", d.requestLines()...)
@@ -163,7 +167,8 @@ var versions = map[string]func(drawing) string{
 		return d.policy("of-stream", "{group: gateway.networking.k8s.io, kind: "+kind+"}", "  timeouts: {idle: "+d.one("idle", "1s", "2s", "0s")+"}")
 	},
 	"of-backend": func(d drawing) string {
-		return d.policy("of-backend", d.one("target", `{group: "", kind: Service, name: s}`, `{group: "", kind: Service, name: s, sectionName: web}`, "{group: weir.dev, kind: Backend, name: b}"), d.backendLines()...)
+		return d.policy("of-backend", d.one("target", `{group: "", kind: Service, name: s}`, `{group: "", kind: Service, name: s, sectionName: web}`, "{group: weir.dev, kind: Backend, name: b}"), append(d.backendLines(),
+			"  "+d.one("calls", "", "calls: [{backendRef: {name: x, port: 1}}]"))...)
 	},
 	"closed": func(d drawing) string {
 		target := d.one("target", "Gateway, name: front", "Gateway, name: front, sectionName: tcp", "GRPCRoute, name: g1", "TCPRoute, name: t1", "TLSRoute, name: s1, sectionName: r", "UDPRoute, name: u1")

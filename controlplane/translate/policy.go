@@ -28,6 +28,7 @@ type (
 		request, perTry, idle *setting[time.Duration]
 		retry                 retrySide
 		hashOn                *setting[[]model.Key]
+		overload              overloadSide
 		compression           compressionSide
 	}
 
@@ -37,6 +38,10 @@ type (
 		zoneAware                     *setting[bool]
 		panicThreshold, boundedLoad   *setting[float64]
 		health                        healthSide
+		budget                        budgetSide
+		breaker                       breakerSide
+		outlier                       outlierSide
+		calls                         *setting[[]string]
 	}
 
 	clientSide struct {
@@ -45,9 +50,18 @@ type (
 		underscores                         *setting[model.NamePolicy]
 		escapes                             *setting[model.EscapePolicy]
 		flagHeaders, http3, proxyProtocol   *setting[bool]
+		streams                             streamsSide
 		trustAddresses                      *setting[[]netip.Prefix]
+		trustIdentities                     *setting[[]string]
 		minVersion                          *setting[model.TLSVersion]
 		cipherSuites                        *setting[[]string]
+	}
+
+	// sides are all three.
+	sides struct {
+		request requestSide
+		backend backendSide
+		client  clientSide
 	}
 )
 
@@ -59,6 +73,7 @@ func (r requestSide) under(above requestSide) requestSide {
 		idle:        cmp.Or(r.idle, above.idle),
 		retry:       r.retry.under(above.retry),
 		hashOn:      cmp.Or(r.hashOn, above.hashOn),
+		overload:    r.overload.under(above.overload),
 		compression: r.compression.under(above.compression),
 	}
 }
@@ -73,25 +88,31 @@ func (b backendSide) under(above backendSide) backendSide {
 		panicThreshold: cmp.Or(b.panicThreshold, above.panicThreshold),
 		boundedLoad:    cmp.Or(b.boundedLoad, above.boundedLoad),
 		health:         b.health.under(above.health),
+		budget:         b.budget.under(above.budget),
+		breaker:        b.breaker.under(above.breaker),
+		outlier:        b.outlier.under(above.outlier),
+		calls:          cmp.Or(b.calls, above.calls),
 	}
 }
 
 func (c clientSide) under(above clientSide) clientSide {
 	return clientSide{
-		headTimeout:    cmp.Or(c.headTimeout, above.headTimeout),
-		bodyTimeout:    cmp.Or(c.bodyTimeout, above.bodyTimeout),
-		keepAlive:      cmp.Or(c.keepAlive, above.keepAlive),
-		maxConnections: cmp.Or(c.maxConnections, above.maxConnections),
-		maxHead:        cmp.Or(c.maxHead, above.maxHead),
-		trustHops:      cmp.Or(c.trustHops, above.trustHops),
-		underscores:    cmp.Or(c.underscores, above.underscores),
-		escapes:        cmp.Or(c.escapes, above.escapes),
-		flagHeaders:    cmp.Or(c.flagHeaders, above.flagHeaders),
-		http3:          cmp.Or(c.http3, above.http3),
-		proxyProtocol:  cmp.Or(c.proxyProtocol, above.proxyProtocol),
-		trustAddresses: cmp.Or(c.trustAddresses, above.trustAddresses),
-		minVersion:     cmp.Or(c.minVersion, above.minVersion),
-		cipherSuites:   cmp.Or(c.cipherSuites, above.cipherSuites),
+		headTimeout:     cmp.Or(c.headTimeout, above.headTimeout),
+		bodyTimeout:     cmp.Or(c.bodyTimeout, above.bodyTimeout),
+		keepAlive:       cmp.Or(c.keepAlive, above.keepAlive),
+		maxConnections:  cmp.Or(c.maxConnections, above.maxConnections),
+		maxHead:         cmp.Or(c.maxHead, above.maxHead),
+		trustHops:       cmp.Or(c.trustHops, above.trustHops),
+		underscores:     cmp.Or(c.underscores, above.underscores),
+		escapes:         cmp.Or(c.escapes, above.escapes),
+		flagHeaders:     cmp.Or(c.flagHeaders, above.flagHeaders),
+		http3:           cmp.Or(c.http3, above.http3),
+		streams:         c.streams.under(above.streams),
+		proxyProtocol:   cmp.Or(c.proxyProtocol, above.proxyProtocol),
+		trustAddresses:  cmp.Or(c.trustAddresses, above.trustAddresses),
+		trustIdentities: cmp.Or(c.trustIdentities, above.trustIdentities),
+		minVersion:      cmp.Or(c.minVersion, above.minVersion),
+		cipherSuites:    cmp.Or(c.cipherSuites, above.cipherSuites),
 	}
 }
 
@@ -140,10 +161,10 @@ type policyView struct {
 	object  *resource.Object
 	targets []targetView
 	written []writtenField
-	request requestSide
-	backend backendSide
-	client  clientSide
-	deps    []resource.Key
+	sides
+	fixed    sides // overrides
+	requires []*requirement
+	deps     []resource.Key
 	// problems are those of the policy as a whole.
 	problems []resource.Diagnostic
 }
@@ -152,84 +173,144 @@ type policyView struct {
 type policyReader struct {
 	reporter
 	view *policyView
+	root string // where the fields are: "spec." or "spec.overrides."
+	into *sides
+}
+
+// error reports a problem of a field.
+func (r *policyReader) error(rule, path, format string, args ...any) {
+	r.reporter.error(rule, r.root+path, format, args...)
 }
 
 func readPolicy(o *resource.Object, policy *v1alpha1.TrafficPolicy) *policyView {
-	r := &policyReader{reporter: reporter{object: o}, view: &policyView{object: o}}
-	v := r.view
-	if t := policy.Spec.Timeouts; t != nil {
-		v.request = requestSide{
-			request: r.duration("spec.timeouts.request", sideRequest, t.Request),
-			perTry:  r.duration("spec.timeouts.perTry", sideRequest, t.PerTry),
-			idle:    r.duration("spec.timeouts.idle", sideRequest|sideStream, t.Idle),
-		}
-		v.backend.connect = r.duration("spec.timeouts.connect", sideBackend, t.Connect)
-		v.backend.keepAlive = r.duration("spec.timeouts.keepAlive", sideBackend, t.KeepAlive)
+	view := &policyView{object: o}
+	r := &policyReader{reporter: reporter{object: o}, view: view, root: "spec.", into: &view.sides}
+	r.readSettings(&policy.Spec.TrafficSettings)
+	if s := policy.Spec.Overrides; s != nil {
+		r.root, r.into = "spec.overrides.", &view.fixed
+		r.readSettings(s)
+		r.root = "spec."
 	}
-	if s := policy.Spec.Retries; s != nil {
-		r.readRetries(s)
+	r.readRequirements(policy.Spec.Require)
+	view.problems = r.diagnostics
+	return view
+}
+
+// readSettings reads the fields of a policy, or those that it overrides.
+func (r *policyReader) readSettings(s *v1alpha1.TrafficSettings) {
+	v := r.into
+	if t := s.Timeouts; t != nil {
+		v.request.request = r.duration("timeouts.request", sideRequest, t.Request)
+		v.request.perTry = r.duration("timeouts.perTry", sideRequest, t.PerTry)
+		v.request.idle = r.duration("timeouts.idle", sideRequest|sideStream, t.Idle)
+		v.backend.connect = r.duration("timeouts.connect", sideBackend, t.Connect)
+		v.backend.keepAlive = r.duration("timeouts.keepAlive", sideBackend, t.KeepAlive)
 	}
-	if keys := policy.Spec.HashOn; keys != nil {
-		v.request.hashOn = set(r, "spec.hashOn", sideRequest, r.readKeys(keys))
+	if s.Retries != nil {
+		r.readRetries(s.Retries)
 	}
-	if c := policy.Spec.Compression; c != nil {
-		r.readCompression(c)
+	if s.HashOn != nil {
+		v.request.hashOn = set(r, "hashOn", sideRequest, r.readKeys("hashOn", s.HashOn))
 	}
-	if h := policy.Spec.HealthCheck; h != nil {
-		r.readHealthCheck(h)
+	if s.Overload != nil {
+		r.readOverload(s.Overload)
 	}
-	if l := policy.Spec.LoadBalancing; l != nil {
-		r.readBalancing(l)
+	if s.Compression != nil {
+		r.readCompression(s.Compression)
 	}
-	if c := policy.Spec.Client; c != nil {
-		r.readClient(c)
+	if s.HealthCheck != nil {
+		r.readHealthCheck(s.HealthCheck)
 	}
-	v.problems = r.diagnostics
-	return v
+	if s.CircuitBreaker != nil {
+		r.readBreaker(s.CircuitBreaker)
+	}
+	if s.OutlierDetection != nil {
+		r.readOutlier(s.OutlierDetection)
+	}
+	if s.LoadBalancing != nil {
+		r.readBalancing(s.LoadBalancing)
+	}
+	if s.Calls != nil {
+		r.readCalls(s.Calls)
+	}
+	if s.Client != nil {
+		r.readClient(s.Client)
+	}
 }
 
 func (r *policyReader) readClient(c *v1alpha1.Client) {
-	v := &r.view.client
-	v.headTimeout = r.duration("spec.client.headTimeout", sideClient, c.HeadTimeout)
-	v.bodyTimeout = r.duration("spec.client.bodyTimeout", sideClient, c.BodyTimeout)
-	v.keepAlive = r.duration("spec.client.keepAlive", sideClient, c.KeepAlive)
+	v := &r.into.client
+	v.headTimeout = r.duration("client.headTimeout", sideClient, c.HeadTimeout)
+	v.bodyTimeout = r.duration("client.bodyTimeout", sideClient, c.BodyTimeout)
+	v.keepAlive = r.duration("client.keepAlive", sideClient, c.KeepAlive)
 	if c.MaxConnections != nil {
-		v.maxConnections = set(r, "spec.client.maxConnections", sideClient, int(*c.MaxConnections))
+		v.maxConnections = set(r, "client.maxConnections", sideClient, int(*c.MaxConnections))
 	}
 	if c.MaxHead != nil {
-		v.maxHead = set(r, "spec.client.maxHead", sideClient, int(c.MaxHead.Value()))
+		v.maxHead = set(r, "client.maxHead", sideClient, int(c.MaxHead.Value()))
 	}
 	if c.UnderscoreHeaders != nil {
-		v.underscores = set(r, "spec.client.underscoreHeaders", sideClient, model.NamePolicy(*c.UnderscoreHeaders))
+		v.underscores = set(r, "client.underscoreHeaders", sideClient, model.NamePolicy(*c.UnderscoreHeaders))
 	}
 	if c.PathEscapes != nil {
-		v.escapes = set(r, "spec.client.pathEscapes", sideClient, model.EscapePolicy(*c.PathEscapes))
+		v.escapes = set(r, "client.pathEscapes", sideClient, model.EscapePolicy(*c.PathEscapes))
 	}
 	if c.FlagHeaders != nil {
-		v.flagHeaders = set(r, "spec.client.flagHeaders", sideClient, *c.FlagHeaders)
+		v.flagHeaders = set(r, "client.flagHeaders", sideClient, *c.FlagHeaders)
+	}
+	if c.Streams != nil {
+		r.readStreams(c.Streams)
 	}
 	if c.HTTP3 != nil {
-		v.http3 = set(r, "spec.client.http3", sideClient, *c.HTTP3)
+		v.http3 = set(r, "client.http3", sideClient, *c.HTTP3)
 	}
 	if c.ProxyProtocol != nil {
-		v.proxyProtocol = set(r, "spec.client.proxyProtocol", sideClient, *c.ProxyProtocol)
+		v.proxyProtocol = set(r, "client.proxyProtocol", sideClient, *c.ProxyProtocol)
 	}
 	if c.TLS != nil {
 		r.readClientTLS(c.TLS)
 	}
 	if t := c.Trust; t != nil {
 		if t.Hops != nil {
-			v.trustHops = set(r, "spec.client.trust.hops", sideClient, int(*t.Hops))
+			v.trustHops = set(r, "client.trust.hops", sideClient, int(*t.Hops))
 		}
 		if t.Addresses != nil {
-			v.trustAddresses = set(r, "spec.client.trust.addresses", sideClient, r.prefixes(t.Addresses))
+			v.trustAddresses = set(r, "client.trust.addresses", sideClient, r.prefixes(t.Addresses))
+		}
+		if t.Identities != nil {
+			v.trustIdentities = set(r, "client.trust.identities", sideClient, r.readIdentities(t.Identities))
 		}
 	}
 }
 
 func set[T any](r *policyReader, path string, side fieldSide, value T) *setting[T] {
+	path = r.root + path
 	r.view.written = append(r.view.written, writtenField{path, side})
 	return &setting[T]{value: value, origin: originOf(r.object, path)}
+}
+
+// number returns a field that may not be written.
+func (r *policyReader) number(path string, side fieldSide, n *int32) *setting[int] {
+	if n == nil {
+		return nil
+	}
+	return set(r, path, side, int(*n))
+}
+
+// share returns a percentage that may not be written, as a share from 0 to 1.
+func (r *policyReader) share(path string, side fieldSide, p *v1alpha1.Percentage) *setting[float64] {
+	if p == nil {
+		return nil
+	}
+	return set(r, path, side, r.percentage(path, *p))
+}
+
+// mode returns the mode of a protection, which may not be written.
+func (r *policyReader) mode(path string, side fieldSide, m *v1alpha1.Mode) *setting[model.Mode] {
+	if m == nil {
+		return nil
+	}
+	return set(r, path, side, model.Mode(*m))
 }
 
 func (r *policyReader) duration(path string, side fieldSide, d *gatewayv1.Duration) *setting[time.Duration] {
@@ -248,7 +329,7 @@ func (r *policyReader) prefixes(list []v1alpha1.CIDR) []netip.Prefix {
 	for i, text := range list {
 		p, err := netip.ParsePrefix(string(text))
 		if err != nil {
-			r.error(RuleInvalidValue, fmt.Sprintf("spec.client.trust.addresses[%d]", i), "%q is not a network such as 10.0.0.0/8", text)
+			r.error(RuleInvalidValue, fmt.Sprintf("client.trust.addresses[%d]", i), "%q is not a network such as 10.0.0.0/8", text)
 			continue
 		}
 		prefixes = append(prefixes, p.Masked())

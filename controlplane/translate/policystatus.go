@@ -30,6 +30,7 @@ func (t *translator) policyStatuses() []Status {
 	}
 	t.policyStatus = []Status{}
 	var users map[resource.Key][]resource.Key
+	t.collectRejections()
 	for _, o := range t.objectsOf(groupWeir, kindTrafficPolicy) {
 		if users == nil {
 			users = t.backendUsers()
@@ -66,7 +67,7 @@ func (t *translator) statusOfPolicy(
 		})
 	}
 	for _, key := range order[:min(len(order), maxAncestors)] {
-		add(key, conditions(ancestors[key]))
+		add(key, conditions(t.rejected(o.Key, key, ancestors[key])))
 	}
 	if o.Value == nil {
 		text := problemText(o.Problems)

@@ -17,6 +17,8 @@ const (
 	RuleForeignClass     = "foreign-class"        // a Gateway of another controller
 	RulePolicyInvalid    = "policy-invalid"       // a policy on a target that it cannot be for
 	RulePolicyConflict   = "policy-conflict"      // a second policy on one target
+	RuleBreaksRequired   = "breaks-requirement"   // a policy or rule below one that requires something
+	RuleRequirementUnmet = "requirement-unmet"    // something required that nobody sees to
 	RuleDuplicateAddress = "duplicate-address"    // one address twice in a backend
 	RuleClientSettings   = "client-settings"      // listeners on one socket that disagree
 	RuleShadowedStream   = "shadowed-stream"      // a stream route whose connections another one gets

@@ -21,7 +21,7 @@ func TestBackoffMax(t *testing.T) {
 		{&setting[time.Duration]{}, nil, defaultRetriesMax},
 	} {
 		var r model.Route
-		fillRetry(&r, retrySide{attempts: &setting[int]{value: 1}, base: test.base, max: test.max})
+		fillRetry(&r, retrySide{attempts: &setting[int]{value: 1}, base: test.base, max: test.max}, retrySide{})
 		if r.Retry.BackoffMax != test.want {
 			t.Errorf("base %v, max %v: %v, want %v", test.base, test.max, r.Retry.BackoffMax, test.want)
 		}

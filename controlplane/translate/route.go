@@ -43,6 +43,8 @@ type routeView struct {
 	attachments []attachment
 	accepted    bool // by some parent
 	status      any  // Status.Value
+	rejections  []rejection
+	unmet       []unmet
 	diagnostics []resource.Diagnostic
 }
 
@@ -123,10 +125,20 @@ func (t *translator) replaceRoute(slot *routeSlot) {
 	old := slot.view
 	slot.view = t.translateRoute(slot)
 	slot.view.keep(old)
+	if before, again := t.former[slot]; again {
+		slot.view.keep(before) // what the last output had
+	} else if t.former == nil {
+		t.former = map[*routeSlot]*routeView{slot: old}
+	} else {
+		t.former[slot] = old
+	}
 	t.shared.view(slot.view, old)
 	t.replaceUses(old, slot.view)
 	if !slices.Equal(old.gateways, slot.view.gateways) || !slices.Equal(old.uses, slot.view.uses) || len(t.closures.views)+len(t.securings.policies) > 0 {
 		t.reshaped = true
+	}
+	if len(old.rejections)+len(slot.view.rejections) > 0 {
+		t.reshaped = true // and statuses of policies are others
 	}
 }
 
@@ -243,7 +255,7 @@ func (b *routeBuild) variant(r *ruleView, l *listenerView, suffix string) *model
 	}
 	route.Name += suffix
 	route.Origins = nil
-	fillRequest(&route, r.request.under(r.policy).under(l.request))
+	fillRequest(&route, b.requestAt(r, l), l.gateway.fixed.request)
 	if route.Session != nil {
 		noteOrigin(sessionPath, r.sessionOrigin, &route.Origins)
 	}
@@ -283,14 +295,16 @@ func (b *routeBuild) use(cluster string, ref backendRef, gateway resource.Key) {
 	}
 }
 
-// fillRequest gives a route its timeouts, retries, keys and compression, and their origins.
-func fillRequest(r *model.Route, s requestSide) {
+// fillRequest gives a route its timeouts, retries, keys and compression, and their origins. What
+// is fixed, s has already; it counts once more where a rule's own retry is not a policy's.
+func fillRequest(r *model.Route, s, fixed requestSide) {
 	r.Timeouts = model.Timeouts{
 		Request: effective(s.request, defaultRequest, "timeouts.request", &r.Origins),
 		PerTry:  effective(s.perTry, defaultPerTry, "timeouts.perTry", &r.Origins),
 		Idle:    effective(s.idle, defaultIdle, "timeouts.idle", &r.Origins),
 	}
-	fillRetry(r, s.retry)
+	fillRetry(r, s.retry, fixed.retry)
+	fillOverload(r, s.overload)
 	r.HashOn = effective(s.hashOn, nil, "hashOn", &r.Origins)
 	fillCompression(r, s.compression)
 }

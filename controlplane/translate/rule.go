@@ -20,10 +20,10 @@ type ruleView struct {
 	path  string // spec.rules[2]
 	route model.Route
 
-	armRefs    []backendRef // by arm
-	mirrorRefs []backendRef // by mirror
-	request    requestSide  // the rule's own timeouts
-	policy     requestSide  // those of policies on the rule and the route
+	armRefs    []backendRef         // by arm
+	mirrorRefs []backendRef         // by mirror
+	request    requestSide          // the rule's own timeouts and retry
+	levels     []level[requestSide] // those of policies on the rule and the route
 	problems   []ruleProblem
 	// sessionOrigin is where the rule's session was written, if it has one.
 	sessionOrigin model.Origin
@@ -105,10 +105,10 @@ func (b *routeBuild) newRule(i int) *ruleView {
 		Name: full, Kind: b.key.Kind, Namespace: b.key.Namespace, Object: b.key.Name, Rule: name,
 		Origin: originOf(b.object, r.path), Split: model.Split{Name: full},
 	}
-	r.policy = b.t.policy(b.key, "").request
 	if given != "" {
-		r.policy = b.t.policy(b.key, name).request.under(r.policy)
+		r.levels = appendLevel(r.levels, b.t.policy(b.key, name), target{b.key, name})
 	}
+	r.levels = appendLevel(r.levels, b.t.policy(b.key, ""), target{b.key, ""})
 	if c := b.t.closed(b.key, given); c != nil {
 		r.problems = append(r.problems, ruleProblem{gatewayv1.RouteReasonUnsupportedValue, r.path, c.reason()})
 		r.route.Refusal = c.refusal()
@@ -263,5 +263,5 @@ func (r *ruleView) compileRetry(retry *gatewayv1.HTTPRouteRetry) {
 	if d := r.duration(r.path+".retry.backoff", retry.Backoff); d != nil {
 		out.Backoff = d.value
 	}
-	r.route.Retry = out
+	r.request.retry.own = &setting[model.Retry]{value: *out, origin: originOf(r.b.object, r.path+".retry")}
 }

@@ -129,9 +129,9 @@ func sameTLS(own clientSide, socket *model.TLS) bool {
 
 // readClientTLS reads what a policy has HTTPS listeners speak.
 func (r *policyReader) readClientTLS(c *v1alpha1.ClientTLS) {
-	v := &r.view.client
+	v := &r.into.client
 	if c.MinVersion != nil {
-		v.minVersion = set(r, "spec.client.tls.minVersion", sideClient, model.TLSVersion(*c.MinVersion))
+		v.minVersion = set(r, "client.tls.minVersion", sideClient, model.TLSVersion(*c.MinVersion))
 	}
 	if c.CipherSuites != nil {
 		suites := make([]string, 0, len(c.CipherSuites))
@@ -139,7 +139,7 @@ func (r *policyReader) readClientTLS(c *v1alpha1.ClientTLS) {
 			suites = append(suites, string(s))
 		}
 		slices.Sort(suites)
-		v.cipherSuites = set(r, "spec.client.tls.cipherSuites", sideClient, slices.Compact(suites))
+		v.cipherSuites = set(r, "client.tls.cipherSuites", sideClient, slices.Compact(suites))
 	}
 }
 

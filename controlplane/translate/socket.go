@@ -174,9 +174,11 @@ func fillClient(c *model.Client, s clientSide) {
 	c.MaxHead = effective(s.maxHead, defaultMaxHead, "client.maxHead", o)
 	c.Underscores = effective(s.underscores, defaultUnderscores, "client.underscoreHeaders", o)
 	c.Escapes = effective(s.escapes, defaultEscapes, "client.pathEscapes", o)
+	c.Streams = s.streams.fill(o)
 	c.HTTP3 = effective(s.http3, defaultHTTP3, "client.http3", o)
 	c.ProxyProtocol = effective(s.proxyProtocol, defaultProxyProtocol, "client.proxyProtocol", o)
 	c.FlagHeaders = effective(s.flagHeaders, defaultFlagHeaders, "client.flagHeaders", o)
 	c.TrustHops = effective(s.trustHops, defaultTrustHops, "client.trust.hops", o)
 	c.TrustAddresses = effective(s.trustAddresses, nil, "client.trust.addresses", o)
+	c.TrustIdentities = effective(s.trustIdentities, nil, "client.trust.identities", o)
 }

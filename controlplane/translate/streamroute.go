@@ -88,7 +88,7 @@ func (b *routeBuild) streamRoute(r *ruleView, l *listenerView) *model.StreamRout
 	if stream.Refusal != nil {
 		return stream
 	}
-	stream.Idle = b.streamIdle(r.policy.under(l.request).idle, &stream.Origins)
+	stream.Idle = b.streamIdle(b.requestAt(r, l).idle, &stream.Origins)
 	stream.Split.Arms = slices.Clone(rule.Split.Arms)
 	for i := range stream.Split.Arms {
 		arm := &stream.Split.Arms[i]

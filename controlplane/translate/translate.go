@@ -94,7 +94,8 @@ type translator struct {
 	structural bool
 	// relisted: a route has come, gone or changed its rank since the last run.
 	relisted bool
-	replaced []replacement // the routes whose objects have changed
+	replaced []replacement             // the routes whose objects have changed
+	former   map[*routeSlot]*routeView // of routes that were translated in this run, what they were before
 	shared   sharing
 }
 
@@ -110,7 +111,7 @@ func (t *translator) assemble() Output {
 		Clusters:    t.clusterList,
 		Endpoints:   t.endpointList,
 	}
-	diagnostics := slices.Concat(t.gateways.diagnostics, t.policies.diagnostics, t.closures.diagnostics, t.securings.diagnostics)
+	diagnostics := slices.Concat(t.rejectionsOfGateways(), t.unmetRequirements(), t.gateways.diagnostics, t.policies.diagnostics, t.closures.diagnostics, t.securings.diagnostics)
 	for _, c := range t.clusterSlots {
 		diagnostics = append(diagnostics, c.diagnostics...)
 	}

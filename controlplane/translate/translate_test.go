@@ -235,7 +235,7 @@ func TestParseDuration(t *testing.T) {
 // TestDefaults checks the table for people against what is filled in.
 func TestDefaults(t *testing.T) {
 	var route model.Route
-	fillRequest(&route, requestSide{})
+	fillRequest(&route, requestSide{}, requestSide{})
 	if route.Retry != nil {
 		t.Errorf("retries by default: %+v", route.Retry)
 	}
@@ -243,10 +243,23 @@ func TestDefaults(t *testing.T) {
 	fillCompression(&compressing, compressionSide{algorithms: &setting[[]model.Coding]{value: []model.Coding{model.CodingGzip}}})
 	compression := compressing.Compression
 	var retrying model.Route
-	fillRetry(&retrying, retrySide{attempts: &setting[int]{value: 1}})
+	fillRetry(&retrying, retrySide{attempts: &setting[int]{value: 1}, hedge: &setting[hedging]{value: hedging{after: 1}}}, retrySide{})
 	retry := retrying.Retry
+	var overloaded model.Route
+	fillOverload(&overloaded, overloadSide{
+		concurrency: &setting[concurrency]{value: concurrency{limit: 1, scope: "s"}}, fairBy: &setting[[]model.Key]{}, window: &setting[time.Duration]{value: defaultThrottleWindow},
+	})
+	overload := overloaded.Overload
+	adaptive := new(policyReader).readConcurrency(&v1alpha1.Concurrency{Adaptive: &v1alpha1.AdaptiveConcurrency{}})
+	var tripping model.Cluster
+	fillBreaker(&tripping, breakerSide{of: &setting[int]{value: defaultTripOf}})
+	trip := tripping.Breaker.Trip
 	var cluster model.Cluster
 	fillBackend(&cluster, backendSide{})
+	outlier := cluster.Outlier
+	if cluster.Breaker != (model.Breaker{Mode: model.ModeEnforce}) || cluster.RetryBudget != nil || route.Overload != nil {
+		t.Errorf("protections by default: %+v, %+v, %+v", cluster.Breaker, cluster.RetryBudget, route.Overload)
+	}
 	fillHealthCheck(&cluster, healthSide{kind: &setting[model.HealthCheckType]{value: model.HealthCheckHTTP}}, false)
 	check := cluster.HealthCheck
 	var client model.Client
@@ -273,6 +286,25 @@ func TestDefaults(t *testing.T) {
 		"retries.attempts": "0", "retries.retryOn": "[" + strings.ReplaceAll(strings.Trim(fmt.Sprint(retry.On), "[]"), " ", ", ") + "]",
 		"retries.methods":      "[" + strings.Join(retry.Methods, ", ") + "]",
 		"retries.backoff.base": retry.BackoffBase.String(), "retries.backoff.max": retry.BackoffMax.String(),
+		"retries.idempotencyHeader": fmt.Sprintf("%q", retry.IdempotencyHeader), "retries.bodyReplay": fmt.Sprintf("%dKi", retry.BodyReplay>>10),
+		"retries.budget.percent": fmt.Sprintf("%v%%", 100*retry.Budget.Share), "retries.budget.minPerSecond": fmt.Sprint(retry.Budget.MinPerSecond),
+		"retries.hedge": "none", "retries.hedge.max": fmt.Sprint(retry.Hedge.Max), "retries.nested": fmt.Sprint(retry.Nested),
+		"overload": "none", "overload.concurrency.adaptive.min": fmt.Sprint(adaptive.min), "overload.concurrency.adaptive.max": fmt.Sprint(adaptive.max),
+		"overload.queue.size": fmt.Sprint(overload.Queue.Size), "overload.queue.timeout": overload.Queue.Timeout.String(),
+		"overload.queue.order":          map[bool]string{true: "LIFO", false: "FIFO"}[overload.Queue.LIFO],
+		"overload.throttle.acceptRatio": fmt.Sprintf("\"%.1f\"", overload.Throttle.AcceptRatio), "overload.throttle.window": overload.Throttle.Window.String(),
+		"overload.mode": string(overload.Mode), "circuitBreaker": "none", "circuitBreaker.mode": string(cluster.Breaker.Mode),
+		"circuitBreaker.trip.failures": fmt.Sprintf("%v%%", 100*trip.Failures), "circuitBreaker.trip.of": fmt.Sprint(trip.Of),
+		"circuitBreaker.trip.openFor": trip.OpenFor.String(), "circuitBreaker.trip.probes": fmt.Sprint(trip.Probes),
+		"outlierDetection.consecutive5xx": fmt.Sprint(outlier.Consecutive5xx), "outlierDetection.consecutiveLocal": fmt.Sprint(outlier.ConsecutiveLocal),
+		"outlierDetection.failureShare": fmt.Sprintf("%v%%", 100*outlier.FailureShare), "outlierDetection.successRateDeviation": fmt.Sprintf("%q", fmt.Sprint(outlier.SuccessRateDeviation)),
+		"outlierDetection.slowerThanMedian": fmt.Sprintf("%q", fmt.Sprint(outlier.SlowerThanMedian)), "outlierDetection.interval": outlier.Interval.String(),
+		"outlierDetection.minRequests": fmt.Sprint(outlier.MinRequests), "outlierDetection.baseEjectionTime": outlier.BaseEjection.String(),
+		"outlierDetection.maxEjectionTime": outlier.MaxEjection.String(), "outlierDetection.maxEjected": fmt.Sprintf("%v%%", 100*outlier.MaxEjected),
+		"outlierDetection.maxEjectedHosts": fmt.Sprint(outlier.MaxEjectedHosts), "outlierDetection.mode": string(outlier.Mode),
+		"client.streams.maxConcurrent": fmt.Sprint(client.Streams.MaxConcurrent), "client.streams.window": fmt.Sprintf("%dKi", client.Streams.Window>>10),
+		"client.streams.resets":    fmt.Sprint(client.Streams.Resets),
+		"client.trust.identities":  fmt.Sprint(client.TrustIdentities),
 		"HTTPRoute retry.attempts": fmt.Sprint(defaultRetryAttempts), "HTTPRoute retry.backoff": defaultRetryBackoff.String(),
 		"HTTPRoute sessionPersistence.sessionName": "weir-session-...",
 	}

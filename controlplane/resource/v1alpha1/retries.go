@@ -1,13 +1,14 @@
 package v1alpha1
 
 import (
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // Retries say which failed tries are made again, at another host if there is one. A rule's own
-// retry comes first, as a whole. What a host has been sent more than 64Ki of, and what it has
-// begun to answer, is never sent again.
+// retry says in their place how many, after what and when; for what it cannot say, these hold
+// beside it. What a host has begun to answer is never asked for again.
 //
 // +kubebuilder:validation:MinProperties=1
 type Retries struct {
@@ -38,10 +39,82 @@ type Retries struct {
 	// +kubebuilder:validation:MaxItems=16
 	Methods []RetryMethod `json:"methods,omitempty"`
 
+	// IdempotencyHeader names a header, such as idempotency-key: a request that has it may be sent
+	// again whatever its method, because whoever sent it sees to it that nothing is done twice. An
+	// empty name takes away what a Gateway's policy says.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]*$`
+	IdempotencyHeader *string `json:"idempotencyHeader,omitempty"`
+
+	// BodyReplay is how much of a request's body is kept to be sent again, up to 1Mi; a longer
+	// body is sent once. 0: no request with a body is sent again.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 && self <= 1048576 : isQuantity(self) && quantity(self).compareTo(quantity('0')) >= 0 && quantity(self).compareTo(quantity('1Mi')) <= 0",message="must be between 0 and 1Mi"
+	BodyReplay *resource.Quantity `json:"bodyReplay,omitempty"`
+
 	// Backoff is how long to wait before each.
 	// +optional
 	Backoff *RetryBackoff `json:"backoff,omitempty"`
+
+	// Budget bounds what retries and hedges add to the load of a backend. Of the budgets of a
+	// route and of its backend the stricter holds.
+	// +optional
+	Budget *RetryBudget `json:"budget,omitempty"`
+
+	// Hedge sends a second try beside a slow first one, and takes the first good answer.
+	// +optional
+	Hedge *Hedge `json:"hedge,omitempty"`
+
+	// Nested also tries again what a trusted caller tries again itself, as its x-weir-attempt
+	// says. Without it such a request is tried again only where no host has acted upon it, so that
+	// the tries of a chain of callers do not multiply.
+	// +optional
+	Nested *bool `json:"nested,omitempty"`
 }
+
+// RetryBudget bounds retries and hedges by the first tries to a backend over the last ten
+// seconds, of all callers in one proxy together.
+//
+// +kubebuilder:validation:MinProperties=1
+type RetryBudget struct {
+	// Percent is the share of first tries that may be tried again, up to 100%.
+	// +optional
+	Percent *Percentage `json:"percent,omitempty"`
+
+	// MinPerSecond is how many retries a second are allowed on top of that, so that a backend of
+	// little traffic has some.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
+	MinPerSecond *int32 `json:"minPerSecond,omitempty"`
+}
+
+// Hedge sends further tries beside a slow one. Only what may be sent again is hedged: see
+// methods and idempotencyHeader.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.after), has(self.afterQuantile)].filter(set, set).size() == 1",message="needs exactly one of after and afterQuantile"
+type Hedge struct {
+	// After is how long the tries so far may take before the next is sent beside them.
+	// +optional
+	After *gatewayv1.Duration `json:"after,omitempty"`
+
+	// AfterQuantile is the same as a quantile of the backend's own latencies over the last minute,
+	// from p50 to p99.9.
+	// +optional
+	AfterQuantile *Quantile `json:"afterQuantile,omitempty"`
+
+	// Max is how many tries may be sent beside the first; 0: none.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3
+	Max *int32 `json:"max,omitempty"`
+}
+
+// Quantile is a quantile of latencies, such as p95.
+//
+// +kubebuilder:validation:Pattern=`^p[5-9][0-9](\.[0-9])?$`
+type Quantile string
 
 // RetryMethod is a method of HTTP, in upper case.
 //

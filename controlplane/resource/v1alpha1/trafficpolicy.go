@@ -40,7 +40,13 @@ type TrafficPolicy struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.perTry) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".timeouts.perTry",message="is for requests: target a Gateway, ListenerSet or route"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeouts) || !has(self.timeouts.idle) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".timeouts.idle",message="is for requests: target a Gateway, ListenerSet or route"
 // +kubebuilder:validation:XValidation:rule="!has(self.hashOn) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".hashOn",message="is for requests: target a Gateway, ListenerSet or route"
-// +kubebuilder:validation:XValidation:rule="!has(self.retries) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".retries",message="is for requests: target a Gateway, ListenerSet or route"
+// +kubebuilder:validation:XValidation:rule="!has(self.retries) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service'])) || !has(self.retries.attempts) && !has(self.retries.retryOn) && !has(self.retries.methods) && !has(self.retries.idempotencyHeader) && !has(self.retries.bodyReplay) && !has(self.retries.backoff) && !has(self.retries.hedge) && !has(self.retries.nested)",fieldPath=".retries",message="is for requests, all but budget: target a Gateway, ListenerSet or route"
+// +kubebuilder:validation:XValidation:rule="!has(self.overload) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".overload",message="is for requests: target a Gateway, ListenerSet or route"
+// +kubebuilder:validation:XValidation:rule="!has(self.circuitBreaker) || self.targetRefs.all(t, t.kind in ['Backend', 'Service', 'Gateway', 'GatewayClass'])",fieldPath=".circuitBreaker",message="is for backends: target a Backend or Service, or a Gateway for all backends behind it"
+// +kubebuilder:validation:XValidation:rule="!has(self.outlierDetection) || self.targetRefs.all(t, t.kind in ['Backend', 'Service', 'Gateway', 'GatewayClass'])",fieldPath=".outlierDetection",message="is for backends: target a Backend or Service, or a Gateway for all backends behind it"
+// +kubebuilder:validation:XValidation:rule="!has(self.calls) || self.targetRefs.all(t, t.kind in ['Backend', 'Service'])",fieldPath=".calls",message="is what one backend calls: target a Backend or Service"
+// +kubebuilder:validation:XValidation:rule="!has(self.overrides) || self.targetRefs.all(t, t.kind in ['Gateway', 'GatewayClass'] && !has(t.sectionName))",fieldPath=".overrides",message="are the organisation's: target a Gateway or GatewayClass as a whole"
+// +kubebuilder:validation:XValidation:rule="!has(self.require) || self.targetRefs.all(t, t.kind in ['Gateway', 'GatewayClass'] && !has(t.sectionName))",fieldPath=".require",message="is the organisation's: target a Gateway or GatewayClass as a whole"
 // +kubebuilder:validation:XValidation:rule="!has(self.compression) || self.targetRefs.all(t, !(t.kind in ['Backend', 'Service']))",fieldPath=".compression",message="is for requests: target a Gateway, ListenerSet or route"
 type TrafficPolicySpec struct {
 	// TargetRefs are what the policy is attached to, in its own namespace. The sectionName is
@@ -53,6 +59,45 @@ type TrafficPolicySpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a.group == b.group && a.kind == b.kind && a.name == b.name && (has(a.sectionName) ? a.sectionName : '') == (has(b.sectionName) ? b.sectionName : '')))",message="must not name the same target twice"
 	TargetRefs []gatewayv1.LocalPolicyTargetReferenceWithSectionName `json:"targetRefs"`
 
+	TrafficSettings `json:",inline"`
+
+	// Overrides are fields that hold whatever a policy or route below says, of several the highest:
+	// GatewayClass, then Gateway. Their fields are those of spec but for targetRefs, overrides and
+	// require. They are for targets that are whole Gateways and GatewayClasses.
+	// +optional
+	Overrides *TrafficSettings `json:"overrides,omitempty"`
+
+	// Require are bounds on the policy that results. A policy below that breaks one is invalid
+	// where it does, and fields of a route that do have no effect: what is above them holds, so write
+	// a default that meets each. They are for targets that are whole
+	// Gateways and GatewayClasses.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Require []Requirement `json:"require,omitempty"`
+}
+
+// Requirement is a bound on the effective policy.
+type Requirement struct {
+	// Rule is CEL that must hold of policy, the effective policy with defaults filled in and its
+	// fields named as here: policy.retries.attempts <= 3, or policy.timeouts.request <=
+	// duration("5s"). Durations are durations, percentages shares from 0 to 1, sizes and decimals
+	// numbers; a bound that is none is above all others; has() tells whether there is a part such as policy.overload.concurrency. A rule is about
+	// requests, about backends or about clients, not about several of them.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Rule string `json:"rule"`
+
+	// Message is what is said where the rule does not hold.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Message string `json:"message"`
+}
+
+// TrafficSettings are the fields of a policy.
+type TrafficSettings struct {
 	// Timeouts bound how long things take.
 	// +optional
 	Timeouts *Timeouts `json:"timeouts,omitempty"`
@@ -69,6 +114,10 @@ type TrafficPolicySpec struct {
 	// +kubebuilder:validation:MaxItems=8
 	HashOn []Key `json:"hashOn,omitempty"`
 
+	// Overload is what a route does when there is more than can be carried.
+	// +optional
+	Overload *Overload `json:"overload,omitempty"`
+
 	// Compression says which answers are compressed; absent: none.
 	// +optional
 	Compression *Compression `json:"compression,omitempty"`
@@ -78,13 +127,36 @@ type TrafficPolicySpec struct {
 	// +optional
 	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
 
+	// CircuitBreaker bounds what a backend is given at once, and stops giving it anything while it
+	// fails; absent: no bounds.
+	// +optional
+	CircuitBreaker *CircuitBreaker `json:"circuitBreaker,omitempty"`
+
+	// OutlierDetection ejects hosts that do worse than the others of their backend for a while.
+	// +optional
+	OutlierDetection *OutlierDetection `json:"outlierDetection,omitempty"`
+
 	// LoadBalancing is how a host of the backend is chosen.
 	// +optional
 	LoadBalancing *LoadBalancing `json:"loadBalancing,omitempty"`
 
+	// Calls are the backends that this one calls itself, through Weir or not: what lint and
+	// weir budget know of a chain of calls. No request goes by it.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Calls []Call `json:"calls,omitempty"`
+
 	// Client is how a listener treats its clients.
 	// +optional
 	Client *Client `json:"client,omitempty"`
+}
+
+// Call is a backend that another one calls.
+type Call struct {
+	// BackendRef names it.
+	// +required
+	BackendRef gatewayv1.BackendObjectReference `json:"backendRef"`
 }
 
 // Timeouts bound how long things take. Each is a duration; 0s switches it off. Request,
@@ -159,6 +231,10 @@ type Client struct {
 	// FlagHeaders puts x-weir-flag and x-weir-blame on answers of Weir's own.
 	// +optional
 	FlagHeaders *bool `json:"flagHeaders,omitempty"`
+
+	// Streams bounds the streams of a connection of HTTP/2 or HTTP/3.
+	// +optional
+	Streams *ClientStreams `json:"streams,omitempty"`
 
 	// HTTP3 serves HTTP/3 as well on the ports of HTTPS listeners, and says so in Alt-Svc.
 	// +optional
@@ -240,7 +316,22 @@ type Trust struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Addresses []CIDR `json:"addresses,omitempty"`
+
+	// Identities are SPIFFE ids, such as spiffe://prod/ns/shop/sa/cart, of callers whose x-weir-*
+	// headers count wherever they call from. Only listeners that ask for client certificates know
+	// one.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Identities []SPIFFEID `json:"identities,omitempty"`
 }
+
+// SPIFFEID is the name of a workload: a trust domain and a path.
+//
+// +kubebuilder:validation:MinLength=10
+// +kubebuilder:validation:MaxLength=2048
+// +kubebuilder:validation:Pattern=`^spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)+$`
+type SPIFFEID string
 
 // CIDR is a network: an address, a slash and the length of the prefix.
 //
