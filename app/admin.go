@@ -137,6 +137,8 @@ func (w window) Hosts() []console.Host {
 			Healthy: h.Healthy, Draining: h.Draining, Warmth: h.Warmth, InFlight: h.InFlight, Open: int(h.Open), Idle: int(h.Idle), EWMA: h.Latency,
 			TLS: h.TLS, LastError: h.LastError, LastErrorAt: h.LastErrorAt,
 			Checked: h.Checked, Check: h.Check.String(), CheckSince: h.CheckSince, CheckError: h.CheckError,
+			Judged: h.Judged, Ejected: h.Ejected, EjectedBy: h.EjectedBy, EjectedUntil: h.EjectedUntil,
+			Ejections: h.Ejections, WouldEject: h.WouldEject,
 		})
 	}
 	return hosts
@@ -215,9 +217,18 @@ func (a *App) hostStates() []telemetry.HostState {
 	var states []telemetry.HostState
 	for _, h := range a.proxy.Hosts() {
 		states = append(states, telemetry.HostState{
-			Cluster: h.Cluster, Address: h.Address.String(), Healthy: h.Healthy, Open: int(h.Open), Idle: int(h.Idle),
-			Opened: h.Opened, ConnectFailures: h.ConnectFailures, Checked: h.Checked, Checks: h.CheckResults,
+			Cluster: h.Cluster, Address: h.Address.String(), Healthy: h.Healthy, Judged: h.Judged, Ejected: h.Ejected, Open: int(h.Open), Idle: int(h.Idle),
+			Opened: h.Opened, ConnectFailures: h.ConnectFailures, Races: h.Races, Checked: h.Checked, Checks: h.CheckResults,
 		})
+	}
+	return states
+}
+
+// breakerStates is what the metrics show of breakers.
+func (a *App) breakerStates() []telemetry.BreakerState {
+	var states []telemetry.BreakerState
+	for _, b := range a.proxy.Breakers() {
+		states = append(states, b.State())
 	}
 	return states
 }

@@ -78,6 +78,11 @@ type Config struct {
 	// UpgradeTimeout is how long the new process may take until it serves; a minute if zero.
 	UpgradeTimeout time.Duration
 
+	// MaxMemory is how much memory this process may take, in bytes: well before, it begins to give
+	// way, and Go collects its garbage more often. 0: what maxMemory finds; below 0: there is no
+	// limit.
+	MaxMemory int64
+
 	// Zone is where this process runs, for backends that prefer hosts of the same zone; empty:
 	// nowhere in particular.
 	Zone string
@@ -99,6 +104,7 @@ type App struct {
 	metrics   *telemetry.Metrics
 	accessLog *telemetry.AccessLog
 	proxy     *proxy.Proxy
+	guard     *guard
 	engines   []Engine
 	pipeline  *pipeline
 	source    Source
@@ -144,14 +150,21 @@ func New(cfg Config) (*App, error) {
 		})
 		a.metrics.WatchAccessLog(a.accessLog)
 	}
+	use := newUsage(cfg.MaxMemory, func() (open, most int64) { return a.proxy.Connections() })
+	a.guard = newGuard(cfg.Log, use.read, func(share float64) int { return a.proxy.Relieve(share) })
+	a.guard.keepTo(cfg.MaxMemory)
+	a.metrics.WatchPressure(a.guard.states)
 	a.proxy = proxy.New(proxy.Config{
+		Pressure: a.guard.monitor.State(), Crowd: a.guard.hurry, MaxStreams: streamsIn(cfg.MaxMemory),
 		Log: cfg.Log, Metrics: a.metrics, AccessLog: a.accessLog,
 		Listen: a.sockets.Listen, ListenPacket: a.sockets.packets.Listen,
 		Begin: a.begin, BeginQUIC: a.beginQUIC, QUICEnded: a.quicEnded,
 		Dial: a.dial, DialPacket: cfg.DialPacket, Resolve: cfg.Resolve, Random: rand.Uint64, Zone: cfg.Zone,
 		Shards: shards, DrainTimeout: cfg.DrainTimeout, IdleGrace: min(cfg.DrainTimeout/4, time.Second),
 	})
+	a.guard.streams = a.proxy.Room().Used
 	a.metrics.WatchHosts(a.hostStates)
+	a.metrics.WatchBreakers(a.breakerStates)
 	a.engines = []Engine{a.proxy}
 	a.pipeline = newPipeline(a.engines, a.metrics, cfg.Log)
 	a.pipeline.closed = a.proxy.Closed
@@ -166,7 +179,7 @@ func New(cfg Config) (*App, error) {
 	w := window{a}
 	a.console = console.New(console.Config{
 		Version: cfg.Version, Token: a.token, Log: cfg.Log, Level: cfg.LogLevel, Metrics: a.metrics,
-		Live: w, Objects: w, Hosts: w, Control: w,
+		Live: w, Objects: w, Hosts: w, Control: w, Resilience: w,
 	})
 	return a, nil
 }
@@ -183,6 +196,9 @@ func (c *Config) fill() {
 	}
 	if c.UpgradeTimeout == 0 {
 		c.UpgradeTimeout = time.Minute
+	}
+	if c.MaxMemory == 0 {
+		c.MaxMemory = maxMemory()
 	}
 	if c.Listen == nil {
 		c.Listen = func(ctx context.Context, address netip.AddrPort) (net.Listener, error) {

@@ -31,6 +31,9 @@ const (
 	longestStart = 10 * time.Second
 	// What GOGC may be: below the one, collecting would cost more than the memory is worth.
 	minPercent, maxPercent = 25, 800
+	// and once the start is over: twice what is live, where that is little. Handshakes of TLS make
+	// garbage, and next to nothing else does: this halves what they spend on its collection.
+	calmPercent = 200
 )
 
 // memory is the process's pacer. startPacing starts it, once.
@@ -70,13 +73,12 @@ func (p *pacer) adjust() {
 	}
 }
 
-// percentFor returns the GOGC that gives garbage its room: that of Go while less is live,
-// once the start is over.
+// percentFor returns the GOGC that gives garbage its room.
 func percentFor(live uint64, loaded bool) int64 {
 	live = max(live, 1)
 	percent := int64(startRoom*100/live) - 100
 	if loaded {
-		percent = min(int64(garbageRoom*100/live), 100)
+		percent = min(int64(garbageRoom*100/live), calmPercent)
 	}
 	return min(max(percent, minPercent), maxPercent)
 }

@@ -75,12 +75,13 @@ func TestPercent(t *testing.T) {
 		want   int64
 	}{
 		{0, false, maxPercent},
-		{0, true, 100},
+		{0, true, calmPercent},
 		{startRoom / 3, false, 200},
 		{startRoom / 2, false, 100},
 		{startRoom, false, minPercent},
 		{2 * startRoom, false, minPercent},
-		{garbageRoom / 2, true, 100},
+		{garbageRoom / 4, true, calmPercent},
+		{garbageRoom, true, 100},
 		{2 * garbageRoom, true, 50},
 		{100 * garbageRoom, true, minPercent},
 	} {

@@ -52,6 +52,7 @@ func (a *App) Run(ctx context.Context) error {
 
 	engineCtx, stopEngines := context.WithCancel(base)
 	defer stopEngines()
+	parts.run("guard", func() error { a.guard.run(engineCtx); return nil })
 	for _, e := range a.engines {
 		parts.run("engine", func() error { return e.Run(engineCtx) })
 	}

@@ -111,8 +111,8 @@ func Command(std Streams) *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		runCommand(std), lintCommand(std), explainCommand(std), diffCommand(std), testCommand(std), fmtCommand(std),
-		getCommand(std), versionCommand(std),
+		runCommand(std), lintCommand(std), explainCommand(std), budgetCommand(std), diffCommand(std), testCommand(std), fmtCommand(std),
+		simulateCommand(std), getCommand(std), versionCommand(std),
 	)
 	return root
 }

@@ -97,21 +97,15 @@ func ratesOf(ctx context.Context, admin string) (explain.Rates, error) {
 		return nil, err
 	}
 	rates := explain.Rates{}
-	query := url.Values{"limit": {"500"}}
-	for {
-		var page listPage
-		if err := c.get(ctx, "/api/v1/routes?"+query.Encode(), &page); err != nil {
-			return nil, err
-		}
-		for _, item := range page.Items {
-			rate, _ := child(child(item, "traffic"), "lately")["requestsPerSecond"].(float64)
-			rates[word(item["name"])] = rate
-		}
-		if page.Continue == "" {
-			return rates, nil
-		}
-		query.Set("continue", page.Continue)
+	routes, err := pages[map[string]any](ctx, c, "/api/v1/routes", url.Values{})
+	if err != nil {
+		return nil, err
 	}
+	for _, r := range routes {
+		rate, _ := child(child(r, "traffic"), "lately")["requestsPerSecond"].(float64)
+		rates[word(r["name"])] = rate
+	}
+	return rates, nil
 }
 
 func printDiff(out io.Writer, d *explain.Difference) {

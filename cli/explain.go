@@ -89,9 +89,6 @@ func questionOf(q explain.Request) any {
 func runExplain(ctx context.Context, std Streams, files []string, admin string, q explain.Request, output *format) error {
 	var x model.Explanation
 	if len(files) > 0 {
-		if err := present(files); err != nil {
-			return err
-		}
 		_, out, err := load(ctx, std, files)
 		if err != nil {
 			return err
@@ -111,8 +108,11 @@ func runExplain(ctx context.Context, std Streams, files []string, admin string, 
 	return output.write(std.Out, x, func() { printExplanation(std.Out, q, &x) })
 }
 
-// load reads resources and translates them. What is not in effect is said beside.
+// load reads resources that are there and translates them. What is not in effect is said beside.
 func load(ctx context.Context, std Streams, files []string) (*resource.Set, translate.Output, error) {
+	if err := present(files); err != nil {
+		return nil, translate.Output{}, err
+	}
 	set, err := read(ctx, std, files)
 	if err != nil {
 		return nil, translate.Output{}, err

@@ -16,7 +16,9 @@ import (
 type listing struct {
 	name, short string
 	path        string
-	filter      string // the query parameter for NAME; empty: none
+	query       url.Values // always asked with; nil: none
+	filter      string     // the query parameter for NAME; empty: none
+	of          string     // the field that NAME is of; empty: filter
 	columns     []string
 	row         func(item map[string]any) []string
 }
@@ -40,16 +42,17 @@ var listings = []listing{
 	},
 	{
 		name: "hosts", short: "upstream hosts with health and load", path: "/api/v1/hosts", filter: "cluster",
-		columns: []string{"cluster", "address", "zone", "healthy", "check", "weight", "in flight", "connections", "latency", "req/s", "last error"},
+		columns: []string{"cluster", "address", "zone", "healthy", "check", "weight", "in flight", "connections", "latency", "req/s", "what is wrong"},
 		row: func(h map[string]any) []string {
 			lately := child(child(h, "traffic"), "lately")
 			return []string{
 				word(h["cluster"]), word(h["address"]), cmp.Or(word(h["zone"]), "-"), word(h["healthy"]), cmp.Or(word(child(h, "check")["state"]), "-"), word(h["weight"]), word(h["inFlight"]),
 				word(h["openConnections"]), milliseconds(h["latencyAverageMs"]), decimal(lately["requestsPerSecond"]),
-				cmp.Or(word(child(h, "check")["error"]), word(h["lastError"])),
+				cmp.Or(ejection(child(h, "outlier")), word(child(h, "check")["error"]), word(h["lastError"])),
 			}
 		},
 	},
+	resilienceListing,
 	{
 		name: "resources", short: "objects with their conditions", path: "/api/v1/resources", filter: "name",
 		columns: []string{"kind", "name", "where", "newest version", "conditions"},
@@ -87,7 +90,7 @@ func getCommand(std Streams) *cobra.Command {
 		Example: "  weir get routes\n  weir get resources shop -o yaml",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usagef("what to get is missing; one of routes, hosts, resources, diagnostics, snapshot, status")
+			return usagef("what to get is missing; one of routes, hosts, resilience, resources, policies, diagnostics, snapshot, status")
 		},
 	}
 	cmd.PersistentFlags().StringVar(&admin, "admin", defaultAdmin, "address of the admin API, or its URL; without a port: "+defaultPort)
@@ -111,6 +114,7 @@ func getCommand(std Streams) *cobra.Command {
 		output.flag(sub)
 		cmd.AddCommand(sub)
 	}
+	cmd.AddCommand(policiesCommand(std, &admin))
 	for name, short := range map[string]string{"snapshot": "everything that is being served, as one document", "status": "the program's state in short"} {
 		sub := &cobra.Command{
 			Use: name, Short: "Show " + short, Args: noArgs,
@@ -132,9 +136,26 @@ func atMostOne(cmd *cobra.Command, args []string) error {
 }
 
 // listPage is one page of what the API lists.
-type listPage struct {
-	Items    []map[string]any `json:"items"`
-	Continue string           `json:"continue"`
+type listPage[T any] struct {
+	Items    []T    `json:"items"`
+	Continue string `json:"continue"`
+}
+
+// pages returns what all pages list. It adds to the query.
+func pages[T any](ctx context.Context, c client, path string, query url.Values) ([]T, error) {
+	query.Set("limit", "500")
+	items := []T{}
+	for {
+		var page listPage[T]
+		if err := c.get(ctx, path+"?"+query.Encode(), &page); err != nil {
+			return nil, err
+		}
+		items = append(items, page.Items...)
+		if page.Continue == "" {
+			return items, nil
+		}
+		query.Set("continue", page.Continue)
+	}
 }
 
 // names are what l can be asked for, for completion: those of the first page, none if nobody
@@ -146,13 +167,13 @@ func (l listing) names(ctx context.Context, admin string) []string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, completeWithin)
 	defer cancel()
-	var page listPage
+	var page listPage[map[string]any]
 	if c.get(ctx, l.path+"?limit=500", &page) != nil {
 		return nil
 	}
 	found := map[string]bool{}
 	for _, item := range page.Items {
-		found[word(item[l.filter])] = true
+		found[word(item[cmp.Or(l.of, l.filter)])] = true
 	}
 	return slices.Sorted(maps.Keys(found))
 }
@@ -163,21 +184,16 @@ func list(ctx context.Context, std Streams, admin string, l listing, args []stri
 	if err != nil {
 		return err
 	}
-	query := url.Values{"limit": {"500"}}
+	query := maps.Clone(l.query)
+	if query == nil {
+		query = url.Values{}
+	}
 	if len(args) == 1 {
 		query.Set(l.filter, args[0])
 	}
-	items := []map[string]any{}
-	for {
-		var page listPage
-		if err := c.get(ctx, l.path+"?"+query.Encode(), &page); err != nil {
-			return err
-		}
-		items = append(items, page.Items...)
-		if page.Continue == "" {
-			break
-		}
-		query.Set("continue", page.Continue)
+	items, err := pages[map[string]any](ctx, c, l.path, query)
+	if err != nil {
+		return err
 	}
 	if len(items) == 0 && len(args) == 1 {
 		return fmt.Errorf("no %s with %s %q; `weir get %s` lists all", l.name, l.filter, args[0], l.name)

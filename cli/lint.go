@@ -23,6 +23,7 @@ type report struct {
 
 func lintCommand(std Streams) *cobra.Command {
 	var files, overrides []string
+	var most float64
 	var output format
 	cmd := &cobra.Command{
 		Use:   "lint -f PATH...",
@@ -43,10 +44,15 @@ func lintCommand(std Streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if !(most >= 1) {
+				return usagef("--max-amplification %v: want a factor of 1 or more", most)
+			}
+			rules.Amplification = most
 			return runLint(cmd.Context(), std, files, rules, &output)
 		},
 	}
 	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "file or folder with resources, - for standard input; repeatable")
+	cmd.Flags().Float64Var(&most, "max-amplification", 3, "how many requests one may become along a path of calls before retry-amplification speaks of it")
 	cmd.Flags().StringArrayVar(&overrides, "rule", nil, "another level for a rule, and why: NAME=error|warning|disabled:REASON; repeatable")
 	output.flag(cmd)
 	return cmd

@@ -33,6 +33,7 @@ type runFlags struct {
 	upgradeTimeout       time.Duration
 	allowMassDelete      bool
 	zone                 string
+	maxMemory            string
 }
 
 func runCommand(std Streams) *cobra.Command {
@@ -62,6 +63,7 @@ func runCommand(std Streams) *cobra.Command {
 	fs.StringVar(&f.tokenFile, "token-file", "", "file with the admin token, made if absent (default: token in the state folder)")
 	fs.DurationVar(&f.upgradeTimeout, "upgrade-timeout", time.Minute, "how long a new process may take to serve after SIGUSR2")
 	fs.StringVar(&f.zone, "zone", "", "zone that this process runs in, for backends with zoneAware")
+	fs.StringVar(&f.maxMemory, "max-memory", "", "memory that this process may take, like 512Mi; 0: no limit (default: 90% of its control group's limit, else 80% of the machine's)")
 	fs.BoolVar(&f.allowMassDelete, "allow-mass-delete", false, "let a change remove more than half of the routes")
 	completeFlag(cmd, "log-level", "debug", "info", "warn", "error")
 	completeFlag(cmd, "access-log", "off", string(telemetry.FormatJSON), string(telemetry.FormatText))
@@ -90,6 +92,9 @@ func (f *runFlags) config(std Streams) (cfg app.Config, closeLog func() error, e
 	if f.drainFor <= 0 || f.drainDelay < 0 {
 		return cfg, closeLog, usagef("--drain-timeout must be above zero and --drain-delay not below")
 	}
+	if err := f.memory(&cfg); err != nil {
+		return cfg, closeLog, err
+	}
 	if f.upgradeTimeout <= 0 {
 		return cfg, closeLog, usagef("--upgrade-timeout must be above zero")
 	}
@@ -114,6 +119,28 @@ func (f *runFlags) config(std Streams) (cfg app.Config, closeLog func() error, e
 	}
 	cfg.AccessLog, cfg.AccessLogFormat, closeLog, err = openAccessLog(f.accessLog, std.Out)
 	return cfg, closeLog, err
+}
+
+// leastMemory is below what the program takes with little to do.
+const leastMemory = 32 << 20
+
+// memory reads how much memory the process may take.
+func (f *runFlags) memory(cfg *app.Config) error {
+	if f.maxMemory == "" {
+		return nil
+	}
+	size, ok := parseSize(f.maxMemory)
+	switch {
+	case !ok:
+		return usagef("--max-memory %q: want a size such as 512Mi or 2Gi, or 0", f.maxMemory)
+	case size == 0:
+		cfg.MaxMemory = -1
+	case size < leastMemory:
+		return usagef("--max-memory %s: want 32Mi or more, or 0 for no limit", f.maxMemory)
+	default:
+		cfg.MaxMemory = size
+	}
+	return nil
 }
 
 // terminal tells whether a person reads what is written to w.

@@ -33,6 +33,18 @@ func child(m map[string]any, name string) map[string]any {
 	return c
 }
 
+// ejection says that a host is out as an outlier, or would be.
+func ejection(outlier map[string]any) string {
+	rule := word(outlier["rule"])
+	switch {
+	case rule == "":
+		return ""
+	case outlier["ejected"] == true:
+		return "ejected by " + rule + " until " + word(outlier["until"])
+	}
+	return "would be ejected by " + rule + " until " + word(outlier["until"])
+}
+
 func decimal(v any) string {
 	n, _ := v.(float64)
 	return strconv.FormatFloat(n, 'f', 1, 64)

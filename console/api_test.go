@@ -66,7 +66,7 @@ func TestStatus(t *testing.T) {
 	h := newHarness(4)
 	s := get[statusView](t, h, "/api/v1/status")
 	if s.Revision != 7 || s.Version != "0123456789abcdef" || s.AgeSeconds != 60 || s.Program != "v1.2.3" ||
-		s.Counts != (counts{Listeners: 1, Routes: 4, Clusters: 1, Hosts: 1, Unhealthy: 1, Objects: 2, Quarantined: 1, Errors: 2, Warnings: 1}) || s.MutationsOpen {
+		s.Counts != (counts{Listeners: 1, Routes: 4, Clusters: 1, Hosts: 1, Unhealthy: 1, Acting: 1, Objects: 2, Quarantined: 1, Errors: 2, Warnings: 1}) || s.MutationsOpen {
 		t.Errorf("%+v", s)
 	}
 	count(h.metrics.Route(telemetry.Unmatched), 2, telemetry.Outcome{Code: 404, Flag: model.FlagNR})
@@ -152,6 +152,10 @@ func TestHosts(t *testing.T) {
 	if a, b := got.Items[0].Check, got.Items[1].Check; a != nil || b == nil || b.State != "unhealthy" || b.Since.Year() != 2026 || b.Error != "status 503, expected 200-299" {
 		t.Errorf("checks: %+v, %+v", a, b)
 	}
+	until := time.Date(2026, 1, 2, 3, 5, 0, 0, time.UTC)
+	if a, b := got.Items[0].Outlier, got.Items[1].Outlier; a != nil || b == nil || *b != (outlierView{true, "slowerThanMedian", until, 3, 4}) {
+		t.Errorf("outliers are %+v and %+v", a, b)
+	}
 	if n := get[list[hostView]](t, h, "/api/v1/hosts?cluster=backend/shop/v1&name=10.0.0.2:80").Total; n != 1 {
 		t.Errorf("filtered: %d", n)
 	}
@@ -186,9 +190,28 @@ func TestListeners(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	l := got[0]
+	if !slices.Equal(l.Protocols, []string{"HTTP/1.1", "HTTP/2"}) || l.Secured != nil {
+		t.Errorf("%v %v", l.Protocols, l.Secured)
+	}
 	if l.Address != "127.0.0.1:8080" || l.Connections != 1 || l.Refused != 1 || !slices.Equal(l.Bindings, []bindingView{{Table: "shop/edge/web", Routes: 3}}) ||
 		!slices.Contains(l.Policy, model.PolicyField{Field: "client.headTimeout", Value: "10s", Origin: model.Origin{File: "policy.yaml", Line: 3}}) {
 		t.Errorf("%+v", l)
+	}
+}
+
+// TestSecuredListeners: which certificate is shown to whom, and that HTTP/3 is spoken.
+func TestSecuredListeners(t *testing.T) {
+	h := newHarness(1)
+	l := h.snapshot.Listeners[0]
+	l.Client.HTTP3 = true
+	l.TLS = &model.TLS{Names: []model.TLSName{{Hostname: "a.test", Certificates: []model.Certificate{{Name: "secret/shop/a", Chain: "x", Key: "hunter2"}}}, {}}}
+	h.snapshot.Listeners = append(h.snapshot.Listeners, &model.Listener{Name: "0.0.0.0:53/udp", Transport: model.TransportUDP})
+	got := get[list[listenerView]](t, h, "/api/v1/listeners").Items
+	if len(got) != 2 || !slices.Equal(got[1].Protocols, []string{"HTTP/1.1", "HTTP/2", "HTTP/3"}) || !slices.Equal(got[0].Protocols, []string{"UDP"}) {
+		t.Fatalf("%+v", got)
+	}
+	if s := got[1].Secured; len(s) != 2 || s[0].Hostname != "a.test" || !slices.Equal(s[0].Certificates, []string{"secret/shop/a"}) || s[1].Hostname != "" {
+		t.Errorf("%+v", s)
 	}
 }
 
@@ -223,10 +246,16 @@ func TestStreams(t *testing.T) {
 	if got := busy.Traffic; busy.Name != "TCPRoute/shop/late/0" || got.Requests != 1 || got.InFlight != 1 || got.BytesIn != 7 || got.Flags["DC"] != 1 || got.Lately.Rate <= 0 {
 		t.Errorf("the busiest is %s: %+v", busy.Name, got)
 	}
+	if s := get[statusView](t, h, "/api/v1/status"); s.Streams.Requests != 1 || s.Streams.InFlight != 1 || s.Streams.Lately.Rate <= 0 || s.Traffic.Requests != 0 {
+		t.Errorf("the status says %+v of streams, %+v of requests", s.Streams, s.Traffic)
+	}
 	l := get[list[listenerView]](t, h, "/api/v1/listeners?name=0.0.0.0:5432").Items
 	want := []bindingView{{Hostname: "db.test", Table: "shop/edge/db", Routes: 1, Stream: "TCPRoute/shop/db/0"}, {Table: "shop/edge/db"}}
 	if len(l) != 1 || !slices.Equal(l[0].Bindings, want) {
 		t.Errorf("%+v", l)
+	}
+	if !slices.Equal(l[0].Protocols, []string{"TLS"}) {
+		t.Errorf("it speaks %v", l[0].Protocols)
 	}
 	if c := get[list[clusterView]](t, h, "/api/v1/clusters").Items; len(c) != 1 || c[0].Routes != 3 {
 		t.Errorf("%+v", c)

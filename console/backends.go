@@ -29,7 +29,7 @@ func (c *Console) serveHosts(w http.ResponseWriter, r *http.Request) {
 				Cluster: h.Cluster, Address: h.Address, Zone: h.Zone, Weight: h.Weight, Priority: h.Priority,
 				Healthy: h.Healthy, Draining: h.Draining, Warmth: h.Warmth, InFlight: h.InFlight,
 				Open: h.Open, Idle: h.Idle, EWMA: milliseconds(h.EWMA), Traffic: c.trafficOf(series(h), stats),
-				TLS: h.TLS, LastError: h.LastError, LastErrorAt: h.LastErrorAt, Check: showCheck(h),
+				TLS: h.TLS, LastError: h.LastError, LastErrorAt: h.LastErrorAt, Check: showCheck(h), Outlier: showOutlier(h),
 			}
 		},
 	}.serve(c, w, q)
@@ -40,6 +40,13 @@ func showCheck(h Host) *checkView {
 		return nil
 	}
 	return &checkView{h.Check, h.CheckSince, h.CheckError}
+}
+
+func showOutlier(h Host) *outlierView {
+	if !h.Judged {
+		return nil
+	}
+	return &outlierView{h.Ejected, h.EjectedBy, h.EjectedUntil, h.Ejections, h.WouldEject}
 }
 
 func (c *Console) serveClusters(w http.ResponseWriter, r *http.Request) {

@@ -60,6 +60,8 @@ type Config struct {
 	Hosts   Hosts
 	Control Control
 	Now     func() time.Time
+
+	Resilience Resilience
 }
 
 // Console answers the admin API. It has two faces: Admin and Probe.

@@ -29,6 +29,7 @@ type fake struct {
 	objects     []Object
 	diagnostics []Diagnostic
 	hosts       []Host
+	protected   []Protection
 	sockets     map[string]Socket
 	calls       []string
 	err         error
@@ -53,6 +54,7 @@ func (f *fake) Sockets() map[string]Socket {
 func (f *fake) Objects() []Object         { return f.objects }
 func (f *fake) Diagnostics() []Diagnostic { return f.diagnostics }
 func (f *fake) Hosts() []Host             { return f.hosts }
+func (f *fake) Protections() []Protection { return f.protected }
 
 func (f *fake) call(name string) error {
 	f.mu.Lock()
@@ -111,6 +113,7 @@ func newFake(n int) *fake {
 		{
 			Cluster: "backend/shop/v1", Address: "10.0.0.2:80", Weight: 1,
 			Checked: true, Check: "unhealthy", CheckSince: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), CheckError: "status 503, expected 200-299",
+			Judged: true, Ejected: true, EjectedBy: "slowerThanMedian", EjectedUntil: time.Date(2026, 1, 2, 3, 5, 0, 0, time.UTC), Ejections: 3, WouldEject: 4,
 		},
 	}
 	return f
@@ -160,7 +163,7 @@ func newHarness(routes int) *harness {
 	h.console = New(Config{
 		Version: "v1.2.3", Token: testToken, Names: []string{"admin.example.com"},
 		Log: slog.New(slog.NewTextHandler(&h.log, nil)), Level: h.level, Metrics: h.metrics,
-		Live: h, Objects: h, Hosts: h, Control: h, Now: func() time.Time { return h.now },
+		Live: h, Objects: h, Hosts: h, Control: h, Resilience: h, Now: func() time.Time { return h.now },
 	})
 	return h
 }

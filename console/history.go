@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -124,16 +125,9 @@ var historyParameters = []parameter{
 
 func (c *Console) serveHistory(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	var after int64
-	if text := q.Get("after"); text != "" {
-		var err error
-		if after, err = strconv.ParseInt(text, 10, 64); err != nil {
-			problem{
-				Status: http.StatusBadRequest, Title: "wrong time", Where: "query parameter after",
-				Detail: "it is not a number of milliseconds", Remedy: "give back the last value of at, or leave it out",
-			}.write(w)
-			return
-		}
+	after, ok := afterOf(w, q)
+	if !ok {
+		return
 	}
 	key, known := seriesKey{}, true
 	s, _ := c.cfg.Live.Snapshot()
@@ -167,4 +161,20 @@ func (r *recorder) history(key seriesKey, after int64, now time.Time) historyVie
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.track(key, now).view(after, now)
+}
+
+// afterOf reads ?after. It answers 400 itself and returns false if it is wrong.
+func afterOf(w http.ResponseWriter, q url.Values) (int64, bool) {
+	text := q.Get("after")
+	if text == "" {
+		return 0, true
+	}
+	after, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		problem{
+			Status: http.StatusBadRequest, Title: "wrong time", Where: "query parameter after",
+			Detail: "it is not a number of milliseconds", Remedy: "give back the last value of at, or leave it out",
+		}.write(w)
+	}
+	return after, err == nil
 }

@@ -33,11 +33,10 @@ func (c *Console) serveObjects(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	fits := func(parameter, value string) bool { return !q.Has(parameter) || q.Get(parameter) == value }
 	text := strings.ToLower(q.Get("q"))
 	var items []keyed[Object]
 	for _, o := range c.cfg.Objects.Objects() {
-		if !fits("namespace", o.Namespace) || !fits("name", o.Name) ||
+		if !fits(q, "namespace", o.Namespace) || !fits(q, "name", o.Name) ||
 			q.Has("kind") && !strings.EqualFold(q.Get("kind"), o.Kind) {
 			continue
 		}

@@ -59,7 +59,7 @@ func (c *Console) table() []endpoint {
 	setLevel.method, setLevel.status, setLevel.body, setLevel.answer, setLevel.problems = "PUT", 200, levelView{}, levelView{}, []int{400, 413}
 	openapi := get("/api/v1/openapi.json", "This document.", nil, map[string]any{}, c.serveDocument)
 
-	return append([]endpoint{
+	return join([]endpoint{
 		health, ready, metrics, openapi,
 		get("/api/v1/status", "The whole at a glance: revision, state, counts, traffic.", nil, statusView{}, c.serveStatus),
 		get("/api/v1/snapshot", "The live snapshot: what the data plane was told.", join(paging, byName), snapshotView{}, c.serveSnapshot, 400, 503),
@@ -89,13 +89,14 @@ func (c *Console) table() []endpoint {
 		get("/api/v1/log-level", "The level of the log.", nil, levelView{}, c.serveLevel),
 		setLevel,
 		c.explainEndpoint(),
+		c.budgetsEndpoint(),
 		post("/api/v1/reload", "Reads the configuration again.", c.act("reload", c.cfg.Control.Reload)),
 		post("/api/v1/mass-delete", "Consents to a change that removes more than half of the routes and is held back.", c.act("mass-delete", c.cfg.Control.AllowMassDelete)),
 		post("/api/v1/drain", "Begins to drain: not ready, connections close after their answer, the process ends.", c.act("drain", c.cfg.Control.Drain)),
-	}, pages()...)
+	}, c.resilienceEndpoints(get), pages())
 }
 
-func join(lists ...[]parameter) []parameter { return slices.Concat(lists...) }
+func join[T any](lists ...[]T) []T { return slices.Concat(lists...) }
 
 // mux routes the chosen endpoints; everything else gets a problem document.
 func (c *Console) mux(chosen func(endpoint) bool) http.Handler {

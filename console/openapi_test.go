@@ -51,7 +51,7 @@ func TestDocumentAndHandlersAgree(t *testing.T) {
 			method = strings.ToUpper(method)
 			body := ""
 			if op.RequestBody != nil {
-				body = map[string]string{"/api/v1/log-level": `{"level":"warn"}`, "/api/v1/explain": `{"url":"http://a.example.com/"}`}[path]
+				body = map[string]string{"/api/v1/log-level": `{"level":"warn"}`, "/api/v1/explain": `{"url":"http://a.example.com/"}`, "/api/v1/budgets": `{"route":"shop/r0"}`}[path]
 			}
 			w := h.do(method, path, body, "Authorization", "Bearer "+testToken)
 			doc.check(t, method+" "+path, op, w)

@@ -21,6 +21,8 @@ var files = []struct{ path, file, media, summary string }{
 	{"/overview.js", "web/overview.js", "text/javascript", "A view of the console: the overview."},
 	{"/routes.js", "web/routes.js", "text/javascript", "A view of the console: routes."},
 	{"/backends.js", "web/backends.js", "text/javascript", "A view of the console: backends and hosts."},
+	{"/resilience.js", "web/resilience.js", "text/javascript", "A view of the console: what protects, and what it does."},
+	{"/budget.js", "web/budget.js", "text/javascript", "The console's picture of what a route's policies add up to."},
 	{"/listeners.js", "web/listeners.js", "text/javascript", "A view of the console: listeners."},
 	{"/objects.js", "web/objects.js", "text/javascript", "A view of the console: resources and diagnostics."},
 	{"/explain.js", "web/explain.js", "text/javascript", "A view of the console: explain."},

@@ -43,6 +43,7 @@ type recorder struct {
 	older, newer *moment
 	spare        *moment // what older was before: its memory is used again
 	tracks       map[seriesKey]*track
+	acts         actTrack
 }
 
 // seriesKey names a series; address is of hosts only, name is empty for the total.
@@ -58,6 +59,7 @@ const (
 	ofRoute
 	ofCluster
 	ofHost
+	ofStreams // the total of stream routes
 )
 
 // moment is what everything had counted at one time.
@@ -65,6 +67,7 @@ type moment struct {
 	at    time.Time
 	index map[seriesKey]int32 // into tallies; what is not there had counted nothing
 	all   []tally
+	acts  map[actKey]telemetry.ProtectionStats
 }
 
 // tally is what one series had counted, in the few words that rates and quantiles need.
@@ -85,6 +88,7 @@ func newRecorder(m *telemetry.Metrics) *recorder {
 	r := &recorder{metrics: m, newer: &moment{at: m.Started()}, spare: &moment{}, tracks: map[seriesKey]*track{}}
 	r.older = r.newer
 	r.tracks[seriesKey{}] = newTrack(&telemetry.Stats{}, m.Started())
+	r.acts.past = []actMark{{at: m.Started()}}
 	return r
 }
 
@@ -126,6 +130,7 @@ func (r *recorder) step(now time.Time) {
 		stats := r.stats(key)
 		t.add(&stats, now)
 	}
+	r.acts.add(r.metrics.Protections(), now)
 }
 
 // stats reads the series that has a history under key.
@@ -239,6 +244,8 @@ func (m *moment) fill(metrics *telemetry.Metrics, before *moment, now time.Time)
 	}
 	total := metrics.Totals()
 	add(seriesKey{}, &total)
+	streams := metrics.StreamTotals()
+	add(seriesKey{kind: ofStreams}, &streams)
 	metrics.VisitRoutes(func(name string, s *telemetry.Stats) { add(seriesKey{ofRoute, name, ""}, s) })
 	metrics.VisitStreams(func(name string, s *telemetry.Stats) {
 		if name != telemetry.Unmatched { // which is requests'
@@ -247,6 +254,7 @@ func (m *moment) fill(metrics *telemetry.Metrics, before *moment, now time.Time)
 	})
 	metrics.VisitClusters(func(name string, s *telemetry.Stats) { add(seriesKey{ofCluster, name, ""}, s) })
 	metrics.VisitHosts(func(cluster, address string, s *telemetry.Stats) { add(seriesKey{ofHost, cluster, address}, s) })
+	m.acts = actsByKey(metrics.Protections())
 }
 
 // of returns a series' tally; nil if it had counted nothing.

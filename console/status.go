@@ -12,6 +12,7 @@ func (c *Console) serveStatus(w http.ResponseWriter, r *http.Request) {
 	v := statusView{
 		Program: c.cfg.Version, Started: c.started, State: c.cfg.Live.State(), Counts: c.counts(c.index.of(s)),
 		Traffic:       c.trafficOf(seriesKey{}, c.cfg.Metrics.Totals()),
+		Streams:       c.trafficOf(seriesKey{kind: ofStreams}, c.cfg.Metrics.StreamTotals()),
 		Unmatched:     c.trafficOf(seriesKey{ofRoute, telemetry.Unmatched, ""}, unmatched),
 		MutationsOpen: c.authorised(r),
 	}
@@ -45,6 +46,11 @@ func (c *Console) counts(ix *index) counts {
 	for _, h := range c.cfg.Hosts.Hosts() {
 		if !h.Healthy && !h.Draining {
 			n.Unhealthy++
+		}
+	}
+	for _, p := range c.protections() {
+		if p.State == StateActing {
+			n.Acting++
 		}
 	}
 	return n

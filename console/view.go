@@ -85,6 +85,13 @@ type Host struct {
 	Check      string
 	CheckSince time.Time
 	CheckError string
+	// Judged says that its cluster detects outliers. EjectedBy is the rule by which the host is
+	// one until EjectedUntil; empty: it is none. Ejected says that it gets no requests for that, and
+	// is not only observed. Ejections and WouldEject are how often both have been.
+	Judged, Ejected       bool
+	EjectedBy             string
+	EjectedUntil          time.Time
+	Ejections, WouldEject uint64
 }
 
 type hostView struct {
@@ -106,7 +113,16 @@ type hostView struct {
 	LastError   string    `json:"lastError,omitempty" doc:"why the last connection could not be made; absent: it could"`
 	LastErrorAt time.Time `json:"lastErrorAt,omitzero"`
 
-	Check *checkView `json:"check,omitempty" doc:"what its health checks have found; absent: there are none"`
+	Check   *checkView   `json:"check,omitempty" doc:"what its health checks have found; absent: there are none"`
+	Outlier *outlierView `json:"outlier,omitempty" doc:"whether it is an outlier; absent: its cluster detects none"`
+}
+
+type outlierView struct {
+	Ejected    bool      `json:"ejected" doc:"it gets no requests for being one"`
+	Rule       string    `json:"rule,omitempty" doc:"what it is ejected by, or would be if outliers were not only observed; absent: it is no outlier"`
+	Until      time.Time `json:"until,omitzero" doc:"when it returns"`
+	Ejections  uint64    `json:"ejections" doc:"how often it was ejected"`
+	WouldEject uint64    `json:"wouldEject" doc:"how often it would have been"`
 }
 
 type checkView struct {
@@ -156,11 +172,18 @@ type listenerView struct {
 	Name        string        `json:"name" doc:"the address that was asked for"`
 	Address     string        `json:"address,omitempty" doc:"where it listens; absent while it does not"`
 	Problem     string        `json:"problem,omitempty" doc:"why it does not listen"`
+	Protocols   []string      `json:"protocols" doc:"what clients may speak: HTTP/1.1, HTTP/2, HTTP/3, TCP, TLS (passed on as it is) or UDP"`
+	Secured     []securedView `json:"certificates,omitempty" doc:"what TLS shows, from the most specific host name to the least; absent: clear text"`
 	Bindings    []bindingView `json:"bindings" doc:"those of requests, then those of what is carried as it is, each from the most specific host name to the least"`
 	Connections int64         `json:"openConnections"`
 	Refused     uint64        `json:"refusedConnections" doc:"since the process started"`
 
 	Policy []model.PolicyField `json:"policy" doc:"the effective policy of its clients"`
+}
+
+type securedView struct {
+	Hostname     string   `json:"hostname,omitempty" doc:"absent: every host"`
+	Certificates []string `json:"certificates" doc:"the names of their objects, as in secret/namespace/name"`
 }
 
 type bindingView struct {
@@ -181,6 +204,7 @@ type statusView struct {
 	State         State      `json:"state"`
 	Counts        counts     `json:"counts"`
 	Traffic       traffic    `json:"traffic"`
+	Streams       traffic    `json:"streams" doc:"connections and sessions that TCPRoutes, TLSRoutes and UDPRoutes carry; they are no part of traffic"`
 	Unmatched     traffic    `json:"unmatched" doc:"the part of traffic that no route took: malformed or not found"`
 	MutationsOpen bool       `json:"mutationsOpen" doc:"whether the token sent with this request allows mutations"`
 }
@@ -191,6 +215,7 @@ type counts struct {
 	Clusters  int `json:"clusters"`
 	Hosts     int `json:"hosts" doc:"as configured"`
 	Unhealthy int `json:"unhealthyHosts" doc:"hosts known now that are not healthy"`
+	Acting    int `json:"acting" doc:"backends, scopes and routes, and the process, of which a protection acts now"`
 	Objects   int `json:"objects"`
 	// Quarantined objects are live in an older version, or not at all.
 	Quarantined int `json:"quarantined" doc:"objects whose newest version is not accepted: an older one is live, or none"`

@@ -50,14 +50,15 @@ export function query(path, parameters) {
 
 // History follows one history of the server: it asks only for what is new.
 export class History {
-  constructor(of = {}) {
+  constructor(of = {}, path = "/api/v1/history") {
+    this.path = path;
     this.of = of; // {route: name}, {cluster: name} or nothing
     this.columns = null;
   }
 
   async load() {
     const last = this.columns?.at.at(-1);
-    const next = await ask(query("/api/v1/history", { ...this.of, after: last }));
+    const next = await ask(query(this.path, { ...this.of, after: last }));
     if (!this.columns) {
       this.columns = next;
       return;

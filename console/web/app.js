@@ -6,10 +6,11 @@ import { explain } from "./explain.js";
 import { listeners } from "./listeners.js";
 import { diagnostics, resources } from "./objects.js";
 import { findings, overview } from "./overview.js";
+import { resilience } from "./resilience.js";
 import { route, routes } from "./routes.js";
 
-const views = { overview, routes, route, backends, backend, hosts, resources, diagnostics, explain, listeners };
-const jumps = { o: "overview", r: "routes", b: "backends", h: "hosts", s: "resources", d: "diagnostics", e: "explain", l: "listeners" };
+const views = { overview, routes, route, backends, backend, hosts, resources, diagnostics, explain, listeners, resilience };
+const jumps = { o: "overview", r: "routes", b: "backends", h: "hosts", s: "resources", d: "diagnostics", e: "explain", l: "listeners", p: "resilience" };
 const every = 2000; // milliseconds between two questions
 const find = (id) => document.getElementById(id);
 

@@ -42,8 +42,17 @@ export function backends(parameters) {
 // fitness is what a host may be given.
 function fitness(h) {
   if (h.draining) return dom.badge("unknown", "draining");
+  if (h.outlier?.ejected) return dom.badge("bad", `ejected: ${h.outlier.rule}`);
   if (!h.healthy) return h.check && h.check.state === "unknown" ? dom.badge("warn", "waits for its first check") : dom.badge("bad", "unhealthy");
   return h.warmth < 1 ? dom.badge("warn", `warming up, ${dom.percent(h.warmth)}`) : dom.badge("good", "healthy");
+}
+
+// outlying is what a host is held to be as an outlier.
+function outlying(o) {
+  if (!o || !o.rule && !o.ejections && !o.wouldEject) return null;
+  const until = o.rule ? `${o.ejected ? "returns" : `would be ejected by ${o.rule}, and return`} at ${new Date(o.until).toLocaleTimeString()}; ` : "";
+  const times = [o.ejections ? `ejected ${dom.count(o.ejections)} ×` : "", o.wouldEject ? `would have been ${dom.count(o.wouldEject)} ×` : ""];
+  return element("span", { class: "sub", title: o.until || "" }, until + times.filter(Boolean).join(", "));
 }
 
 // hostList is the table of hosts, of one backend or of all.
@@ -54,7 +63,7 @@ function hostList(view, parameters, fixed) {
       { name: "Balancing sees", number: true, title: "average latency in which peaks and failures weigh more" }, { name: "Connections", number: true }],
     row: (h) => element("tr", {},
       cell("Host", [element("code", {}, h.address), fixed ? null : element("a", { class: "sub", href: link("backend", { name: h.cluster }) }, dom.path(h.cluster))]),
-      cell("Health", [fitness(h), h.check && h.check.error ? element("span", { class: "sub", title: h.check.since }, `check: ${h.check.error}`) : null,
+      cell("Health", [fitness(h), outlying(h.outlier), h.check && h.check.error ? element("span", { class: "sub", title: h.check.since }, `check: ${h.check.error}`) : null,
         h.lastError ? element("span", { class: "sub", title: h.lastErrorAt }, h.lastError) : null]), cell("Zone", h.zone || "–"),
       cell("Weight", h.priority ? `${dom.count(h.weight)}, priority ${h.priority}` : dom.count(h.weight), "n"), cell("In flight", dom.count(h.inFlight), "n"), ...figures(h.traffic),
       cell("Balancing sees", h.latencyAverageMs ? dom.latency(h.latencyAverageMs) : "–", "n"), cell("Connections", `${h.openConnections} (${h.idleConnections} idle)`, "n")),

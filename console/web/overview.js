@@ -28,6 +28,7 @@ export function findings(s) {
   const refused = (lately.blamePerSecond?.policy || 0) - (s.unmatched.lately.blamePerSecond?.policy || 0);
   if (share(lost) > alarming) add("warn", `${dom.percent(share(lost))} of requests find no route (${dom.rate(lost)}/s).`, link("explain"));
   if (share(refused) > alarming) add("warn", `${dom.percent(share(refused))} of requests are refused by policy (${dom.rate(refused)}/s).`, link("routes", { sort: "errors" }));
+  if (counts.acting) add("warn", `${dom.plural(counts.acting, "protection holds", "protections hold")} something back.`, link("resilience", { state: "acting" }));
   if (counts.unhealthyHosts) add("warn", `${dom.plural(counts.unhealthyHosts, "host is", "hosts are")} unhealthy.`, link("hosts", { sort: "errors" }));
   if (counts.quarantined) add("warn", `${dom.plural(counts.quarantined, "object runs an older version, or none", "objects run an older version, or none")}: the newest is wrong.`, link("resources", { accepted: "false" }));
   else if (counts.errors) add("warn", `${dom.plural(counts.errors, "error", "errors")} in the configuration.`, link("diagnostics", { severity: "error" }));
@@ -48,6 +49,7 @@ function verdict(s) {
 
 function tiles(s) {
   const { lately, inFlight, requests } = s.traffic;
+  const carried = s.streams;
   const errors = sum(lately.blamePerSecond);
   const tile = (name, value, sub, kind = "") => element("div", {}, element("dt", {}, name), element("dd", { class: kind }, value), element("dd", { class: "quiet" }, sub));
   return element("dl", { class: "tiles", "data-key": "tiles", "aria-label": `the last ${dom.span(lately.seconds)}` },
@@ -56,7 +58,8 @@ function tiles(s) {
     tile("p50", dom.latency(lately.p50Ms), "half are quicker"),
     tile("p95", dom.latency(lately.p95Ms), "1 of 20 is slower"),
     tile("p99", dom.latency(lately.p99Ms), "1 of 100 is slower"),
-    tile("In flight", dom.count(inFlight), "being answered"));
+    tile("In flight", dom.count(inFlight), "being answered"),
+    carried.requests || carried.inFlight ? tile("Connections/s", dom.rate(carried.lately.requestsPerSecond), `${dom.count(carried.inFlight)} carried, TCP, TLS, UDP`) : null);
 }
 
 export function overview() {
@@ -76,15 +79,15 @@ export function overview() {
 
 function routes(worst, unmatched) {
   const busy = worst.items.some((r) => sum(r.traffic.lately.blamePerSecond) > 0);
-  const row = (key, name, { lately }) => {
+  const row = (key, name, { lately }, carried) => {
     const errors = sum(lately.blamePerSecond);
     return element("tr", { "data-key": key },
-      dom.cell("Route", name), dom.cell("Requests/s", dom.rate(lately.requestsPerSecond), "n"),
+      dom.cell("Route", name), dom.cell("Requests/s", [dom.rate(lately.requestsPerSecond), carried ? element("span", { class: "sub" }, "connections") : null], "n"),
       dom.cell("Errors/s", dom.rate(errors), errors ? "n bad" : "n"), dom.cell("p99", dom.latency(lately.p99Ms), "n"));
   };
   return dom.card("Worst routes", "by errors per second", worst.items.length ? element("table", { class: "facts" },
     element("thead", {}, element("tr", {}, ...["Route", "Requests/s", "Errors/s", "p99"].map((h, i) => element("th", { scope: "col", class: i ? "n" : "" }, h)))),
-    element("tbody", {}, ...worst.items.map((r) => row(r.name, element("a", { href: link("route", { name: r.name }) }, dom.path(r.name)), r.traffic)),
+    element("tbody", {}, ...worst.items.map((r) => row(r.name, element("a", { href: link("route", { name: r.name }) }, dom.path(r.name)), r.traffic, r.matches.length === 0)),
       unmatched.lately.requestsPerSecond ? row("unmatched", element("em", {}, "no route takes them"), unmatched) : null)) : dom.note("No routes yet."),
   element("p", {}, busy || !worst.items.length ? null : element("span", { class: "quiet" }, "None has errors now. "), element("a", { href: link("routes", { sort: "errors" }) }, "All routes")));
 }

@@ -1,5 +1,6 @@
 // Routes: the table of all, and the page of one.
 import { ask, query, Refusal } from "./api.js";
+import { budget, budgetOf } from "./budget.js";
 import * as dom from "./dom.js";
 import { List } from "./table.js";
 import { Traffic } from "./traffic.js";
@@ -25,7 +26,7 @@ export function row(r) {
       dom.more(r.matches, 2, (m) => element("code", { class: "sub" }, m)),
     ]),
     cell("Sends to", r.backends.length ? dom.more(dom.arms(r.backends), 3, (a) => a) : element("span", { class: "quiet" }, "answers itself")),
-    cell("Requests/s", dom.rate(lately.requestsPerSecond), "n"),
+    cell("Requests/s", [dom.rate(lately.requestsPerSecond), r.matches.length === 0 ? element("span", { class: "sub" }, "connections") : null], "n"),
     cell("Errors/s", dom.rate(errors), errors ? "n bad" : "n"),
     cell("p50", dom.latency(lately.p50Ms), "n"), cell("p99", dom.latency(lately.p99Ms), "n"), cell("In flight", dom.count(inFlight), "n"));
 }
@@ -51,14 +52,16 @@ function example(r) {
 export function route(parameters) {
   const { name } = parameters;
   const traffic = new Traffic({ route: name });
-  let found;
+  let found, adds, revision;
   return {
     title: `Route ${name}`, parent: "routes",
     async load() {
       const [list] = await Promise.all([ask(query("/api/v1/routes", { name, policy: "true" })), traffic.load().catch(missing)]);
+      if (list.revision !== revision) adds = await budgetOf(name);
+      revision = list.revision;
       found = list.items[0];
     },
-    show: () => (found ? page(found, traffic) : [dom.note(`No live route is named ${name}. `, element("a", { href: link("routes") }, "All routes"))]),
+    show: () => (found ? page(found, adds, traffic) : [dom.note(`No live route is named ${name}. `, element("a", { href: link("routes") }, "All routes"))]),
     drawn: () => traffic.draw(),
   };
 }
@@ -68,7 +71,7 @@ export function missing(err) {
   if (!(err instanceof Refusal)) throw err;
 }
 
-function page(r, traffic) {
+function page(r, adds, traffic) {
   const { flags, retries, requests } = r.traffic;
   const flagged = Object.entries(flags || {}).sort((a, b) => b[1] - a[1]);
   const carried = r.matches.length === 0; // of a TCPRoute, TLSRoute or UDPRoute
@@ -85,6 +88,7 @@ function page(r, traffic) {
       dom.card("Since the start", "", element("dl", { class: "pairs" },
         element("dt", {}, carried ? "Connections" : "Requests"), element("dd", {}, dom.count(requests)), element("dt", {}, "Retries"), element("dd", {}, dom.count(retries)),
         ...flagged.flatMap(([flag, n]) => [element("dt", {}, "Flag ", element("code", {}, flag)), element("dd", {}, dom.count(n))])))),
+    budget(adds),
     dom.card("Effective policy", "of the rule; that of its backends is on their pages", dom.policy(r.policy)),
-  ];
+  ].filter(Boolean);
 }
