@@ -107,6 +107,7 @@ func fields(row func(...string), path string, s *schema) {
 		}
 		row("`"+at+"`", kind, f.meaning())
 		switch {
+		case at == "spec.overrides": // the fields of spec once more
 		case f.Items != nil:
 			fields(row, at+"[]", f.Items)
 		case f.Values != nil:

@@ -8,36 +8,19 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
-
-	"weir.dev/weir/controlplane/resource"
-	"weir.dev/weir/controlplane/translate"
 )
 
 // TestStreams serves the example of streams.md, beside what it refers to.
 func TestStreams(t *testing.T) {
-	page, err := os.ReadFile("streams.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	example := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindSubmatch(page)
-	if example == nil {
-		t.Fatal("the page has no example")
-	}
-	text := string(example[1]) + certificateOf(t, "cert")
+	_, example := examples(t, "streams.md")
+	text := example[0] + certificateOf(t, "cert")
 	for i, name := range []string{"one", "other"} {
 		text += fmt.Sprintf("---\napiVersion: weir.dev/v1alpha1\nkind: Backend\nmetadata: {name: %s}\nspec: {endpoints: [{address: 10.0.0.%d, port: 5432}]}\n", name, i)
 	}
-	var decoder resource.Decoder
-	objects, found := decoder.Decode("streams.yaml", []byte(text))
-	out := translate.Translate(translate.Input{Set: resource.NewSet(objects, nil)})
-	for _, d := range append(found, out.Diagnostics...) {
-		t.Error(d)
-	}
+	out := accepted(t, text)
 	var lines []string
 	for _, l := range out.Snapshot.Listeners {
 		for _, b := range l.Streams {

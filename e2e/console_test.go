@@ -272,6 +272,7 @@ var views = []struct{ name, shows string }{
 	{"routes", "shop/catalog/browse"},
 	{"backends", "backend/shop/checkout-v2"},
 	{"hosts", "127.0.0.1:"},
+	{"resilience", "Nothing is configured to protect routes or backends"},
 	{"listeners", "listening"},
 	{"explain", "Headers, one a line"},
 	{"diagnostics", "shop/wishlist"},
@@ -509,11 +510,7 @@ func TestConsoleScreenshots(t *testing.T) {
 		b.look(shot.width, shot.height, shot.colours)
 		b.eval("location.hash = " + quote(shot.hash))
 		b.sees(shot.shows)
-		b.until("!document.querySelector('.chart') || document.querySelector('.chart polyline')")
-		b.eval("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-		if err := os.WriteFile(filepath.Join(*screenshots, shot.name+".png"), smaller(t, b.picture()), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		shoot(t, b, shot.name)
 	}
 }
 

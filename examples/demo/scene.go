@@ -27,7 +27,7 @@ type scene struct {
 
 // replace moves the standard ports in a file's text to these.
 func (p ports) replace(text []byte) []byte {
-	for _, move := range [][2]int{{standard.front, p.front}, {standard.v1, p.v1}, {standard.v2, p.v2}, {standard.secure, p.secure}, {standard.greeter, p.greeter}} {
+	for _, move := range [][2]int{{standard.front, p.front}, {standard.v1, p.v1}, {standard.v2, p.v2}, {standard.secure, p.secure}, {standard.greeter, p.greeter}, {standard.shop, p.shop}, {standard.shop + 1, p.shop + 1}, {standard.shop + 2, p.shop + 2}} {
 		text = bytes.ReplaceAll(text, fmt.Appendf(nil, "port: %d", move[0]), fmt.Appendf(nil, "port: %d", move[1]))
 	}
 	return text
@@ -51,6 +51,12 @@ func serve(ctx context.Context, o options, s scene) (err error) {
 		return err
 	}
 	defer end()
+	store := newShop("http://" + local(s.front) + "/shop")
+	closed, err := store.open(s.ports)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closed()) }()
 
 	weir, err := s.start(o.weir)
 	if err != nil {
@@ -60,14 +66,17 @@ func serve(ctx context.Context, o options, s scene) (err error) {
 	if err := s.ready(ctx, weir); err != nil {
 		return err
 	}
-	s.out.line(s.welcome())
+	s.out.line(s.welcome() + "\nBreak the shop, and watch it at http://" + local(s.admin) + "/#/resilience:\n\n" + store.help("curl http://"+local(s.shop+shopHosts)+"/"))
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		newTraffic("http://"+local(s.front), o.rate).run(ctx, s.out)
+		var selling sync.WaitGroup
+		selling.Go(func() { store.sell(ctx) })
+		newTraffic("http://"+local(s.front), o.rate).run(ctx, s.out, store.report)
+		selling.Wait()
 	}()
 	select {
 	case <-ctx.Done():
@@ -82,29 +91,11 @@ func serve(ctx context.Context, o options, s scene) (err error) {
 
 // upstream serves one version of go-httpbin, which names itself in X-App-Version.
 func upstream(version, address string) (stop func() error, err error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("upstream %s: %w", version, err)
-	}
 	app := httpbin.New(httpbin.WithHostname("httpbin-"+version), httpbin.WithMaxDuration(5*time.Second)).Handler()
-	server := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("X-App-Version", version)
-			app.ServeHTTP(w, r)
-		}),
-		ReadHeaderTimeout: 5 * time.Second,
-	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	return func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-		defer cancel()
-		err := server.Shutdown(ctx)
-		if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
-			err = errors.Join(err, serveErr)
-		}
-		return err
-	}, nil
+	return listen("upstream "+version, address, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-App-Version", version)
+		app.ServeHTTP(w, r)
+	}))
 }
 
 // child is the running weir.

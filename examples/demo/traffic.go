@@ -41,8 +41,9 @@ func newTraffic(base string, rate int) *traffic {
 	}
 }
 
-// run asks until ctx ends, reports every two seconds, and leaves no request behind.
-func (t *traffic) run(ctx context.Context, out *screen) {
+// run asks until ctx ends, reports every two seconds, with what more says, and leaves no request
+// behind.
+func (t *traffic) run(ctx context.Context, out *screen, more func(time.Duration) string) {
 	tick := time.NewTicker(time.Second / time.Duration(t.rate))
 	defer tick.Stop()
 	report := time.NewTicker(2 * time.Second)
@@ -67,7 +68,7 @@ func (t *traffic) run(ctx context.Context, out *screen) {
 			default: // every caller waits: the rate gives way, not the memory
 			}
 		case now := <-report.C:
-			out.status(t.report(now.Sub(last)))
+			out.status(t.report(now.Sub(last)) + "   " + more(now.Sub(last)))
 			last = now
 		}
 	}
