@@ -30,6 +30,7 @@ type setup struct {
 	routes  int
 	workers int
 	log     bool
+	guarded bool // with every protection on
 	front   peer.Wire
 	back    peer.Wire
 }
@@ -86,6 +87,10 @@ func groups() []group {
 		{name: "two", page: http1, only: []string{"weir", "nginx"}, measures: []measure{
 			{name: "two200", title: "Two workers: 200 B, 64 connections", setup: setup{workers: 2}, load: get(64, small, "/bytes/200")},
 			{name: "two64k", title: "Two workers: 64 KiB, 64 connections", setup: setup{workers: 2}, load: get(64, large, "/bytes/65536")},
+		}},
+		{name: "protections", page: http1, only: []string{"weir"}, measures: []measure{
+			{name: "unguarded", title: "No protection, 200 B, 64 connections", setup: one, load: get(64, small, "/bytes/200")},
+			{name: "guarded", title: "Every protection on, 200 B, 64 connections", setup: setup{workers: 1, guarded: true}, load: get(64, small, "/bytes/200")},
 		}},
 		{name: "worst", page: http1, measures: []measure{
 			{name: "chunked", title: "Chunked answers of 64 KiB (16 chunks), 64 connections", setup: one, load: get(64, large, "/chunked/65536")},

@@ -26,6 +26,7 @@ type Setup struct {
 	Routes    int    // one per host, as load.Host names them; 0 is one route for everything
 	Workers   int    // at least 1
 	Log       string // access log, JSON, one line a request; empty is none
+	Guarded   bool   // Weir: with every protection on
 	Front     Wire   // what clients speak
 	Back      Wire   // what upstreams speak: HTTP1, H2C or GRPC
 	Cert, Key string // PEM files, for fronts with TLS

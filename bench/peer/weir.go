@@ -37,6 +37,38 @@ spec:
   client: {keepAlive: 300s%s}
 `
 
+// weirGuards are all protections, each beyond what the load needs, so that all judge every
+// request and none refuses one.
+const weirGuards = `apiVersion: weir.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: guards}
+spec:
+  targetRefs:
+  - {group: gateway.networking.k8s.io, kind: HTTPRoute, name: all}
+  timeouts: {request: 10s, perTry: 4s}
+  retries:
+    attempts: 2
+    retryOn: [ConnectFailure, Reset, RefusedStream, PerTryTimeout, "502", "503"]
+    idempotencyHeader: idempotency-key
+    budget: {percent: 20%, minPerSecond: 3}
+    hedge: {after: 1s, max: 1}
+  overload:
+    concurrency: {adaptive: {algorithm: Gradient, min: 100, max: 2000}}
+    priority: [{when: 'request.headers["x-batch"] == "1"', class: Sheddable}, {class: Critical}]
+    queue: {size: 100, timeout: 50ms, order: LIFO, fairBy: [{header: x-tenant}]}
+    throttle: {acceptRatio: "2.0", window: 30s}
+    degrade: [{at: 80%, shed: Sheddable}, {at: 95%, noRetries: true}]
+---
+apiVersion: weir.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: backend-guards}
+spec:
+  targetRefs:
+  - {group: weir.dev, kind: Backend, name: ports}
+  circuitBreaker: {maxConnections: 4096, maxPending: 256, maxRequests: 4096, maxRetries: 64, trip: {failures: 50%, of: 20, openFor: 5s, probes: 3}}
+  outlierDetection: {consecutive5xx: 5, consecutiveLocal: 5, failureShare: 85%, successRateDeviation: "1.9", slowerThanMedian: "3.0"}
+`
+
 const weirSecret = `apiVersion: v1
 kind: Secret
 metadata: {name: bench}
@@ -79,6 +111,9 @@ func weir(s Setup, extra, logArgs []string) (Start, error) {
 	files, err := weirMainFiles(s)
 	if err != nil {
 		return Start{}, err
+	}
+	if s.Guarded {
+		files["guards.yaml"] = weirGuards
 	}
 	for file := range min(s.Routes, weirFiles) {
 		name, text := WeirFile(s.Routes, file, "")
