@@ -56,7 +56,7 @@ bench: build ## measure Weir against nginx, HAProxy, Envoy and Caddy; writes ben
 	go run ./bench -weir bin/weir -only protocols -out bench/PROTOCOLS.md
 
 screenshots: deps generate ## make the pictures in docs/console.md anew, after ten minutes of traffic
-	go test ./e2e -run TestConsoleScreenshots -timeout 20m -screenshots $(CURDIR)/docs/console
+	go test ./e2e -run 'TestConsoleScreenshots|TestDemoMisbehaves' -timeout 20m -screenshots $(CURDIR)/docs/console
 
 docs: generate ## write the reference pages of kinds, flags, metrics and response flags to docs/reference
 	go run ./docs -o docs/reference
