@@ -11,8 +11,8 @@ import (
 // ProtectionKind names what a protection does.
 type ProtectionKind string
 
-// The kinds. Those that end in a slash are followed by a name: of the rule that ejects, or of
-// what is given up.
+// The kinds. Those that end in a slash are followed by a name: of the rule that ejects, of what
+// is given up, or of what became of a hedge.
 const (
 	ProtectMaxConnections  ProtectionKind = "maxConnections"  // a try found no connection and no room for one: it waits
 	ProtectMaxPending      ProtectionKind = "maxPending"      // and too many others wait already
@@ -28,6 +28,7 @@ const (
 	ProtectDegrade         ProtectionKind = "degrade/"        // one that was given less than usual
 	ProtectDeadline        ProtectionKind = "deadline"        // one whose deadline had passed
 	ProtectNestedRetry     ProtectionKind = "nestedRetry"     // a retry left to the caller, who retries itself
+	ProtectHedge           ProtectionKind = "hedge/"          // a try sent beside a slow one, and one that won
 	ProtectProcessOverload ProtectionKind = "processOverload" // the whole process is short of something
 )
 

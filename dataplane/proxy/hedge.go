@@ -178,6 +178,7 @@ func (h *hedges) launch() *side {
 		return nil
 	}
 	x.hedged++
+	x.protection(telemetry.ProtectHedge + "sent").Count(model.ModeEnforce)
 	s.ctx, s.cancel = context.WithCancel(x.p.ctx)
 	host.Begin()
 	host.Series.Begin(s.shard)
@@ -306,6 +307,7 @@ func (x *exchange) settleHedges(fail *failure) *failure {
 	if won == nil {
 		return fail
 	}
+	x.protection(telemetry.ProtectHedge + "won").Count(model.ModeEnforce)
 	if fail == nil {
 		fail = &failure{err: errOutrun}
 		if x.unwanted(x.up, x.route.retry, x.tryBy()) {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"weir.dev/weir/model"
+	"weir.dev/weir/telemetry"
 )
 
 // racer is hosts that answer the tries of one request in the order in which they come, each
@@ -170,6 +171,17 @@ func TestHedges(t *testing.T) {
 					t.Errorf("tries: %s, want %s", got, test.seen)
 				}
 				m.mustDiffer(t)
+				sides := min(len(m.came)-1, route.Retry.Hedge.Max)
+				if got := r.metrics.Protection(route.Name, telemetry.ProtectHedge+"sent").Acted(); got != uint64(sides) {
+					t.Errorf("%d hedges are counted, want %d", got, sides)
+				}
+				won := uint64(0)
+				if sides > 0 && (test.body == "two" || sides > 1 && test.body == "three") {
+					won = 1
+				}
+				if got := r.metrics.Protection(route.Name, telemetry.ProtectHedge+"won").Acted(); got != won {
+					t.Errorf("%d hedges are counted as won, want %d", got, won)
+				}
 				checkHosts(t, r, len(m.came), test.fails)
 				c.send(get("/again")).want(200, "", "") // the connection goes on
 			})
