@@ -37,7 +37,7 @@ var routePolicies = []routePolicy{
 	{"some", "some", "retries: {attempts: 1, retryOn: [ConnectFailure], backoff: {base: 1ms}}"},
 	{"hash", "hash", "hashOn: [{header: x-user}]"},
 	{"identity", "hash", "hashOn: [{identity: {}}]"},
-	{"load", "both", ""},
+	{"load", "rested", ""},
 	{"checked", "some", ""},
 	{"down", "down", ""},
 	{"missing", "missing", ""},
@@ -111,6 +111,7 @@ func (s *scenery) combine() {
 		s.backends = append(
 			s.backends,
 			sceneBackend{kind + "-both", spec, "LeastRequest", []netip.AddrPort{a, b}},
+			sceneBackend{kind + "-rested", spec, "LeastRequest", []netip.AddrPort{a, b}}, // of which nobody wants failures
 			sceneBackend{kind + "-hash", spec, "Maglev", []netip.AddrPort{a, b}},
 			sceneBackend{kind + "-down", spec, "RoundRobin", []netip.AddrPort{down}},
 			sceneBackend{kind + "-some", spec, "RoundRobin", []netip.AddrPort{down, a}},

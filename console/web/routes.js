@@ -57,9 +57,9 @@ export function route(parameters) {
     title: `Route ${name}`, parent: "routes",
     async load() {
       const [list] = await Promise.all([ask(query("/api/v1/routes", { name, policy: "true" })), traffic.load().catch(missing)]);
-      if (list.revision !== revision) adds = await budgetOf(name);
-      revision = list.revision;
       found = list.items[0];
+      if (list.revision !== revision) adds = found?.matches.length ? await budgetOf(name) : null; // none of a TCPRoute, TLSRoute or UDPRoute
+      revision = list.revision;
     },
     show: () => (found ? page(found, adds, traffic) : [dom.note(`No live route is named ${name}. `, element("a", { href: link("routes") }, "All routes"))]),
     drawn: () => traffic.draw(),
