@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -68,7 +69,11 @@ func breakerOf(b map[string]any) string {
 	}
 	var parts []string
 	if trip := child(b, "trip"); trip != nil {
-		parts = append(parts, "breaker "+word(trip["state"]))
+		text := "breaker " + word(trip["state"])
+		if in, waits := trip["probesInSeconds"].(float64); waits {
+			text += fmt.Sprintf(", probes in %.0f s", math.Ceil(in))
+		}
+		parts = append(parts, text)
 	}
 	for _, bound := range children(b["bounds"]) {
 		parts = append(parts, word(bound["name"])+" "+word(bound["used"])+" of "+word(bound["most"]))

@@ -130,6 +130,45 @@ func idleRetries(p *pass) {
 	s.report()
 }
 
+// A budget beyond these is no bound: a share of a half lets each tier of a chain of three more
+// than triple what comes, and a floor counts whatever happens.
+const (
+	looseShare = 0.5
+	looseFloor = 100
+)
+
+// looseBudget finds budgets that somebody wrote and that let nearly everything through.
+func looseBudget(p *pass) {
+	s := p.sayings()
+	const says = "%s: a budget keeps retries to a part of what comes while a backend fails; 20%% and 3 are enough for what is rare"
+	for _, r := range p.routes() {
+		if !retries(r) && !hedges(r) {
+			continue
+		}
+		if field, why := loose(r.Retry.Budget); why != "" && wrote(r.Origins, field) {
+			s.rule(r, []string{field}, resource.Warning, says, why)
+		}
+		for _, c := range p.clustersWithWeight(r) {
+			if field, why := loose(c.RetryBudget); why != "" {
+				s.cluster(c, []string{field}, resource.Warning, says, why)
+			}
+		}
+	}
+	s.report()
+}
+
+// loose returns which field makes a budget no bound, and how; empty: none does.
+func loose(b *model.RetryBudget) (field, why string) {
+	switch {
+	case b == nil:
+	case b.MinPerSecond > looseFloor:
+		return "retries.budget.minPerSecond", fmt.Sprintf("%d retries a second are allowed whatever comes", b.MinPerSecond)
+	case b.Share > looseShare:
+		return "retries.budget.percent", fmt.Sprintf("retries may be %s%% of what comes", explain.Times(b.Share*100))
+	}
+	return "", ""
+}
+
 // retriesWithoutTimeout finds retries that a host which hangs uses up.
 func retriesWithoutTimeout(p *pass) {
 	s := p.sayings()

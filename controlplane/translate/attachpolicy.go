@@ -105,7 +105,7 @@ func (t *translator) electPolicies() {
 			if at.reason == gatewayv1.PolicyReasonAccepted {
 				if winner := t.policies.byTarget[at.target]; winner != nil {
 					at.reason = gatewayv1.PolicyReasonConflicted
-					at.message = fmt.Sprintf("%v already has %v, which is older or comes first by name", at.target, winner.object.Key)
+					at.message = fmt.Sprintf("%v already has %v, which is older or comes first by name: nothing of this policy holds there; put its fields into that one", at.target, winner.object.Key)
 				} else {
 					t.policies.byTarget[at.target] = v
 				}
@@ -122,7 +122,7 @@ func (r *reporter) target(at targetView) {
 	}
 	switch at.reason {
 	case gatewayv1.PolicyReasonConflicted:
-		r.warn(RulePolicyConflict, at.field(), "%s", at.message)
+		r.error(RulePolicyConflict, at.field(), "%s", at.message)
 	case gatewayv1.PolicyReasonInvalid:
 		r.error(RulePolicyInvalid, at.field(), "%s", at.message)
 	case gatewayv1.PolicyReasonTargetNotFound:

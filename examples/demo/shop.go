@@ -26,7 +26,7 @@ var moods = []mood{
 	{name: "heal", does: "all is well again"},
 	{name: "slow", does: "one of three hosts takes a second: it is ejected", slow: 1},
 	{name: "fail", does: "one of three hosts answers 503: retries hide it, then it is ejected", failing: 1},
-	{name: "down", does: "all answer 503: the retry budget runs out, the breaker opens", failing: 3},
+	{name: "down", does: "all answer 503: the breaker opens before retries can make it worse", failing: 3},
 	{name: "surge", does: "ten times the customers: the limit holds, batch work is shed first", surge: true},
 }
 

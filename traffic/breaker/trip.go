@@ -25,8 +25,9 @@ const (
 func (s State) String() string { return [...]string{"closed", "half open", "open"}[s] }
 
 const (
-	// maxGrowth bounds how many times OpenFor a trip that fails all its probes stays open.
-	maxGrowth = 10
+	// maxGrowth bounds how many times OpenFor a trip that fails all its probes stays open: probes
+	// are few, and a backend that is well again should not wait for long to be asked.
+	maxGrowth = 3
 	// jitter is the part of its time that it may stay open longer, at random, so that proxies
 	// that have tripped together do not probe together.
 	jitter = 0.25
@@ -41,7 +42,7 @@ const (
 //	│ Closed │                                              │ Open │ ◄──┐
 //	└────────┘ ◄─── Probes successes ─── ┌──────────┐ ◄──── └──────┘    │
 //	                in a row             │ HalfOpen │  OpenFor is over  │
-//	                                     └──────────┘ ── a probe fails ─┘ (for twice as long, up to ten times)
+//	                                     └──────────┘ ── a probe fails ─┘ (for longer, up to three times)
 //
 // Tries that are not there yet count as successes: a breaker of 50 % of 20 opens at the tenth
 // failure within 20 tries, be they the first ten ever or spread over a day. So a cluster of

@@ -85,7 +85,7 @@ func TestOpeningGrowsAndIsBounded(t *testing.T) {
 		now += int64(s.Wait)
 		b.run(now, "-")
 	}
-	if got, want := strings.Join(waits, " "), "10s 20s 40s 1m20s 1m40s 1m40s"; got != want {
+	if got, want := strings.Join(waits, " "), "10s 20s 30s 30s 30s 30s"; got != want {
 		t.Errorf("it was open for %s, want %s", got, want)
 	}
 	now += int64(b.Status(now).Wait)
@@ -228,7 +228,7 @@ func (o *oracle) done(now int64, p oraclePass, failed bool) {
 	if o.state == HalfOpen {
 		delete(o.probes, p.id)
 		if failed {
-			o.growth = min(2*o.growth, 10)
+			o.growth = min(2*o.growth, 3)
 			o.open(now)
 		} else if o.passed++; o.passed == o.spec.Probes {
 			o.state, o.outcomes = Closed, nil
