@@ -16,12 +16,13 @@ func TestRelief(t *testing.T) {
 		clients = append(clients, c)
 		r.parked(int64(i + 1))
 	}
-	if n := r.proxy.Relieve(0.5); n != 20 {
+	n := r.proxy.Relieve(0.5)
+	if n != 20 && n != 19 { // the last one is counted just before it is parked
 		t.Errorf("%d ended", n)
 	}
-	r.parked(20)
+	r.parked(int64(len(clients) - n))
 	for i, c := range clients {
-		if i < 20 {
+		if i < n {
 			c.ended()
 		} else {
 			c.send(get("/b")).want(200, "", "/b")

@@ -4,6 +4,7 @@
 package stats
 
 import (
+	"math"
 	"math/bits"
 	"time"
 )
@@ -36,10 +37,15 @@ func (s Scale) Bucket(d time.Duration) int {
 	return min(shift<<s.Bits+int(u>>shift), s.Buckets-1)
 }
 
-// Upper returns the longest duration of a bucket, were the last one like the others.
+// Upper returns the longest duration of a bucket, were the last one like the others; the longest
+// that there is, where that is shorter.
 func (s Scale) Upper(bucket int) time.Duration {
 	shift := max(bucket>>s.Bits-1, 0)
-	return time.Duration(bucket-shift<<s.Bits+1) << shift * s.Unit
+	units := uint64(bucket - shift<<s.Bits + 1)
+	if shift >= 64 || units > math.MaxInt64>>shift/uint64(s.Unit) {
+		return math.MaxInt64
+	}
+	return time.Duration(units<<shift) * s.Unit
 }
 
 // Count is a number of durations, as a scale's buckets hold them.
