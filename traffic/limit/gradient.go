@@ -31,8 +31,8 @@ import (
 // load, so that an hour of overload becomes usual and the limit runs away. Here, while the
 // limit is what holds requests back, waiting in the service does not count as usual. But the
 // service may really have become slower, and then the limit rests far too low. So what becomes of it
-// is watched while the limit falls (see fall): where latency does not fall with it and less is
-// answered, the long latency moves half way to what is seen. And when the limit has rested for a while, a quarter more are let in for a moment (a trial, see there): where latency
+// is watched while the limit falls (see fall): where less is answered as it does, the long latency
+// moves two thirds of the way to what is seen. And when the limit has rested for a while, a quarter more are let in for a moment (a trial, see there): where latency
 // comes from waiting, it grows as much; where it does not, the service just takes that long,
 // and the long latency moves half way to what is seen. When the short latency is below the
 // long one, the long one soon follows.
@@ -86,6 +86,7 @@ const (
 	// In overload latency grows with the limit and would never be less: infantWindows are enough.
 	infant        = 2.5
 	infantWindows = 5
+	infantSamples = 100 // in a window, of which the average is what is usual for long
 
 	windowMin     = 100 * time.Millisecond
 	windowMax     = time.Second
@@ -192,7 +193,7 @@ func (g *Gradient) settle(now time.Duration) {
 	next := windowMin
 	if w.count > 0 {
 		if !g.grown {
-			g.infancy(now, w.sum/w.count)
+			g.infancy(now, &w)
 		}
 		g.short += shortShare * (w.sum/w.count - g.short)
 		next = min(max(time.Duration(g.short), windowMin), windowMax)
@@ -208,7 +209,7 @@ func (g *Gradient) settle(now time.Duration) {
 		g.fall = fall{}
 	}
 	if own, from := g.fall.watch(now, &w, limit, gradient); own > g.long {
-		g.long += (own - g.long) / 2
+		g.long += fallMove * (own - g.long)
 		g.set(max(limit, from))
 	} else if !g.try(&w, limit, gradient) {
 		g.move(now, &w, limit, gradient)
@@ -218,13 +219,14 @@ func (g *Gradient) settle(now time.Duration) {
 }
 
 // infancy takes the latency of a window as the usual one, for as long as that may come from those
-// answers alone that were fast: slow ones take longer than there have been requests.
-func (g *Gradient) infancy(now time.Duration, seen float64) {
+// answers alone that were fast, for slow ones take longer than there have been requests; or from chance.
+func (g *Gradient) infancy(now time.Duration, w *window) {
+	seen := w.sum / w.count
 	if g.young++; g.young == 1 {
 		g.began = now
 	}
 	g.short, g.long = seen, seen
-	g.grown = g.young > 1 && float64(now-g.began) >= infant*seen || g.young == infantWindows
+	g.grown = g.young > 1 && float64(now-g.began) >= infant*seen && w.count >= infantSamples || g.young == infantWindows
 	g.windows = min(g.windows, 1)
 }
 

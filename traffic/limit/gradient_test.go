@@ -74,8 +74,12 @@ type figures struct {
 }
 
 func run(g *Gradient, s *service, from, until time.Duration, rate float64) (f figures) {
+	return runAndWatch(g, s, from, until-(until-from)/4, until, rate)
+}
+
+// runAndWatch is run with another time from which on it counts.
+func runAndWatch(g *Gradient, s *service, from, watched, until time.Duration, rate float64) (f figures) {
 	inFlight := len(s.ends) + len(s.line)
-	watched := until - (until-from)/4
 	served, sum := 0.0, 0.0
 	f.low = 1 << 30
 	next := from
@@ -105,51 +109,6 @@ func run(g *Gradient, s *service, from, until time.Duration, rate float64) (f fi
 	f.perSecond = served / (until - watched).Seconds()
 	f.latency = sum / served
 	return f
-}
-
-// TestFindsTheKnee: with twice as much offered as 100 workers can do, all of them are kept busy
-// and latency stays below twice what it must be. The limit rests where its formula says, at
-// 1.5 × 100 + √162 = 162, and does not run away however long that goes on. It follows when the
-// workers become fewer and more, and when each becomes slower, which lets as many in as before.
-// Faster ones are noticed in the next lull.
-func TestFindsTheKnee(t *testing.T) {
-	const mean = 20 * time.Millisecond
-	g := NewGradient(5, 5000)
-	s := &service{random: rand.New(rand.NewPCG(1, 2)), workers: 100, mean: mean}
-	at := time.Duration(0)
-	phase := func(name string, lasts time.Duration, load, worst float64) {
-		t.Helper()
-		capacity := float64(s.workers) / s.mean.Seconds()
-		f := run(g, s, at, at+lasts, load*capacity)
-		at += lasts
-		_, long, short := g.State()
-		t.Logf("%-20s limit %d to %d, %.0f of %.0f a second, latency %.1f ms of %v, long %v short %v",
-			name, f.low, f.high, f.perSecond, capacity, f.latency*1e3, s.mean, long, short)
-		if f.perSecond < 0.95*min(load, 1)*capacity {
-			t.Errorf("%s: %.0f a second of %.0f", name, f.perSecond, capacity)
-		}
-		if f.latency > worst*s.mean.Seconds() {
-			t.Errorf("%s: latency %v, of %v", name, time.Duration(f.latency*1e9), s.mean)
-		}
-		if load > 1 && (f.low < s.workers || float64(f.high) > 1.25*worst*float64(s.workers)) { // 1.25: a trial
-			t.Errorf("%s: the limit is %d to %d for %d workers", name, f.low, f.high, s.workers)
-		}
-	}
-	phase("surge", 20*time.Second, 2, 1.8)
-	phase("minutes of it", 4*time.Minute, 2, 1.8)
-	s.workers = 50
-	phase("half the workers", 40*time.Second, 2, 1.8)
-	s.workers = 100
-	phase("all again", 40*time.Second, 2, 1.8)
-	s.workers = 200
-	phase("double", 40*time.Second, 2, 1.8)
-	s.workers = 100
-	s.mean = 2 * mean
-	phase("slower", 80*time.Second, 2, 1.8)
-	s.mean = mean
-	phase("as before", 40*time.Second, 2, 2.6)
-	phase("calm", 10*time.Second, 0.5, 1.8)
-	phase("surge again", 20*time.Second, 3, 1.8)
 }
 
 // TestUntriedIsUnknown: a limit that nobody comes near does not grow.

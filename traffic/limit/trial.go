@@ -35,7 +35,7 @@ const (
 const (
 	trialRest    = 20  // windows of the first rest
 	trialLongest = 640 // and of the longest
-	trialWindows = 8   // of each measurement, at least
+	trialWindows = 12  // of each measurement, at least
 	trialSamples = 1000
 	trialLift    = 1.25
 	trialShare   = 0.5
@@ -56,7 +56,7 @@ func (g *Gradient) try(w *window, limit, gradient float64) bool {
 	t.windows++
 	switch t.stage {
 	case stageRest:
-		if t.windows >= max(t.rest, trialRest) {
+		if t.windows >= max(t.rest, trialRest) && g.fall.rests() {
 			t.measure(stageBase, limit)
 		}
 		return false
