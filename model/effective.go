@@ -133,6 +133,7 @@ func (l *fieldList) route(r *Route) {
 		l.rule(r, "sessionPersistence.permanent", strconv.FormatBool(s.Permanent))
 	}
 	l.filters(r)
+	l.additions(r)
 }
 
 // retry appends a rule's own retry, or a TrafficPolicy's.

@@ -30,6 +30,7 @@ func (l *fieldList) replay(t *Retry) {
 			l.add("retries.hedge.afterQuantile", "p"+factor(math.Round(h.Quantile*1e3)/10))
 		}
 		l.number("retries.hedge.max", h.Max)
+		l.add("retries.hedge.mode", string(h.Mode))
 	}
 	l.add("retries.nested", strconv.FormatBool(t.Nested))
 }
@@ -37,6 +38,7 @@ func (l *fieldList) replay(t *Retry) {
 func (l *fieldList) budget(b *RetryBudget) {
 	l.add("retries.budget.percent", percent(b.Share))
 	l.number("retries.budget.minPerSecond", b.MinPerSecond)
+	l.add("retries.budget.mode", string(b.Mode))
 }
 
 func (l *fieldList) overload(o *Overload) {

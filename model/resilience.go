@@ -13,11 +13,15 @@ const (
 	ModeDisabled Mode = "Disabled" // nothing is judged either
 )
 
+// Acts reports whether what is judged is also done. The empty mode is ModeEnforce.
+func (m Mode) Acts() bool { return m != ModeObserve && m != ModeDisabled }
+
 // RetryBudget bounds what retries add to the load of a cluster, all callers in this proxy
 // together: over the last ten seconds at most Share × first tries + MinPerSecond × 10.
 type RetryBudget struct {
 	Share        float64 // of first tries, 0 to 1
 	MinPerSecond int     // on top, so that a cluster of little traffic has some
+	Mode         Mode
 }
 
 // Hedge sends a second try beside a slow first one; the first good answer wins.
@@ -27,6 +31,7 @@ type Hedge struct {
 	After    time.Duration `json:",omitempty"`
 	Quantile float64       `json:",omitempty"` // 0.5 to 0.999
 	Max      int           // tries beside the first, 1 to 3; each counts as a retry in the budget
+	Mode     Mode
 }
 
 // Breaker bounds what a cluster is given at once by this proxy, and stops giving it anything

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"math"
 	"sync/atomic"
 	"time"
@@ -105,10 +106,21 @@ func (c *Cluster) Admit(now transport.Instant, retry bool) (Pass, *Refusal) {
 	if g == nil {
 		return Pass{}, nil
 	}
-	return g.admit(now, retry)
+	return g.admit(now, retry, g.spec.Load().MaxRequests)
 }
 
-func (g *guard) admit(now transport.Instant, retry bool) (Pass, *Refusal) {
+// AdmitSpare is Admit for a request that nobody waits for, and that is sent to where others are that
+// somebody does wait for. It gets a place only while half of the cluster's are free.
+func (c *Cluster) AdmitSpare(now transport.Instant) (Pass, *Refusal) {
+	g := c.protection.guard.Load()
+	if g == nil {
+		return Pass{}, nil
+	}
+	return g.admit(now, false, (g.spec.Load().MaxRequests+1)/2)
+}
+
+// admit is Admit with a bound on requests, of which 0 is none.
+func (g *guard) admit(now transport.Instant, retry bool, most int) (Pass, *Refusal) {
 	spec, counts := g.spec.Load(), g.counts.Load()
 	trip, wait, ok := g.trip.Admit(int64(now))
 	if !ok {
@@ -117,7 +129,7 @@ func (g *guard) admit(now transport.Instant, retry bool) (Pass, *Refusal) {
 		}
 		return Pass{}, &Refusal{telemetry.ProtectTrip, max(wait, leastRetryAfter)}
 	}
-	if !g.requests.take(spec.MaxRequests) {
+	if !g.requests.take(most) {
 		g.trip.Excuse(trip)
 		if observed(spec, counts.requests) {
 			return Pass{}, nil
@@ -272,11 +284,21 @@ func (c *Cluster) MayRetry(now transport.Instant, route *model.RetryBudget) bool
 		c.CountTries()
 		b = c.protection.budget.Load()
 	}
-	if b.Take(int64(now), route) {
-		return true
+	may, within := b.Take(int64(now), route)
+	switch {
+	case !may:
+		c.protection.denied.Load().Count(model.ModeEnforce)
+	case !within:
+		c.protection.denied.Load().Count(model.ModeObserve)
 	}
-	c.protection.denied.Load().Count(model.ModeEnforce)
-	return false
+	return may
+}
+
+// WouldHedge reports whether the budgets would let a retry through that is not made, because hedging
+// only observes.
+func (c *Cluster) WouldHedge(now transport.Instant, route *model.RetryBudget) bool {
+	b := c.protection.budget.Load()
+	return b == nil || b.Pretend(int64(now), route)
 }
 
 // Bound is one bound of a breaker, and how much of it is used: of connections those in use, for
@@ -296,9 +318,11 @@ type BreakerStatus struct {
 	Since   time.Time // when the trip came to its state; zero: it has always been closed
 	Bounds  []Bound   // by the order of telemetry's kinds; requests and retries only while they are judged
 	// Budget is whether tries are counted; First and Retries are those of the last ten seconds,
-	// Remaining how many more retries the cluster's own budget lets through (retry.Unlimited: any).
+	// Remaining how many more retries the cluster's own budget lets through, or would where it only
+	// observes (retry.Unlimited: any).
 	Budget                    bool
 	First, Retries, Remaining int64
+	BudgetMode                model.Mode // of the cluster's own budget; empty: it has none
 }
 
 // Breakers returns the protection of every live cluster that has one, by name.
@@ -344,6 +368,9 @@ func (c *Cluster) breaker(now transport.Instant) (b BreakerStatus, any bool) {
 		any, b.Budget = true, true
 		b.First, b.Retries = budget.Use(int64(now))
 		b.Remaining = budget.Remaining(int64(now), nil)
+		if own := spec.RetryBudget; own != nil {
+			b.BudgetMode = cmp.Or(own.Mode, model.ModeEnforce)
+		}
 	}
 	return b, any
 }

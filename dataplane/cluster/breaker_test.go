@@ -306,6 +306,16 @@ func TestRetryBudgets(t *testing.T) {
 		if !c.MayRetry(transport.Now(), nil) || c.MayRetry(transport.Now(), nil) {
 			t.Error("the cluster's own budget does not hold, or has forgotten")
 		}
+		apply(t, s, testCluster(func(c *model.Cluster) {
+			c.RetryBudget = &model.RetryBudget{Share: 0.3, Mode: model.ModeObserve}
+		}), endpoints(1))
+		if !c.MayRetry(transport.Now(), nil) || c.WouldHedge(transport.Now(), nil) {
+			t.Error("a budget that observes denies a retry, or lets a hedge through that it would deny")
+		}
+		wantCounts(t, m, telemetry.ProtectRetryBudget, 2, 1)
+		if b := s.Breakers()[0]; b.BudgetMode != model.ModeObserve || b.Retries != 4 || b.Remaining != 0 {
+			t.Errorf("status: %+v", b)
+		}
 		<-time.After(11 * time.Second)
 		if b := s.Breakers()[0]; b.First != 0 || b.Retries != 0 {
 			t.Errorf("after eleven seconds: %+v", b)

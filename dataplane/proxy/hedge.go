@@ -23,6 +23,10 @@ import (
 //	                             │ arm                  yield │
 //	a timer's, if it fires       └······ after ── admit ── connect ── send ── wait ── win or lose
 //
+// Under model.ModeObserve nothing is sent: at the moment at which a side would be it is counted, and
+// held against the budgets that observe. Bodies are not kept for that, so what is uploaded slowly
+// is not counted.
+//
 // Nothing runs beside the first try before the time is over, and nothing is allocated. What the
 // two share is hedges, under its lock: a side reads the exchange only under it and while the
 // first try is open. A first try that is outrun was as slow as it was: that its host is slow
@@ -36,19 +40,21 @@ type hedges struct {
 	yield atomic.Bool   // Stop of the first try's waits: another one has won
 	wake  chan struct{} // a side has ended
 
-	mu     sync.Mutex
-	timer  *time.Timer
-	open   bool               // sides may start and win
-	due    transport.Instant  // when the next one starts
-	after  time.Duration      // between two of them
-	left   int                // how many may start still
-	conn   *transport.Conn    // of the first try, while it waits for its answer
-	dial   context.Context    // of the first try, once somebody has asked for it
-	cancel context.CancelFunc // of dial
-	hosts  []*cluster.Host    // the first try's, once it is chosen, and the sides'
-	sides  []*side            // those under way
-	ended  []telemetry.Attempt
-	won    *side
+	mu    sync.Mutex
+	timer *time.Timer
+	open  bool              // sides may start and win
+	due   transport.Instant // when the next one starts
+	after time.Duration     // between two of them
+	left  int               // how many may start still
+	// observes says that none starts: those are counted that would.
+	observes bool
+	conn     *transport.Conn    // of the first try, while it waits for its answer
+	dial     context.Context    // of the first try, once somebody has asked for it
+	cancel   context.CancelFunc // of dial
+	hosts    []*cluster.Host    // the first try's, once it is chosen, and the sides'
+	sides    []*side            // those under way
+	ended    []telemetry.Attempt
+	won      *side
 }
 
 // errOutrun ends a try because another one was faster.
@@ -74,7 +80,7 @@ func (x *exchange) hedge(by transport.Instant) {
 		x.hedges = &hedges{x: x, proxy: x.p, wake: make(chan struct{}, 1)}
 	}
 	x.beside = x.hedges
-	x.beside.arm(now, after, spec.Max)
+	x.beside.arm(now, after, spec)
 }
 
 // hedgeable reports whether the request is one that may be sent to two hosts at once. What belongs to
@@ -87,11 +93,12 @@ func (x *exchange) hedgeable(r *retries) bool {
 }
 
 // arm lets sides start, the first one after so long.
-func (h *hedges) arm(now transport.Instant, after time.Duration, most int) {
+func (h *hedges) arm(now transport.Instant, after time.Duration, spec *model.Hedge) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.yield.Store(false)
-	h.open, h.after, h.left, h.due = true, after, most, now.Add(after)
+	h.open, h.after, h.left, h.due = true, after, spec.Max, now.Add(after)
+	h.observes = spec.Mode == model.ModeObserve
 	clear(h.hosts)
 	h.hosts, h.ended = h.hosts[:0], h.ended[:0]
 	if h.timer == nil {
@@ -141,13 +148,20 @@ func (h *hedges) start() *side {
 	if s == nil {
 		return nil
 	}
-	h.sides, h.hosts = append(h.sides, s), append(h.hosts, s.up.host)
+	h.sides = append(h.sides, s)
 	h.proxy.sides.Add(1)
+	h.next(s.began, s.up.host)
+	return s
+}
+
+// next has another side follow the one to host that began then, or would have. It is called with mu
+// held.
+func (h *hedges) next(began transport.Instant, host *cluster.Host) {
+	h.hosts = append(h.hosts, host)
 	if h.left--; h.left > 0 {
-		h.due = s.began.Add(h.after)
+		h.due = began.Add(h.after)
 		h.timer.Reset(h.after)
 	}
-	return s
 }
 
 // launch makes a side, if there is another host and the breaker and the budget let it through.
@@ -155,7 +169,7 @@ func (h *hedges) start() *side {
 func (h *hedges) launch() *side {
 	x := h.x
 	host, err := x.pick(h.hosts)
-	if err != nil {
+	if err != nil || x.drawn.onLostCanary() {
 		return nil
 	}
 	for _, tried := range h.hosts {
@@ -164,6 +178,13 @@ func (h *hedges) launch() *side {
 		}
 	}
 	now := transport.Now()
+	if h.observes {
+		if x.arm.cluster.WouldHedge(now, x.route.retry.model.Budget) {
+			x.protection(telemetry.ProtectHedge + "sent").Count(model.ModeObserve)
+			h.next(now, host)
+		}
+		return nil
+	}
 	s := &side{
 		of: h, proxy: h.proxy, series: x.arm.series, client: shadowed(x.c.Ends()), shard: x.c.Shard,
 		up: &upstream{host: host, extra: true}, began: now, last: x.requestBy(), idle: x.timeouts.Idle,
@@ -316,6 +337,9 @@ func (x *exchange) settleHedges(fail *failure) *failure {
 	}
 	x.note(x.timings.attempt, fail)
 	x.endTry(x.timings.attempt, fail)
+	if x.drawn.hearing != nil && !errors.Is(fail.err, errOutrun) {
+		x.judgeTry(fail) // it is the first one all the same
+	}
 	x.up, x.pass, x.trying = won.up, won.pass, true
 	x.timings.attempt, x.result.request = won.began, won.head
 	return nil

@@ -189,6 +189,49 @@ func TestHedges(t *testing.T) {
 	}
 }
 
+// TestHedgesThatObserve: a hedge that only observes sends nothing, says nothing to the host, and counts
+// what it would have sent, within the budget; one that is disabled counts nothing either.
+func TestHedgesThatObserve(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		edit  func(*model.Retry)
+		hosts string
+		want  uint64
+	}{
+		{"observed", func(*model.Retry) {}, upA + "," + upB + "," + upC, 1},
+		{"two of them", func(r *model.Retry) { r.Hedge.Max = 3 }, upA + "," + upB + "," + upC, 2},
+		{"no other host", func(*model.Retry) {}, upA, 0},
+		{"no budget", func(r *model.Retry) { r.Budget = &model.RetryBudget{} }, upA + "," + upB, 0},
+		{"no budget that observes", func(r *model.Retry) { r.Budget = &model.RetryBudget{Mode: model.ModeObserve} }, upA + "," + upB, 0},
+		{"disabled", func(r *model.Retry) { r.Hedge.Mode = model.ModeDisabled }, upA + "," + upB, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, n *network) {
+				m := n.racer(t, []lap{{450 * time.Millisecond, "HTTP/1.1 200 OK\nContent-Length: 3\n\none"}}, upA, upB, upC)
+				route := hedged(1)
+				route.Retry.Hedge.Mode = model.ModeObserve
+				test.edit(route.Retry)
+				r := n.rig(t, snapshotOf(map[string]string{"up": test.hosts}, route), Config{})
+				c := r.patient()
+				c.send(get("/")).want(200, "", "one")
+				synctest.Wait()
+				if got := m.seen(); got != "1 cut []" {
+					t.Errorf("tries: %s", got)
+				}
+				if says := m.heads[0].Get("X-Weir-Attempt"); says != "" {
+					t.Errorf("the host is told of attempt %q, though none follows", says)
+				}
+				sent := r.metrics.Protection(route.Name, telemetry.ProtectHedge+"sent")
+				if sent.Acted() != 0 || sent.WouldHave() != test.want {
+					t.Errorf("%d were sent and %d would have been, want %d", sent.Acted(), sent.WouldHave(), test.want)
+				}
+				checkHosts(t, r, 1, 0)
+				c.send(get("/again")).want(200, "", "")
+			})
+		})
+	}
+}
+
 // mustDiffer checks that no two tries came to one host, and that they say which they are.
 func (m *racer) mustDiffer(t *testing.T) {
 	t.Helper()

@@ -34,6 +34,9 @@ func compileRetry(m *model.Retry) *retries {
 		return nil
 	}
 	r := &retries{model: *m, refused: m.On == nil || slices.Contains(m.On, model.RetryRefusedStream)}
+	if h := m.Hedge; h != nil && h.Mode == model.ModeDisabled {
+		r.model.Hedge = nil
+	}
 	for _, code := range m.Codes {
 		if code > 0 && code < len(r.codes) {
 			r.codes[code] = true
@@ -68,8 +71,11 @@ func (r *retries) repeats(method []byte) bool {
 
 // replays reports whether the route may send a request again.
 func (r *route) replays() bool {
-	return r.retry != nil && (r.retry.model.Attempts > 0 || r.retry.model.Hedge != nil)
+	return r.retry != nil && (r.retry.model.Attempts > 0 || r.hedges())
 }
+
+// hedges reports whether slow tries are hedged, and not only counted.
+func (r *route) hedges() bool { return r.retry.model.Hedge != nil && r.retry.model.Hedge.Mode.Acts() }
 
 // repeats reports whether the request may be sent again where a host may have acted upon it:
 // its method allows that, or its client has given it a key by which hosts know it again.
@@ -101,6 +107,9 @@ const maxRaces = 4
 // request must be one that may be sent twice, unless it was not sent at all, or the host has
 // refused its stream without a look at it.
 func (x *exchange) lostRace(fail *failure) bool {
+	if x.drawn.onLostCanary() {
+		return false
+	}
 	if x.up.races++; fail.refused {
 		return x.up.races <= maxRaces && (x.body.untouched() || x.recall())
 	}
@@ -136,7 +145,7 @@ func (x *exchange) again(fail *failure) bool {
 
 // spent reports whether no retry is left to the request.
 func (x *exchange) spent(r *retries) bool {
-	return r == nil || x.result.retries-x.hedged >= r.model.Attempts || x.noRetries()
+	return r == nil || x.result.retries-x.hedged >= r.model.Attempts || x.noRetries() || x.drawn.onLostCanary()
 }
 
 // mayRepeat reports whether the policy has a try repeated that failed without an answer.

@@ -184,7 +184,7 @@ func Most(r *model.Retry) int {
 		return 1
 	}
 	n := 1 + r.Attempts
-	if r.Hedge != nil {
+	if r.Hedge != nil && r.Hedge.Mode.Acts() {
 		n += r.Hedge.Max
 	}
 	return n
@@ -202,19 +202,28 @@ func Expected(r *model.Retry, failing float64) float64 {
 }
 
 // Stricter returns the budget that lets fewer tries through at a rate of first tries per second;
-// nil stands for none.
+// nil stands for none. One that does not enforce is none.
 func Stricter(a, b *model.RetryBudget, rate float64) *model.RetryBudget {
+	a, b = binding(a), binding(b)
 	if a == nil || b != nil && Ceiling(b, rate) < Ceiling(a, rate) {
 		return b
 	}
 	return a
 }
 
+// binding returns a budget if it enforces, else nil.
+func binding(b *model.RetryBudget) *model.RetryBudget {
+	if b == nil || !b.Mode.Acts() {
+		return nil
+	}
+	return b
+}
+
 // Ceiling returns the most tries for each first one that a budget lets through at a rate of
-// first tries per second: 1 + share + minPerSecond / rate. Without a budget, nil, it is
+// first tries per second: 1 + share + minPerSecond / rate. Without a budget that enforces it is
 // infinite, and at rate 0 the floor is left out: it is what a cluster of much traffic comes to.
 func Ceiling(b *model.RetryBudget, rate float64) float64 {
-	if b == nil {
+	if binding(b) == nil {
 		return math.Inf(1)
 	}
 	ceiling := 1 + b.Share

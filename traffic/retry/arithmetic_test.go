@@ -150,6 +150,15 @@ func TestAmplification(t *testing.T) {
 			t.Errorf("at %v a second %v, want %v", rate, got, want)
 		}
 	}
+	for _, mode := range []model.Mode{model.ModeObserve, model.ModeDisabled} {
+		watched := &model.RetryBudget{Mode: mode}
+		if got := Ceiling(watched, 10); !math.IsInf(got, 1) || Stricter(watched, b, 10) != b || Stricter(b, watched, 10) != b || Stricter(watched, nil, 10) != nil {
+			t.Errorf("a budget bounds something under %s", mode)
+		}
+		if got := Most(&model.Retry{Attempts: 2, Hedge: &model.Hedge{Max: 3, Mode: mode}}); got != 3 {
+			t.Errorf("%d tries with a hedge under %s", got, mode)
+		}
+	}
 	if got := Ceiling(nil, 10); !math.IsInf(got, 1) {
 		t.Errorf("without a budget %v", got)
 	}

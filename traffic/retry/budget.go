@@ -39,6 +39,10 @@ const (
 // So over any longer time, too, a first try pays for Share retries once: it is forgotten before
 // those that it has let through.
 //
+// A budget that only observes (model.ModeObserve) is held against the retries that there would be,
+// had all that observe acted: of those that were made without those which one of them would have
+// denied, and with the hedges that would have been sent (Pretend).
+//
 // Worked example, Share 0.2 and MinPerSecond 3: after 100 first tries in two seconds
 // 0.2 × 100 + 30 = 50 retries may follow. When the first tries are ten seconds old there are 30
 // to be had, less those of the 50 that are younger than that.
@@ -46,11 +50,27 @@ type Budget struct {
 	own    atomic.Pointer[model.RetryBudget]
 	stripe []stripe
 
-	mu      sync.Mutex
-	last    int64         // the latest slice that a retry came in
-	retries [slices]int64 // by slice
-	taken   int64         // sum of retries
-	closed  int64         // first tries of the window's slices before the last
+	mu     sync.Mutex
+	last   int64 // the latest slice that a retry came in
+	made   tally
+	would  tally // made, had all that observe acted
+	closed int64 // first tries of the window's slices before the last
+}
+
+// tally counts retries by slice.
+type tally struct {
+	slices [slices]int64
+	sum    int64
+}
+
+func (t *tally) add(at int64) {
+	t.slices[at%slices]++
+	t.sum++
+}
+
+func (t *tally) forget(at int64) {
+	t.sum -= t.slices[at%slices]
+	t.slices[at%slices] = 0
 }
 
 // stripe is the first tries that some callers have counted, alone on its cache lines.
@@ -94,16 +114,34 @@ func (b *Budget) First(now int64, shard int) {
 
 // Take asks for a retry at now, and counts it if it may be made: within the cluster's own
 // budget and the route's, either of which may be nil. Without any, every retry may, and counts
-// for those that come with one.
-func (b *Budget) Take(now int64, route *model.RetryBudget) bool {
+// for those that come with one. One that may be made is not within them where one that only
+// observes would have denied it.
+func (b *Budget) Take(now int64, route *model.RetryBudget) (may, within bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at := b.advance(now)
-	if b.remaining(at, route) < 1 {
+	enforced, observed := b.remaining(at, route)
+	if enforced < 1 {
+		return false, false
+	}
+	b.made.add(at)
+	if observed < 1 {
+		return true, false
+	}
+	b.would.add(at)
+	return true, true
+}
+
+// Pretend asks for a retry at now that nobody makes, because it is only observed that one would
+// be. It reports whether all budgets would let it through, and counts it for those that observe.
+func (b *Budget) Pretend(now int64, route *model.RetryBudget) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at := b.advance(now)
+	if enforced, observed := b.remaining(at, route); min(enforced, observed) < 1 {
 		return false
 	}
-	b.retries[at%slices]++
-	b.taken++
+	b.would.add(at)
 	return true
 }
 
@@ -111,11 +149,12 @@ func (b *Budget) Take(now int64, route *model.RetryBudget) bool {
 const Unlimited = math.MaxInt64
 
 // Remaining returns how many retries may be made at now, within the cluster's own budget and
-// the route's, either of which may be nil.
+// the route's, either of which may be nil, before one of them denies one, or would.
 func (b *Budget) Remaining(now int64, route *model.RetryBudget) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.remaining(b.advance(now), route)
+	enforced, observed := b.remaining(b.advance(now), route)
+	return min(enforced, observed)
 }
 
 // Use returns how many first tries and retries of the window count at now.
@@ -123,21 +162,26 @@ func (b *Budget) Use(now int64) (first, retries int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at := b.advance(now)
-	return b.closed + b.counted(at), b.taken
+	return b.closed + b.counted(at), b.made.sum
 }
 
-// remaining is called with mu held, as are the rest.
-func (b *Budget) remaining(at int64, route *model.RetryBudget) int64 {
-	left := int64(Unlimited)
+// remaining returns how many more the budgets that enforce let through, and how many those would
+// that observe. It is called with mu held, as are the rest.
+func (b *Budget) remaining(at int64, route *model.RetryBudget) (enforced, observed int64) {
+	enforced, observed = Unlimited, Unlimited
 	for _, m := range [...]*model.RetryBudget{b.own.Load(), route} {
-		if m == nil {
+		if m == nil || m.Mode == model.ModeDisabled {
 			continue
 		}
 		// A share as 0.29 of 100 is 28.999…; it means 29.
 		bound := int64(m.Share*float64(b.closed+b.counted(at))+1e-6) + int64(m.MinPerSecond)*int64(Window/time.Second)
-		left = min(left, max(bound-b.taken, 0))
+		if m.Mode == model.ModeObserve {
+			observed = min(observed, max(bound-b.would.sum, 0))
+		} else {
+			enforced = min(enforced, max(bound-b.made.sum, 0))
+		}
 	}
-	return left
+	return enforced, observed
 }
 
 // advance forgets what is too old at now, and returns its slice. A clock that is behind
@@ -148,8 +192,8 @@ func (b *Budget) advance(now int64) int64 {
 		return at
 	}
 	for i := max(b.last+1, at-slices+1); i <= at; i++ { // at most once around
-		b.taken -= b.retries[i%slices]
-		b.retries[i%slices] = 0
+		b.made.forget(i)
+		b.would.forget(i)
 	}
 	b.last = at
 	b.closed = 0

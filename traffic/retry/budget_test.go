@@ -23,11 +23,11 @@ func TestWorkedExample(t *testing.T) {
 	}
 	now := 2000 * milli
 	for i := range 50 {
-		if !b.Take(now, nil) {
+		if may, _ := b.Take(now, nil); !may {
 			t.Fatalf("retry %d was denied", i+1)
 		}
 	}
-	if b.Take(now, nil) {
+	if may, _ := b.Take(now, nil); may {
 		t.Fatal("a 51st retry")
 	}
 	if first, retries := b.Use(now); first != 100 || retries != 50 {
@@ -82,6 +82,91 @@ func TestRetriesOfOthersCount(t *testing.T) {
 	}
 }
 
+// TestModesOfBudgets: each of two budgets acts as its own mode says. One that observes denies nothing,
+// and would have denied as many as it denies when it enforces and nothing else has changed.
+func TestModesOfBudgets(t *testing.T) {
+	spec := func(share float64, m model.Mode) *model.RetryBudget { return &model.RetryBudget{Share: share, Mode: m} }
+	const enforce, observe, disabled = model.ModeEnforce, model.ModeObserve, model.ModeDisabled
+	for _, c := range []struct {
+		name       string
+		own, route *model.RetryBudget
+		may, would int // of 50 retries after 100 first tries; would: of those made, how many would be denied
+		left       int64
+	}{
+		{"enforced", spec(0.1, enforce), nil, 10, 0, 0},
+		{"observed", spec(0.1, observe), nil, 50, 40, 0},
+		{"disabled", spec(0.1, disabled), nil, 50, 0, Unlimited},
+		{"the route's observed", nil, spec(0.2, observe), 50, 30, 0},
+		{"both observed: one count of each", spec(0.1, observe), spec(0.2, observe), 50, 40, 0},
+		{"the stricter observed", spec(0.1, observe), spec(0.3, enforce), 30, 20, 0},
+		{"the looser observed", spec(0.3, observe), spec(0.1, enforce), 10, 0, 0},
+		{"the stricter disabled", spec(0, disabled), spec(0.4, enforce), 40, 0, 0},
+	} {
+		b := NewBudget(1)
+		b.Configure(c.own)
+		for range 100 {
+			b.First(0, 0)
+		}
+		made, beyond := 0, 0
+		for range 50 {
+			if may, within := b.Take(0, c.route); may {
+				if made++; !within {
+					beyond++
+				}
+			}
+		}
+		if made != c.may || beyond != c.would || b.Remaining(0, c.route) != c.left {
+			t.Errorf("%s: %d made, of which %d would not be, and %d are left", c.name, made, beyond, b.Remaining(0, c.route))
+		}
+		if _, retries := b.Use(0); retries != int64(made) {
+			t.Errorf("%s: %d are counted", c.name, retries)
+		}
+	}
+}
+
+// TestEnforceAfterObserve: what was made while a budget observed counts once it enforces.
+func TestEnforceAfterObserve(t *testing.T) {
+	b := NewBudget(1)
+	b.Configure(&model.RetryBudget{MinPerSecond: 1, Mode: model.ModeObserve})
+	for range 15 {
+		b.Take(0, nil)
+	}
+	b.Configure(&model.RetryBudget{MinPerSecond: 1})
+	if may, _ := b.Take(0, nil); may {
+		t.Error("a 16th of 10 is let through")
+	}
+	if may, _ := b.Take(10_500*milli, nil); !may {
+		t.Error("none is let through when all is forgotten")
+	}
+}
+
+// TestPretendedRetries: those that only would be made count for what observes, and not for what acts.
+func TestPretendedRetries(t *testing.T) {
+	b := NewBudget(1)
+	route := &model.RetryBudget{MinPerSecond: 1, Mode: model.ModeObserve}
+	for range 8 {
+		if !b.Pretend(0, route) {
+			t.Fatal("it would be denied too soon")
+		}
+	}
+	for i, want := range []bool{true, true, false} {
+		if may, within := b.Take(0, route); !may || within != want {
+			t.Errorf("retry %d: made %v, within %v", i+1, may, within)
+		}
+	}
+	if b.Pretend(0, route) {
+		t.Error("one more would be let through")
+	}
+	if _, retries := b.Use(0); retries != 3 {
+		t.Errorf("%d are counted as made", retries)
+	}
+	for i := range 7 {
+		if may, _ := b.Take(0, &model.RetryBudget{MinPerSecond: 1}); !may {
+			t.Errorf("retry %d is denied for what nobody has sent", i+4)
+		}
+	}
+}
+
 func TestANilBudgetCountsNothing(t *testing.T) {
 	var b *Budget
 	b.First(0, 0)
@@ -119,7 +204,7 @@ func TestAgainstOracle(t *testing.T) {
 				b.First(now, rapid.IntRange(0, 9).Draw(t, "shard"))
 				first = append(first, now)
 			default:
-				took := b.Take(now, nil)
+				took, _ := b.Take(now, nil)
 				if after := within(retries, now-int64(Window)) + 1; took && after > bound(within(first, now-int64(Window))) {
 					t.Fatalf("retry %d of the last 10 s, bound %d", after, bound(within(first, now-int64(Window))))
 				}
@@ -156,7 +241,7 @@ func TestExactAtTheBound(t *testing.T) {
 	for range workers {
 		group.Go(func() {
 			for range each {
-				if b.Take(1900*milli, nil) {
+				if may, _ := b.Take(1900*milli, nil); may {
 					let.Add(1)
 				}
 			}
@@ -179,7 +264,7 @@ func TestBothAtOnce(t *testing.T) {
 			for range 5000 {
 				begun.Add(1) // before: what is counted has begun
 				b.First(clock.Add(milli/100), w)
-				if b.Take(clock.Load(), nil) {
+				if may, _ := b.Take(clock.Load(), nil); may {
 					n := let.Add(1)
 					if float64(n) > 0.2*float64(begun.Load())+1e-6 {
 						t.Errorf("%d retries of %d first tries", n, begun.Load())
@@ -207,7 +292,9 @@ func TestAClockThatIsBehind(t *testing.T) {
 	for range 5 {
 		b.Take(99_000*milli, nil)
 	}
-	if b.Take(99_000*milli, nil) || b.Take(109_900*milli, nil) {
+	soon, _ := b.Take(99_000*milli, nil)
+	late, _ := b.Take(109_900*milli, nil)
+	if soon || late {
 		t.Error("a retry that was counted late is forgotten early")
 	}
 }

@@ -58,7 +58,7 @@ type Retries struct {
 	Backoff *RetryBackoff `json:"backoff,omitempty"`
 
 	// Budget bounds what retries and hedges add to the load of a backend. Of the budgets of a
-	// route and of its backend the stricter holds.
+	// route and of its backend that enforce the stricter holds.
 	// +optional
 	Budget *RetryBudget `json:"budget,omitempty"`
 
@@ -88,6 +88,11 @@ type RetryBudget struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100000
 	MinPerSecond *int32 `json:"minPerSecond,omitempty"`
+
+	// Mode says whether retries beyond the budget are denied. Of the budgets of a route and of its
+	// backend each has its own.
+	// +optional
+	Mode *Mode `json:"mode,omitempty"`
 }
 
 // Hedge sends further tries beside a slow one. Only what may be sent again is hedged: see
@@ -109,6 +114,10 @@ type Hedge struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=3
 	Max *int32 `json:"max,omitempty"`
+
+	// Mode says whether tries are sent. Under Observe those are counted that would be.
+	// +optional
+	Mode *Mode `json:"mode,omitempty"`
 }
 
 // Quantile is a quantile of latencies, such as p95.
