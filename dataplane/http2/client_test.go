@@ -216,6 +216,44 @@ func TestHostsAnswers(t *testing.T) {
 	}
 }
 
+// TestAnswersAtOnce: an answer that has come whole is one read, and one that fits no buffer is the
+// same in pieces.
+func TestAnswersAtOnce(t *testing.T) {
+	for _, test := range []struct {
+		name, length, end, want string
+	}{
+		{"chunks and trailers", "x-a: b", "grpc-status: 0", ok200 + "x-a: b\r\nTransfer-Encoding: chunked\r\n\r\n0002\r\nhi\r\n0\r\ngrpc-status: 0\r\n\r\n"},
+		{"a length", "content-length: 2", "", ok200 + "content-length: 2\r\n\r\nhi"},
+	} {
+		for _, size := range []int{1 << 10, 60, 7} {
+			t.Run(fmt.Sprint(test.name, " by ", size), func(t *testing.T) {
+				h := connect(t)
+				s := h.ask(get)
+				h.until(kindHeaders, 1)
+				h.head(1, 0, ":status: 200", test.length).frame(kindData, 0, 1, "hi")
+				if test.end != "" {
+					h.head(1, flagEndStream, test.end)
+				} else {
+					h.frame(kindData, flagEndStream, 1, "")
+				}
+				h.frame(kindPing, 0, 0, "01234567").until(kindPing, 0)
+				got, reads := "", 0
+				for p := make([]byte, size); len(got) < len(test.want); reads++ {
+					n, err := s.Read(p)
+					if err != nil || n == 0 {
+						t.Fatalf("%d, %v after %q", n, err, got)
+					}
+					got += string(p[:n])
+				}
+				if got != test.want || size > len(test.want) && reads != 1 {
+					t.Errorf("got %q in %d reads, want %q", got, reads, test.want)
+				}
+				s.Release()
+			})
+		}
+	}
+}
+
 // TestRequestsToHosts has the forms that requests take on their way from HTTP/1.1.
 func TestRequestsToHosts(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -7,6 +7,7 @@
 //
 //	reader ─► frames ─► header block ─┬► Stream.In: a request's head ─► Handler, a goroutine a stream
 //	             │                    └► Stream.Read: an answer's head
-//	             └────► DATA ─► queue of the stream ─► Stream.Read: length, chunks or raw
+//	             └────► DATA ─► queue of the stream ─► Stream.Read: length, chunks or raw; what of a request
+//	                            has come before its Handler begins is in Stream.In, behind the head
 //	Stream.Write: a head, a body ─► frames in one buffer ─► writer, while there is anything
 package http2

@@ -168,6 +168,7 @@ func (m *mux) serveStream(s *Stream) {
 		}
 	}()
 	transport.Deepen(int(s.id))
+	s.gather()
 	m.cfg.Handle(s)
 	m.finish(s)
 	intact = true

@@ -18,7 +18,8 @@ var errReset = errors.New("stream reset")
 // request. It is a net.Conn; one goroutine may read while another writes. It is valid until
 // the handler returns, or, of a Client's, until Release.
 type Stream struct {
-	// In has the head of a client's request; the body is read from Conn.
+	// In has the head of a client's request and what came of the body at once; the rest is read
+	// from Conn.
 	In transport.Buffer
 	// Conn is the stream for those who need more than a net.Conn.
 	Conn *transport.Conn
@@ -181,7 +182,8 @@ func (s *Stream) Read(p []byte) (int, error) {
 	}
 }
 
-// take reads what is there.
+// take reads what is there: behind a head as much of the body as there is room for, so that an answer
+// that has come whole is read at once.
 func (s *Stream) take(p []byte) (int, error) {
 	switch {
 	case s.closed:
@@ -190,19 +192,21 @@ func (s *Stream) take(p []byte) (int, error) {
 		return 0, s.why
 	}
 	n := s.unhead(p)
-	if n == 0 {
-		n = s.unpend(p)
+	if len(s.heads) > 0 || n > 0 && s.tunnel {
+		return n, nil
 	}
-	switch {
-	case n > 0:
-	case !s.chunked && s.got.size > 0:
-		n = s.got.pull(p)
-		s.creditBoth(n)
-	case s.chunked && s.got.size > 0 && len(p) < len(s.memory):
+	n += s.unpend(p[n:])
+	switch room := len(p) - n; {
+	case s.got.size == 0 || len(s.pending) > 0 || room == 0:
+	case !s.chunked:
+		k := s.got.pull(p[n:])
+		s.creditBoth(k)
+		n += k
+	case room >= len(s.memory):
+		n += s.chunk(p[n:])
+	case n == 0:
 		s.pending = s.memory[:s.chunk(s.memory[:])]
 		n = s.unpend(p)
-	case s.chunked && s.got.size > 0:
-		n = s.chunk(p)
 	}
 	if s.got.size > 0 || !s.inEnded || len(s.pending) > 0 || len(s.heads) > 0 {
 		return n, nil
@@ -219,6 +223,17 @@ func (s *Stream) take(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	return n, nil
+}
+
+// gather puts behind a request's head what has come of its body meanwhile: of a short one, all. What
+// is whole the engine sends on at once; what is not, from a goroutine of its own.
+func (s *Stream) gather() {
+	s.m.mu.Lock()
+	came := !s.tunnel && (s.got.size > 0 || s.inEnded && s.chunked)
+	s.m.mu.Unlock()
+	if came {
+		_, _ = s.Conn.ReadInto(&s.In, transport.Wait{}) // it does not wait, and an error comes again
+	}
 }
 
 // lastChunk ends a body without trailers.
