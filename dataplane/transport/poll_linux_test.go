@@ -196,6 +196,25 @@ func TestPutByAndResumed(t *testing.T) {
 	b.Release()
 }
 
+// TestClosedByTwoWhilePutBy: of two who close a connection at once, the one who takes leave of the
+// peer may find no socket any more.
+func TestClosedByTwoWhilePutBy(t *testing.T) {
+	c, peer := pair(t)
+	server, _ := serverPair(t, c.nc, peer)
+	var b Buffer
+	defer b.Release()
+	if _, err := server.ReadInto(&b, Wait{By: Now().Add(time.Millisecond)}); !errors.Is(err, ErrTimeout) {
+		t.Fatal(err)
+	}
+	if err := server.PutBy(); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.closeSocket(); err != nil { // the other one's
+		t.Fatal(err)
+	}
+	_ = server.Close() // it does not panic
+}
+
 // TestResumeOfWhatIsNoConnection stands for whatever keeps a descriptor from becoming a connection.
 func TestResumeOfWhatIsNoConnection(t *testing.T) {
 	c, _ := pair(t)

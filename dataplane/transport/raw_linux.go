@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"io"
+	"net"
 	"syscall"
 	"unsafe"
 
@@ -218,6 +219,9 @@ func (c *Conn) writeNow(p []byte) (n int, err error) {
 			return 0, errno
 		}
 		return n, nil
+	}
+	if c.nc == nil { // somebody else has closed it meanwhile
+		return 0, net.ErrClosed
 	}
 	if c.work == nil || c.raw == nil {
 		return c.writeSoon(p)
