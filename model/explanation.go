@@ -68,7 +68,9 @@ type ArmShare struct {
 	Name    string  `json:"name"`
 	Cluster string  `json:"cluster,omitempty"` // empty: it refuses
 	Weight  uint32  `json:"weight"`
-	Share   float64 `json:"share"` // of the split's requests, 0 to 1
+	Share   float64 `json:"share"` // of the split's requests, 0 to 1, while no knob says otherwise
+	// Release says what the arm is to a Rollout: "canary of shop/checkout"; empty: nothing.
+	Release string `json:"release,omitempty"`
 	// Refusal says why this arm's share is refused.
 	Refusal string `json:"refusal,omitempty"`
 	// Policy and Hosts are the arm's part of Explanation's, where there are several arms.

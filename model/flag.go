@@ -75,7 +75,7 @@ var FlagInfos = [FlagCount]FlagInfo{
 	FlagRL:   {"RL", BlamePolicy, 429, GRPCResourceExhausted, "rate limited"},
 	FlagUAEX: {"UAEX", BlamePolicy, 403, GRPCPermissionDenied, "denied by external authorisation"},
 	FlagFI:   {"FI", BlamePolicy, 0, GRPCUnavailable, "a fault was injected"},
-	FlagDI:   {"DI", BlamePolicy, 0, GRPCUnavailable, "a delay was injected"},
+	FlagDI:   {"DI", BlamePolicy, 0, GRPCUnavailable, "the answer was delayed or slowed down on purpose"},
 	FlagOM:   {"OM", BlamePolicy, 503, GRPCUnavailable, "the overload manager refused"},
 	FlagNR:   {"NR", BlamePolicy, 404, GRPCUnimplemented, "no route matches"},
 	FlagNC:   {"NC", BlamePolicy, 500, GRPCUnavailable, "the route's reference does not resolve, or needs what is not supported"},

@@ -31,6 +31,8 @@ type Route struct {
 	ResponseHeaders *HeaderEdit
 	Compression     *Compression // nil: none
 	Mirrors         []Mirror
+	Shadows         []Shadow `json:",omitempty"`
+	Faults          []Fault  `json:",omitempty"`
 	Timeouts        Timeouts
 	Retry           *Retry
 	Overload        *Overload `json:",omitempty"` // nil: none
@@ -90,6 +92,8 @@ type Split struct {
 	Name string // the route's Name without the part from @ on; the key of knobs
 	// Arms with their weights. No arm, or no weight at all: 500, flag NC.
 	Arms []Arm
+	// Release is of the Rollout that holds the rule; nil: none does.
+	Release *Release `json:",omitempty"`
 }
 
 // Arm is one destination of a split.
