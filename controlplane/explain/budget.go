@@ -206,14 +206,14 @@ func EffectiveFactor(r *model.Route, c *model.Cluster, rate float64) float64 {
 
 // budgetOf is the retry budget that holds for requests of a rule to a cluster; nil: none.
 func budgetOf(r *model.Route, c *model.Cluster, rate float64) *model.RetryBudget {
-	var budget *model.RetryBudget
+	var own, shared *model.RetryBudget
 	if r.Retry != nil {
-		budget = r.Retry.Budget
+		own = r.Retry.Budget
 	}
 	if c != nil {
-		budget = retry.Stricter(budget, c.RetryBudget, rate)
+		shared = c.RetryBudget
 	}
-	return budget
+	return retry.Stricter(own, shared, rate)
 }
 
 func (e *Explainer) budget(r *model.Route, q BudgetQuestion, paths Paths) Budget {

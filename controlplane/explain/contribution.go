@@ -26,7 +26,9 @@ var effects = []struct{ path, effect string }{
 	{"retries.bodyReplay", "longer bodies are sent once"},
 	{"retries.backoff.base", "the longest wait before the first retry, doubled with each"},
 	{"retries.backoff.max", "the longest wait before any"},
+	{"retries.budget.mode", "so it bounds nothing"},
 	{"retries.budget", "bounds retries to a share of first tries, and a floor"},
+	{"retries.hedge.mode", "so nothing is sent beside it"},
 	{"retries.hedge", "tries beside the first one when it is slow"},
 	{"retries.nested", "whether it retries also what its caller will retry"},
 	{"retry.attempts", "tries after the first"},
@@ -37,9 +39,11 @@ var effects = []struct{ path, effect string }{
 	{"overload.queue.timeout", "the longest wait before the first try"},
 	{"overload.throttle", "refuses before sending while the backend refuses"},
 	{"overload.degrade", "gives up more as it fills"},
+	{"overload.mode", "so nobody waits and nothing is refused"},
 	{"circuitBreaker.trip", "refuses everything while most of it fails"},
 	{"circuitBreaker.maxRetries", "bounds retries at once"},
 	{"circuitBreaker.max", "refuses what goes beyond"},
+	{"circuitBreaker.mode", "so it refuses nothing"},
 	{"outlierDetection", "takes hosts out that do worse than the others"},
 }
 
@@ -58,15 +62,17 @@ func (e *Explainer) contributions(r *model.Route) []Contribution {
 	add := func(fields []model.PolicyField, of string) {
 		for _, f := range fields {
 			idle := f.Default && strings.HasPrefix(f.Field, "outlierDetection")
-			if effect := effectOf(f.Field); effect != "" && !idle {
+			acts := strings.HasSuffix(f.Field, ".mode") && model.Mode(f.Value).Acts()
+			if effect := effectOf(f.Field); effect != "" && !idle && !acts {
 				list = append(list, Contribution{f.Field, f.Value, f.Origin, f.Default, of, effect})
 			}
 		}
 	}
 	add(model.EffectivePolicy(nil, r, nil), "")
 	said := map[string]bool{}
-	for _, arm := range r.Split.Arms {
-		if c := e.clusters[arm.Cluster]; c != nil && arm.Weight > 0 && !said[c.Name] {
+	for i := range r.Split.Arms {
+		arm := &r.Split.Arms[i]
+		if c := e.clusters[arm.Cluster]; c != nil && r.Split.Sends(arm) && !said[c.Name] {
 			said[c.Name] = true
 			add(model.EffectivePolicy(nil, nil, c), c.Name)
 		}

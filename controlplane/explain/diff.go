@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/controlplane/translate"
 	"weir.dev/weir/model"
 )
 
@@ -18,6 +19,9 @@ type Side struct {
 	// Set is what the snapshot was translated from. It tells where things were written that
 	// the snapshot does not know of, and which objects differ; nil: unknown.
 	Set *resource.Set
+	// Rollouts and Objectives are what else it was translated to.
+	Rollouts   []translate.RolloutPlan
+	Objectives []translate.ObjectivePlan
 }
 
 // Difference is what two configurations do differently, for somebody who sends requests.
@@ -40,12 +44,15 @@ const (
 	ChangeRequests ChangeKind = "requests" // some classes of requests go elsewhere, or by another policy
 	ChangeListener ChangeKind = "listener" // a listener comes, goes, or treats clients otherwise
 	ChangeBackend  ChangeKind = "backend"  // a backend has other hosts, or is treated otherwise
+
+	ChangeRollout   ChangeKind = "rollout"   // a release earns its traffic otherwise
+	ChangeObjective ChangeKind = "objective" // something else is promised
 )
 
 // Change is one difference, and all that it concerns.
 type Change struct {
 	Kind ChangeKind `json:"kind"`
-	Name string     `json:"name,omitempty"` // of the listener or backend
+	Name string     `json:"name,omitempty"` // of the listener, backend, Rollout or objective
 	// Classes are classes of requests that change, at most maxClasses; More counts the rest.
 	Classes []Class `json:"classes,omitempty"`
 	More    int     `json:"more,omitempty"`
@@ -88,6 +95,7 @@ func Diff(before, after Side, rates Rates) Difference {
 	}
 	d.listeners()
 	d.requests()
+	d.plans()
 	return d.finish(rates)
 }
 
@@ -422,7 +430,7 @@ func (d *differ) finish(rates Rates) Difference {
 		out.Changes = append(out.Changes, *c)
 	}
 	out.Share = share(touched)
-	kinds := []ChangeKind{ChangeListener, ChangeRequests, ChangeBackend}
+	kinds := []ChangeKind{ChangeListener, ChangeRequests, ChangeBackend, ChangeRollout, ChangeObjective}
 	slices.SortStableFunc(out.Changes, func(a, b Change) int {
 		if a.Share != nil && b.Share != nil && *a.Share != *b.Share {
 			return cmp.Compare(*b.Share, *a.Share)

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 	"sigs.k8s.io/yaml"
 
+	"weir.dev/weir/controlplane/translate"
 	"weir.dev/weir/model"
 )
 
@@ -24,7 +25,9 @@ func TestDiff(t *testing.T) {
 			}
 		}
 		side := func(folder string) Side {
-			return Side{Snapshot: snapshotOf(t, archive, folder), Set: setOf(t, archive, folder)}
+			set := setOf(t, archive, folder)
+			out := translate.Translate(translate.Input{Set: set})
+			return Side{Snapshot: out.Snapshot, Set: set, Rollouts: out.Rollouts, Objectives: out.Objectives}
 		}
 		b, err := yaml.Marshal(Diff(side("before/"), side("after/"), rates))
 		if err != nil {

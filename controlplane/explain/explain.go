@@ -249,10 +249,10 @@ func (e *Explainer) shares(x *model.Explanation, s *model.Split) *model.Cluster 
 // refusedBy returns the answer that every arm with weight gives in place of a backend; nil if
 // one forwards, or they answer differently.
 func refusedBy(s *model.Split) (common *model.Refusal) {
-	for i := range s.Arms {
+	for i, weight := range s.Resting() {
 		arm := &s.Arms[i]
 		switch {
-		case arm.Weight == 0:
+		case weight == 0:
 		case arm.Refusal == nil || common != nil && (arm.Refusal.Status != common.Status || arm.Refusal.Flag != common.Flag):
 			return nil
 		case common == nil:
@@ -331,17 +331,29 @@ func total(s *model.Split) (sum uint64) {
 func (e *Explainer) arms(s *model.Split) []model.ArmShare {
 	whole := total(s)
 	arms := make([]model.ArmShare, len(s.Arms))
-	for i := range s.Arms {
+	for i, weight := range s.Resting() {
 		a := &s.Arms[i]
-		arms[i] = model.ArmShare{Name: a.Name, Cluster: a.Cluster, Weight: a.Weight}
+		arms[i] = model.ArmShare{Name: a.Name, Cluster: a.Cluster, Weight: a.Weight, Release: releaseText(s, a.Name)}
 		if whole > 0 {
-			arms[i].Share = float64(a.Weight) / float64(whole)
+			arms[i].Share = float64(weight) / float64(whole)
 		}
 		if a.Refusal != nil {
 			arms[i].Refusal = a.Refusal.Reason
 		}
 	}
 	return arms
+}
+
+// releaseText says what an arm is to the Rollout of its split.
+func releaseText(s *model.Split, arm string) string {
+	switch {
+	case s.Release == nil:
+	case arm == s.Release.Stable:
+		return "stable of " + s.Release.Name
+	case arm == s.Release.Canary:
+		return "canary of " + s.Release.Name
+	}
+	return ""
 }
 
 // hosts lists the addresses of a cluster that may be chosen.

@@ -125,8 +125,9 @@ func (g *Graph) addRule(r *model.Route, clusters map[string]*model.Cluster) {
 		return // in several tables
 	}
 	g.rules[r.Name] = r
-	for _, arm := range r.Split.Arms {
-		if arm.Weight == 0 || arm.Cluster == "" {
+	for i := range r.Split.Arms {
+		arm := &r.Split.Arms[i]
+		if !r.Split.Sends(arm) || arm.Cluster == "" {
 			continue
 		}
 		name := ServiceName(arm.Cluster)

@@ -124,17 +124,21 @@ func (a *answers) describe(r *model.Route) outcome {
 	return o
 }
 
-// split describes the arms that get requests.
+// split describes the arms that get requests, and a canary that may.
 func (o *outcome) split(s *model.Split) {
 	whole := float64(total(s))
 	var texts []string
 	o.arms = map[string]armOutcome{}
-	for i := range s.Arms {
+	for i, weight := range s.Resting() {
 		arm := &s.Arms[i]
-		if arm.Weight == 0 {
+		release := releaseText(s, arm.Name)
+		if weight == 0 && release == "" {
 			continue
 		}
-		text := arm.Name + " " + Percent(float64(arm.Weight)/whole)
+		text := arm.Name + " " + Percent(float64(weight)/whole)
+		if release != "" {
+			text += " (" + release + ")"
+		}
 		if arm.Refusal != nil {
 			text += " (" + refusalText(arm.Refusal.Status, arm.Refusal.Reason) + ")"
 		} else {

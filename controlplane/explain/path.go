@@ -82,7 +82,7 @@ func (p Paths) From(rule string) []Hop {
 // Called reports whether a rule leads to a service that others call, so that its path may be a
 // part of theirs.
 func (g *Graph) Called(rule *model.Route) bool {
-	return slices.ContainsFunc(rule.Split.Arms, func(a model.Arm) bool { return a.Weight > 0 && g.called[ServiceName(a.Cluster)] })
+	return slices.ContainsFunc(rule.Split.Arms, func(a model.Arm) bool { return rule.Split.Sends(&a) && g.called[ServiceName(a.Cluster)] })
 }
 
 // branch is the worst that follows a node.

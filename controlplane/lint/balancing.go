@@ -174,8 +174,8 @@ func hashWithoutKey(p *pass) {
 		if len(r.HashOn) > 0 || r.Session != nil {
 			continue
 		}
-		for _, arm := range r.Split.Arms {
-			if c := p.cluster(arm.Cluster); c != nil && arm.Weight > 0 && hashing(c) {
+		for _, c := range p.clustersWithWeight(r) {
+			if hashing(c) {
 				w.add(c.Origins, ruleText(r))
 			}
 		}

@@ -79,6 +79,9 @@ func (p *pass) mirrored() map[string]bool {
 		for _, m := range r.Mirrors {
 			clusters[m.Cluster] = true
 		}
+		for _, s := range r.Shadows {
+			clusters[s.Cluster] = true
+		}
 	}
 	return clusters
 }

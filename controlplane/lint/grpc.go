@@ -52,6 +52,11 @@ func clustersOf(r *model.Route) []string {
 	for _, m := range r.Mirrors {
 		names = append(names, m.Cluster)
 	}
+	for _, s := range r.Shadows {
+		if s.Cluster != "" {
+			names = append(names, s.Cluster)
+		}
+	}
 	return names
 }
 

@@ -39,18 +39,7 @@ func constantKey(p *pass) {
 // identityUnknown finds keys that need an identity where no listener asks its clients for one.
 // What was written for several rules is heeded if one of them has such a listener.
 func identityUnknown(p *pass) {
-	known := map[string]bool{} // tables of which a listener asks
-	for _, l := range p.out.Snapshot.Listeners {
-		for _, t := range l.Tables {
-			known[t.Table] = known[t.Table] || asksWho(l.TLS, t.Hostname)
-		}
-	}
-	heeded := map[*model.Route]bool{}
-	for _, table := range p.out.Snapshot.RouteTables {
-		for _, e := range table.Entries {
-			heeded[e.Route] = heeded[e.Route] || known[table.Name]
-		}
-	}
+	heeded := p.identityRoutes()
 	w := written{path: "hashOn"}
 	useful := map[model.Origin]bool{}
 	for _, r := range p.routes() {
@@ -64,6 +53,23 @@ func identityUnknown(p *pass) {
 	}
 	w.order = slices.DeleteFunc(w.order, func(o model.Origin) bool { return useful[o] })
 	w.report(p, "uses the client's identity, which is never known for %s: no listener there asks for client certificates; set the Gateway's spec.tls.frontend, or use another key")
+}
+
+// identityRoutes are the routes that some listener serves which asks its clients who they are.
+func (p *pass) identityRoutes() map[*model.Route]bool {
+	known := map[string]bool{} // tables of which a listener asks
+	for _, l := range p.out.Snapshot.Listeners {
+		for _, t := range l.Tables {
+			known[t.Table] = known[t.Table] || asksWho(l.TLS, t.Hostname)
+		}
+	}
+	heeded := map[*model.Route]bool{}
+	for _, table := range p.out.Snapshot.RouteTables {
+		for _, e := range table.Entries {
+			heeded[e.Route] = heeded[e.Route] || known[table.Name]
+		}
+	}
+	return heeded
 }
 
 // asksWho reports whether clients of a hostname are asked for a certificate.

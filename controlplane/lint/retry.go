@@ -22,8 +22,9 @@ var (
 // retries reports whether requests of a rule may be sent again after a failure.
 func retries(r *model.Route) bool { return r.Retry != nil && r.Retry.Attempts > 0 }
 
+// hedges reports whether slow tries are hedged, and not only seen to need it.
 func hedges(r *model.Route) bool {
-	return r.Retry != nil && r.Retry.Hedge != nil && r.Retry.Hedge.Max > 0
+	return r.Retry != nil && r.Retry.Hedge != nil && r.Retry.Hedge.Max > 0 && r.Retry.Hedge.Mode.Acts()
 }
 
 // contradictoryTimeouts looks at effective values: each may be sensible where it stands.
@@ -70,10 +71,13 @@ func retryCount(n int) string {
 	return fmt.Sprintf("%d retries", n)
 }
 
+// binds reports whether a budget bounds retries: one that only observes does not.
+func binds(b *model.RetryBudget) bool { return b != nil && b.Mode.Acts() }
+
 // budgeted reports whether somebody has bounded the retries of a rule towards a cluster. The
 // default does not count: it is there to save those who forgot.
 func budgeted(r *model.Route, c *model.Cluster) bool {
-	return wrote(r.Origins, "retries.budget") && r.Retry.Budget != nil || c != nil && c.RetryBudget != nil
+	return wrote(r.Origins, "retries.budget") && binds(r.Retry.Budget) || c != nil && binds(c.RetryBudget)
 }
 
 // writtenFactor is how many tries a request of a rule may become before defaults.
@@ -101,7 +105,12 @@ func retriesWithoutBudget(p *pass) {
 		}
 		b := r.Retry.Budget
 		for _, c := range p.clustersWithWeight(r) {
-			if !budgeted(r, c) {
+			switch {
+			case budgeted(r, c):
+			case !binds(b):
+				s.rule(r, append([]string{"retries.budget.mode"}, attemptsFields...), resource.Warning, "while the backend fails each request becomes %d, and nothing keeps them at less: the mode of retries.budget is %s; write Enforce",
+					retry.Most(r.Retry), b.Mode)
+			default:
 				s.rule(r, attemptsFields, resource.Warning, "while the backend fails each request becomes %d; only the default retries.budget, %s%% + %d/s, keeps them at ×%s: write the budget that the backend can carry",
 					retry.Most(r.Retry), explain.Times(b.Share*100), b.MinPerSecond, explain.Times(1+b.Share))
 			}
@@ -113,7 +122,7 @@ func retriesWithoutBudget(p *pass) {
 // idleRetries finds retries that a budget never lets through.
 func idleRetries(p *pass) {
 	s := p.sayings()
-	none := func(b *model.RetryBudget) bool { return b != nil && b.Share == 0 && b.MinPerSecond == 0 }
+	none := func(b *model.RetryBudget) bool { return binds(b) && b.Share == 0 && b.MinPerSecond == 0 }
 	for _, r := range p.routes() {
 		if !retries(r) && !hedges(r) {
 			continue
@@ -160,7 +169,7 @@ func looseBudget(p *pass) {
 // loose returns which field makes a budget no bound, and how; empty: none does.
 func loose(b *model.RetryBudget) (field, why string) {
 	switch {
-	case b == nil:
+	case !binds(b):
 	case b.MinPerSecond > looseFloor:
 		return "retries.budget.minPerSecond", fmt.Sprintf("%d retries a second are allowed whatever comes", b.MinPerSecond)
 	case b.Share > looseShare:

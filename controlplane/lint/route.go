@@ -119,6 +119,12 @@ func unusedBackend(p *pass) {
 			}
 		}
 	}
+	for o, rollout := range resource.All[*v1alpha1.Rollout](p.set) {
+		used[backendOf(o.Key, rollout.Spec.Canary).Key] = true
+	}
+	for o, shadow := range resource.All[*v1alpha1.Shadow](p.set) {
+		used[backendOf(o.Key, shadow.Spec.BackendRef).Key] = true
+	}
 	for o := range resource.All[*v1alpha1.Backend](p.set) {
 		if !used[o.Key] {
 			p.report(o, "metadata.name", "no route refers to it")

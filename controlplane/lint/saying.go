@@ -122,11 +122,11 @@ func wrote(origins model.Origins, path string) bool {
 	return false
 }
 
-// clustersWithWeight are the clusters that a rule sends requests to.
+// clustersWithWeight are the clusters that a rule sends requests to, or may during a release.
 func (p *pass) clustersWithWeight(r *model.Route) []*model.Cluster {
 	var list []*model.Cluster
-	for _, arm := range r.Split.Arms {
-		if c := p.cluster(arm.Cluster); c != nil && arm.Weight > 0 {
+	for i := range r.Split.Arms {
+		if c := p.cluster(r.Split.Arms[i].Cluster); c != nil && r.Split.Sends(&r.Split.Arms[i]) {
 			list = append(list, c)
 		}
 	}

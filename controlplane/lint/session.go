@@ -18,7 +18,7 @@ func sessionWithoutWeight(p *pass) {
 		}
 		o := p.set.Get(routeKey(r))
 		for i, arm := range r.Split.Arms {
-			if arm.Weight == 0 && arm.Cluster != "" {
+			if arm.Weight == 0 && arm.Cluster != "" && !r.Split.Releases(arm.Name) {
 				p.report(o, fmt.Sprintf("%s.backendRefs[%d].weight", ruleField(o.Value, r.Rule), i),
 					"sessions that began at %s stay there for good; set sessionPersistence.absoluteTimeout to let them end, or remove the backendRef", clusterText(arm.Cluster))
 			}
@@ -87,9 +87,9 @@ func sessionWithWeights(p *pass) {
 			continue
 		}
 		weights, arms := map[uint32]bool{}, 0
-		for _, a := range r.Split.Arms {
-			if a.Weight > 0 && a.Cluster != "" {
-				weights[a.Weight] = true
+		for i, weight := range r.Split.Resting() { // a release keeps sessions inside an arm
+			if weight > 0 && r.Split.Arms[i].Cluster != "" {
+				weights[weight] = true
 				arms++
 			}
 		}

@@ -61,7 +61,7 @@ func checkRetries(r *v1alpha1.Retries, t model.Timeouts, path string, report rep
 	if b := r.Backoff; b != nil && b.Max != nil && span(b.Base) > span(b.Max) {
 		report(path+"backoff.max", fmt.Sprintf("%s is less than base, %s", *b.Max, *b.Base))
 	}
-	if b := r.Budget; b != nil && attempts > 0 && b.Percent != nil && isNone(*b.Percent) && b.MinPerSecond != nil && *b.MinPerSecond == 0 {
+	if b := r.Budget; b != nil && attempts > 0 && (b.Mode == nil || model.Mode(*b.Mode).Acts()) && b.Percent != nil && isNone(*b.Percent) && b.MinPerSecond != nil && *b.MinPerSecond == 0 {
 		report(path+"budget", fmt.Sprintf("%s of first tries and 0 a second allow none of the %d attempts", *b.Percent, attempts))
 	}
 }
@@ -97,7 +97,11 @@ func checkKeys(keys []v1alpha1.Key, path string, report reportFunc) {
 // checkExpression reports what is wrong with CEL about requests, each problem with its line and
 // column in the expression.
 func checkExpression(source string, result expression.Result, path string, report reportFunc) {
-	_, err := expression.Compile(source, expression.Forwarding, result)
+	checkPhase(source, expression.Forwarding, result, path, report)
+}
+
+func checkPhase(source string, phase expression.Phase, result expression.Result, path string, report reportFunc) {
+	_, err := expression.Compile(source, phase, result)
 	for _, message := range wrongIn(err) {
 		report(path, message)
 	}

@@ -120,7 +120,7 @@ func TestDecodeDiagnostics(t *testing.T) {
 			`f.yaml:1:1: metadata.name: required: this HTTPRoute has no name`,
 		}},
 		"kind misspelt":                   {"apiVersion: gateway.networking.k8s.io/v1\nkind: HttpRuote\n", []string{`f.yaml:2:1: kind: unknown kind "HttpRuote" of gateway.networking.k8s.io; did you mean "HTTPRoute"?`}},
-		"planned kind":                    {"apiVersion: weir.dev/v1alpha1\nkind: Shadow\nmetadata: {name: a}\n", []string{`f.yaml:2:1: warning: kind: Shadow is not supported by this version; it has no effect`}},
+		"planned kind":                    {"apiVersion: weir.dev/v1alpha1\nkind: EdgeFunction\nmetadata: {name: a}\n", []string{`f.yaml:2:1: warning: kind: EdgeFunction is not supported by this version; it has no effect`}},
 		"restriction":                     {"apiVersion: weir.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {name: a}\nspec: {targetRefs: [{group: '', kind: Service, name: a}], rules: [{anything: 1}], ip: {}}\n", nil},
 		"restriction without a target":    {"apiVersion: weir.dev/v1alpha1\nkind: RouteCondition\nmetadata: {name: a}\nspec: {when: 'true'}\n", []string{`f.yaml:4:1: RouteCondition default/a: spec.targetRefs: required: what the policy is attached to`}},
 		"restriction with a wrong target": {"apiVersion: weir.dev/v1alpha1\nkind: RateLimitPolicy\nmetadata: {name: a}\nspec: {targetRefs: [{kind: HTTPRoute, nam: a}]}\n", []string{`f.yaml:4:39: RateLimitPolicy default/a: spec.targetRefs[0].nam: unknown field; did you mean "name"?`}},

@@ -336,20 +336,6 @@ func (j *judgement) misplaced(e *field.Error) bool {
 	return true
 }
 
-// patternTexts say what the patterns of schemas ask for.
-var patternTexts = map[string]string{
-	durationPattern:  "a duration such as 700ms, 1m30s or 720h",
-	percentPattern:   percentText,
-	factorPattern:    factorText,
-	failurePattern:   failureText,
-	statusesPattern:  statusText,
-	checkPattern:     pathText,
-	quantilePattern:  quantileText,
-	deviationPattern: deviationText,
-	identityPattern:  identityText,
-	quantityPattern:  quantityText,
-}
-
 // expectation words that a string does not match a pattern, if it is known what that asks for.
 func expectation(detail string) string {
 	for pattern, text := range patternTexts {

@@ -110,6 +110,30 @@ var kinds = []*kind{
 		empty:     func() metav1.Object { return new(v1alpha1.TrafficPolicy) },
 		schema:    fromCRD("weir.dev_trafficpolicies.json"), complete: checkTrafficPolicy,
 	},
+	{
+		group: v1alpha1.Group, name: v1alpha1.KindRollout, versions: []string{v1alpha1.Version}, namespaced: true,
+		validName: apivalidation.NameIsDNSSubdomain,
+		empty:     func() metav1.Object { return new(v1alpha1.Rollout) },
+		schema:    fromCRD("weir.dev_rollouts.json"), complete: checkRollout,
+	},
+	{
+		group: v1alpha1.Group, name: v1alpha1.KindShadow, versions: []string{v1alpha1.Version}, namespaced: true,
+		validName: apivalidation.NameIsDNSSubdomain,
+		empty:     func() metav1.Object { return new(v1alpha1.Shadow) },
+		schema:    fromCRD("weir.dev_shadows.json"), complete: checkShadow,
+	},
+	{
+		group: v1alpha1.Group, name: v1alpha1.KindFaultPolicy, versions: []string{v1alpha1.Version}, namespaced: true,
+		validName: apivalidation.NameIsDNSSubdomain,
+		empty:     func() metav1.Object { return new(v1alpha1.FaultPolicy) },
+		schema:    fromCRD("weir.dev_faultpolicies.json"), complete: checkFaultPolicy,
+	},
+	{
+		group: v1alpha1.Group, name: v1alpha1.KindServiceLevelObjective, versions: []string{v1alpha1.Version}, namespaced: true,
+		validName: apivalidation.NameIsDNSSubdomain,
+		empty:     func() metav1.Object { return new(v1alpha1.ServiceLevelObjective) },
+		schema:    fromCRD("weir.dev_servicelevelobjectives.json"), complete: checkObjective,
+	},
 	restriction(v1alpha1.KindAccessPolicy),
 	restriction(v1alpha1.KindRateLimitPolicy),
 	restriction(v1alpha1.KindRouteCondition),
@@ -152,8 +176,7 @@ var (
 	planned = map[string][]string{
 		gatewayv1.GroupName: {},
 		v1alpha1.Group: {
-			"FaultPolicy", "EdgeFunction", "Rollout", "Shadow", "ServiceLevelObjective",
-			"GlobalService", "Ownership", "Telemetry", "Autopilot", "Scaler", "Certificate",
+			"EdgeFunction", "GlobalService", "Ownership", "Telemetry", "Autopilot", "Scaler", "Certificate",
 		},
 	}
 	skipped = []string{"Drill", "Scenario", "RouteTest"} // of group weir.dev; other commands read them

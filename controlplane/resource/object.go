@@ -49,8 +49,9 @@ type Object struct {
 	// *gatewayv1.HTTPRoute, *gatewayv1.GRPCRoute, *gatewayv1.TLSRoute, *gatewayv1.TCPRoute,
 	// *gatewayv1.UDPRoute, *gatewayv1.ReferenceGrant, *gatewayv1.BackendTLSPolicy,
 	// *corev1.Service, *discoveryv1.EndpointSlice, *corev1.Secret, *corev1.ConfigMap,
-	// *corev1.Namespace, *v1alpha1.Backend, *v1alpha1.TrafficPolicy or *Restriction. It is
-	// nil if no version was ever accepted.
+	// *corev1.Namespace, *v1alpha1.Backend, *v1alpha1.TrafficPolicy, *v1alpha1.Rollout,
+	// *v1alpha1.Shadow, *v1alpha1.FaultPolicy, *v1alpha1.ServiceLevelObjective or *Restriction.
+	// It is nil if no version was ever accepted.
 	Value any
 
 	// Targets are what a BackendTLSPolicy is attached to of which no version was ever

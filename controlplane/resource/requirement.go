@@ -42,7 +42,7 @@ var requirable = map[PolicySide]map[string]expression.Kind{
 		expression.Integer: "retries.attempts retries.bodyReplay retries.budget.minPerSecond retries.hedge.max overload.concurrency.limit " +
 			"overload.concurrency.adaptive.min overload.concurrency.adaptive.max overload.queue.size compression.minSize",
 		expression.Decimal: "overload.throttle.acceptRatio",
-		expression.Text:    "retries.idempotencyHeader overload.queue.order overload.mode",
+		expression.Text:    "retries.idempotencyHeader retries.budget.mode retries.hedge.mode overload.queue.order overload.mode",
 		expression.Flag:    "retries.nested compression.credentials",
 		expression.List:    "retries.retryOn retries.methods compression.algorithms",
 	}),

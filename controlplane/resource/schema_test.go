@@ -216,6 +216,30 @@ var specs = map[string][]string{
 		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"g","sectionName":"l"}],"client":{"trust":{"identities":["spiffe://prod"]}},"overrides":{},"require":[{"rule":"","message":"at most 3"}]}`,
 		`{"targetRefs":[],"timeouts":{}}`, `{"targetRefs":[{"group":"","kind":"Service","name":"s"}],"timeouts":{"request":"2s","perTry":"3s"},"client":{"trust":{}}}`,
 	},
+	"Rollout": {
+		`{"targetRef":{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r","sectionName":"s"},"stable":{"group":"weir.dev","kind":"Backend","name":"a"},"canary":{"name":"b","port":80},"revision":"v2","strategy":"Canary","sampling":{"unit":"User","key":[{"cookie":"uid"},{"header":"x"}],"fallback":"Cookie","salt":"s"},"cohorts":[{"name":"staff","when":"true"}],"stages":[{"share":"1%","for":"2m"},{"share":"100%"}],"guard":{"errors":{"maxDifference":"1%","confidence":"99.9%"},"latency":{"quantile":"p99","maxRatio":"1.5","confidence":"99.999%"},"consecutiveFailures":5},"minimumRequests":500}`,
+		`{"targetRef":{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r","sectionName":"s"},"stable":{"group":"weir.dev","kind":"Backend","name":"a"},"canary":{"name":"b","port":80},"strategy":"BlueGreen","gates":[{"name":"a","slo":{"name":"o"}},{"name":"b","promql":{"query":"up","min":"-0.9","max":"3","address":"http://a"}},{"name":"c","webhook":{"url":"https://a/b","timeout":"3s"}},{"name":"d","approval":{"from":["team:a","user:b@c.test"]}}]}`,
+		`{"targetRef":{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r","sectionName":"s"},"stable":{"group":"weir.dev","kind":"Backend","name":"a"},"canary":{"name":"b","port":80},"strategy":"BlueGreen","stages":[{"share":"100%"}],"sampling":{"unit":"Request","key":[{"cookie":"uid"}]},"cohorts":[{"name":"a","when":"true"},{"name":"a","when":"true"}]}`,
+		`{"targetRef":{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r","sectionName":"s"},"stable":{"name":"b","port":80},"canary":{"name":"b","port":80},"stages":[{"share":"0.00%"}],"sampling":{"fallback":"Stable"},"guard":{},"gates":[{"name":"a"},{"name":"B","slo":{"name":"o"},"approval":{"from":["a"]}},{"name":"c","promql":{"query":"up"}},{"name":"d","webhook":{"url":"https://a/b","timeout":"0s"}}]}`,
+		`{"targetRef":{"group":"","kind":"Service","name":"r"},"stable":{"group":"weir.dev","kind":"Backend","name":"a"},"canary":{"name":"b","port":80},"stages":[{"share":"101%"}],"guard":{"errors":{"confidence":"100%"},"latency":{"maxRatio":"0.5","quantile":"p100"}},"minimumRequests":0}`,
+	},
+	"Shadow": {
+		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r","sectionName":"s"}],"backendRef":{"name":"b","port":80},"share":"10%"}`,
+		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r","sectionName":"s"}],"backendRef":{"group":"weir.dev","kind":"Backend","name":"b"},"share":"0.01%","methods":["GET","HEAD"],"compare":{"status":true,"headers":["etag"],"body":"JSON","ignore":["$.a.b[*].c"],"latency":true,"baseline":true},"limits":{"inflight":10,"body":"64Ki"}}`,
+		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r","sectionName":"s"}],"backendRef":{"name":"b"},"share":"0%","methods":["GET","POST","GET"],"compare":{"body":"Bytes","ignore":["a"],"baseline":true},"limits":{"inflight":0,"body":"2Mi"}}`,
+		`{"targetRefs":[{"group":"","kind":"Service","name":"s"},{"group":"","kind":"Service","name":"s"}],"backendRef":{"name":"b","port":80},"share":"1%","limits":{}}`,
+	},
+	"FaultPolicy": {
+		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r","sectionName":"s"}],"expires":"2026-12-01T10:00:00Z","reason":"drill","faults":[{"name":"a","share":"5%","when":"true","delay":{"fixed":"300ms"}},{"name":"b","share":"5%","abort":{"status":503}},{"name":"c","share":"100%","abort":{"grpc":"UNAVAILABLE"}},{"name":"d","share":"1%","reset":{}},{"name":"e","share":"1%","throttle":{"bytesPerSecond":"64Ki"}}]}`,
+		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r","sectionName":"s"}],"expires":"2026-12-01","reason":"","faults":[{"name":"a","share":"0%","delay":{"fixed":"0s"}},{"name":"a","share":"5%","abort":{}},{"name":"c","share":"5%","abort":{"status":99,"grpc":"OK"}}]}`,
+		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r","sectionName":"s"}],"expires":"2026-12-01T10:00:00Z","reason":"drill","faults":[{"name":"a","share":"5%"},{"name":"b","share":"5%","delay":{"fixed":"0ms"},"reset":{}},{"name":"c","share":"1%","throttle":{"bytesPerSecond":0}}]}`,
+	},
+	"ServiceLevelObjective": {
+		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r","sectionName":"s"}],"indicator":{"availability":{}},"objective":"99.9%","window":"720h","onBurn":{"freezeRollouts":true}}`,
+		`{"targetRefs":[{"group":"weir.dev","kind":"Backend","name":"b"},{"group":"","kind":"Service","name":"s","sectionName":"p"}],"indicator":{"latency":{"below":"300ms"}},"objective":"99%"}`,
+		`{"targetRefs":[{"group":"weir.dev","kind":"Backend","name":"b"},{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r"}],"indicator":{"availability":{},"latency":{"below":"0s"}},"objective":"0.0%"}`,
+		`{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"g"}],"indicator":{},"objective":"100%","onBurn":{}}`,
+	},
 }
 
 // Our verdicts on schema and CEL rules are those of a cluster, for every kind with a CRD, but
@@ -287,8 +311,8 @@ func verdictsAgree(t *testing.T, k *kind, c *compiled, draw func(*rapid.T) strin
 }
 
 // unsureKinds have fields that bounds leave to a cluster's validator: the addresses of one,
-// sizes in the other.
-var unsureKinds = []string{"Gateway", "TrafficPolicy"}
+// sizes and dates in the others.
+var unsureKinds = []string{"Gateway", "TrafficPolicy", "Shadow", "FaultPolicy"}
 
 // spoil replaces one value somewhere in v.
 func spoil(t *rapid.T, v any) {

@@ -102,3 +102,13 @@ func All[T any](s *Set) iter.Seq2[*Object, T] {
 		}
 	}
 }
+
+// With returns the set with further objects, which take the place of those with the same keys. The
+// set itself stays as it is.
+func (s *Set) With(extra []*Object) *Set {
+	merged := *s
+	if len(extra) > 0 {
+		merged.objects = NewSet(slices.Concat(extra, s.objects), nil).objects
+	}
+	return &merged
+}

@@ -95,7 +95,8 @@ func shapeOfSchema(s *structuralschema.Structural) *shape {
 
 // Patterns by which schemas say that a string is a duration (GEP-2257), a percentage, the
 // factor of a bounded load, a failure that is tried again, statuses, the path of a health check,
-// a quantile, a number of standard deviations, a SPIFFE id or a quantity.
+// a quantile, a number of standard deviations, a SPIFFE id, how sure a test must be, a ratio, a
+// number, an objective, an approver, a path in JSON or a quantity.
 const (
 	durationPattern  = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"
 	percentPattern   = `^(100(\.0{1,2})?|[1-9]?[0-9](\.[0-9]{1,2})?)%$`
@@ -106,6 +107,12 @@ const (
 	quantilePattern  = `^p[5-9][0-9](\.[0-9])?$`
 	deviationPattern = `^(0|[1-9][0-9]?)(\.[0-9]{1,3})?$`
 	identityPattern  = `^spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)+$`
+	surePattern      = `^[5-9][0-9](\.[0-9]{1,3})?%$`
+	ratioPattern     = `^[1-9][0-9]{0,2}(\.[0-9]{1,3})?$`
+	numberPattern    = `^-?[0-9]{1,15}(\.[0-9]{1,9})?$`
+	promisePattern   = `^[0-9]{1,2}(\.[0-9]{1,3})?%$`
+	approverPattern  = `^(team|role|user):`
+	jsonPathPattern  = `^\$[.\[]`
 	quantityPattern  = `^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|`
 )
 
@@ -119,33 +126,47 @@ const (
 	deviationText = `a decimal in quotes such as "1.9", or "0" for no bound`
 	identityText  = "a SPIFFE id such as spiffe://prod/ns/shop/sa/cart"
 	quantityText  = `a quantity such as "64Ki"`
+	sureText      = `a percentage from "50%" to below "100%", such as "99.9%"`
+	ratioText     = `a decimal in quotes from "1" on, such as "1.5"`
+	numberText    = `a decimal in quotes such as "0.9"`
+	promiseText   = `a percentage below "100%" such as "99.9%"`
+	approverText  = "team:, role: or user: and a name, such as team:payments"
+	jsonPathText  = "a path such as $.items[*].id"
 	factorText    = `a decimal in quotes such as "1.25", from "1" on, or "0" for no bound`
 )
 
+// patternTexts say what the patterns of schemas ask for, by how they begin.
+var patternTexts = map[string]string{
+	durationPattern:  "a duration such as 700ms, 1m30s or 720h",
+	percentPattern:   percentText,
+	factorPattern:    factorText,
+	failurePattern:   failureText,
+	statusesPattern:  statusText,
+	checkPattern:     pathText,
+	quantilePattern:  quantileText,
+	deviationPattern: deviationText,
+	identityPattern:  identityText,
+	surePattern:      sureText,
+	ratioPattern:     ratioText,
+	numberPattern:    numberText,
+	promisePattern:   promiseText,
+	approverPattern:  approverText,
+	jsonPathPattern:  jsonPathText,
+	quantityPattern:  quantityText,
+}
+
 // wanted says what a value with a well-known pattern is.
 func wanted(s *structuralschema.Structural) string {
-	switch v := s.ValueValidation; {
-	case v == nil:
-	case v.Pattern == quantilePattern:
-		return quantileText
-	case v.Pattern == deviationPattern:
-		return deviationText
-	case v.Pattern == identityPattern:
-		return identityText
-	case v.Pattern == durationPattern:
+	if s.ValueValidation == nil || s.ValueValidation.Pattern == "" {
+		return ""
+	}
+	if s.ValueValidation.Pattern == durationPattern {
 		return `a duration such as "5s"`
-	case v.Pattern == percentPattern:
-		return percentText
-	case v.Pattern == factorPattern:
-		return factorText
-	case strings.HasPrefix(v.Pattern, failurePattern):
-		return failureText
-	case v.Pattern == statusesPattern:
-		return statusText
-	case v.Pattern == checkPattern:
-		return pathText
-	case strings.HasPrefix(v.Pattern, quantityPattern):
-		return quantityText
+	}
+	for pattern, text := range patternTexts {
+		if strings.HasPrefix(s.ValueValidation.Pattern, pattern) {
+			return text
+		}
 	}
 	return ""
 }

@@ -177,6 +177,7 @@ var plannedFields = map[string][]string{
 	"TrafficPolicy": {
 		"spec.hashOn[].jwtClaim", "spec.overload.queue.fairBy[].jwtClaim", "spec.overrides.hashOn[].jwtClaim", "spec.overrides.overload.queue.fairBy[].jwtClaim",
 	},
+	"Rollout": {"spec.sampling.key[].jwtClaim"},
 }
 
 // plannedWith says what a planned field waits for, by the field's own name.

@@ -151,7 +151,7 @@ func (c *cluster) admitExtra(route *model.RetryBudget) (pass, next) {
 	if refusal != goesOn {
 		return pass{}, refusal
 	}
-	if !c.budget.Take(int64(c.s.now), route) {
+	if may, _ := c.budget.Take(int64(c.s.now), route); !may {
 		p.excuse()
 		return pass{}, overBudget
 	}

@@ -287,13 +287,14 @@ func (p *planner) through(m *model.Route, r *resource.TestRequest, path string) 
 		return slices.ContainsFunc(r.Headers, func(h resource.TestHeader) bool { return strings.EqualFold(h.Name, name) })
 	})
 	c := &call{share: 1, route: made}
-	for _, a := range m.Split.Arms {
-		if a.Weight == 0 {
+	for i, weight := range m.Split.Resting() {
+		a := &m.Split.Arms[i]
+		if weight == 0 {
 			continue
 		}
-		made.weights += uint64(a.Weight)
+		made.weights += uint64(weight)
 		if a.Refusal != nil {
-			made.arms = append(made.arms, arm{weight: uint64(a.Weight)})
+			made.arms = append(made.arms, arm{weight: uint64(weight)})
 			continue
 		}
 		to := p.clusters[a.Cluster]
@@ -303,7 +304,7 @@ func (p *planner) through(m *model.Route, r *resource.TestRequest, path string) 
 			}
 			return nil
 		}
-		made.arms = append(made.arms, arm{uint64(a.Weight), to})
+		made.arms = append(made.arms, arm{uint64(weight), to})
 		if !slices.Contains(c.hosts, to.service) {
 			c.hosts = append(c.hosts, to.service)
 		}

@@ -340,7 +340,7 @@ func (r *request) again(res result) next {
 // planHedge sends a try beside the first, when that has taken so long.
 func (r *request) planHedge() {
 	m := r.route.retry
-	if r.over || m == nil || m.Hedge == nil || !r.route.repeats {
+	if r.over || m == nil || m.Hedge == nil || !m.Hedge.Mode.Acts() || !r.route.repeats {
 		return
 	}
 	wait, ok := m.Hedge.After, true

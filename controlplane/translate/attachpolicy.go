@@ -32,9 +32,16 @@ type targetView struct {
 	index   int
 	// said is whether the message repeats a problem of the policy, which has its own place.
 	said bool
+	// single is that of an object with one targetRef instead of a list.
+	single bool
 }
 
-func (v targetView) field() string { return fmt.Sprintf("spec.targetRefs[%d]", v.index) }
+func (v targetView) field() string {
+	if v.single {
+		return "spec.targetRef"
+	}
+	return fmt.Sprintf("spec.targetRefs[%d]", v.index)
+}
 
 // policyStage is what the policies add up to: one for each target.
 type policyStage struct {

@@ -105,25 +105,47 @@ func BackendKey(namespace string, ref gatewayv1.BackendObjectReference) resource
 // policy closes.
 const routeReasonClosed gatewayv1.RouteConditionReason = "ClosedByPolicy"
 
-// resolve looks up a reference to a backend. It returns the backend, its name as written,
-// and the answer in its place if something is wrong, which it has reported.
+// deadRef is why a reference to a backend leads nowhere, and what answers in its place.
+type deadRef struct {
+	reason  gatewayv1.RouteConditionReason
+	at      string // the field of the reference
+	message string
+	answer  *model.Refusal
+}
+
+// resolve looks up a reference of the route to a backend. It returns the backend, its name as
+// written, and the answer in its place if something is wrong, which it has reported.
 func (b *routeBuild) resolve(ref gatewayv1.BackendObjectReference, field string) (backendRef, string, *model.Refusal) {
-	key := BackendKey(b.key.Namespace, ref)
+	backend, name, problem := b.find(b.key, ref)
+	if problem == nil {
+		return backend, name, nil
+	}
+	b.unresolvedRef(problem.reason, field+problem.at, problem.message)
+	return backendRef{}, name, problem.answer
+}
+
+// find looks up a reference to a backend that the route's requests are to go to, by the route
+// itself or by another object in its namespace.
+func (b *routeBuild) find(from resource.Key, ref gatewayv1.BackendObjectReference) (backendRef, string, *deadRef) {
+	key := BackendKey(from.Namespace, ref)
 	name := key.Kind + "/" + pathName(key)
 	if ref.Port != nil {
 		name += "/" + strconv.Itoa(int(*ref.Port))
 	}
-	fail := func(reason gatewayv1.RouteConditionReason, at, format string, args ...any) (backendRef, string, *model.Refusal) {
+	fail := func(reason gatewayv1.RouteConditionReason, at, format string, args ...any) (backendRef, string, *deadRef) {
 		message := fmt.Sprintf(format, args...)
-		b.unresolvedRef(reason, field+at, message)
-		return backendRef{}, name, refusal(message)
+		return backendRef{}, name, &deadRef{reason, at, message, refusal(message)}
 	}
 	service := isKind(key, groupCore, kindService)
 	if !service && !isKind(key, groupWeir, kindBackend) {
 		return fail(gatewayv1.RouteReasonInvalidKind, ".kind", "a backend of kind %s and group %q is not supported; use a Service, or a Backend of group %s", key.Kind, key.Group, groupWeir)
 	}
-	if !b.granted(key) {
-		return fail(gatewayv1.RouteReasonRefNotPermitted, ".namespace", "no ReferenceGrant in namespace %s allows routes of kind %s from namespace %s to refer to %v", key.Namespace, b.key.Kind, b.key.Namespace, key)
+	if !b.granted(from, key) {
+		what := "objects"
+		if from == b.key {
+			what = "routes"
+		}
+		return fail(gatewayv1.RouteReasonRefNotPermitted, ".namespace", "no ReferenceGrant in namespace %s allows %s of kind %s from namespace %s to refer to %v", key.Namespace, what, from.Kind, from.Namespace, key)
 	}
 	b.dependOn(key)
 	b.dependOn(policyKey(key))
@@ -150,8 +172,7 @@ func (b *routeBuild) resolve(ref gatewayv1.BackendObjectReference, field string)
 		_, c = b.t.securityOf(key, portName)
 	}
 	if c != nil {
-		b.unresolvedRef(routeReasonClosed, field+".name", fmt.Sprintf("%v is %s", key, c.reason()))
-		return backendRef{}, name, c.refusal()
+		return backendRef{}, name, &deadRef{routeReasonClosed, ".name", fmt.Sprintf("%v is %s", key, c.reason()), c.refusal()}
 	}
 	if at, message := b.checkProtocol(backend); message != "" {
 		return fail(gatewayv1.RouteReasonUnsupportedProtocol, at, "%s", message)
@@ -261,14 +282,14 @@ func (b *routeBuild) refusesRequests(p model.Protocol) string {
 	return refusesRequests(p)
 }
 
-// granted reports whether the route may refer to an object: one of its own namespace, or
-// one that a ReferenceGrant there opens to it.
-func (b *routeBuild) granted(to resource.Key) bool {
-	if to.Namespace == b.key.Namespace {
+// granted reports whether an object may refer to another: one of its own namespace, or one that
+// a ReferenceGrant there opens to it.
+func (b *routeBuild) granted(from, to resource.Key) bool {
+	if to.Namespace == from.Namespace {
 		return true
 	}
 	b.dependOn(grantKey(to.Namespace))
-	return b.t.allows(b.key, to)
+	return b.t.allows(from, to)
 }
 
 func grants(spec *gatewayv1.ReferenceGrantSpec, from, to resource.Key) bool {

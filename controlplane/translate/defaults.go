@@ -9,10 +9,10 @@ import (
 	"weir.dev/weir/model"
 )
 
-// Default is one row of the table of defaults: what holds where neither a TrafficPolicy
-// nor a route says anything.
+// Default is one row of the table of defaults: what holds where neither a policy nor a route
+// says anything.
 type Default struct {
-	Field  string // of TrafficPolicy
+	Field  string // of TrafficPolicy, or behind the name of another kind
 	Value  string // as it would be written
 	Reason string
 }
@@ -90,6 +90,21 @@ const (
 	defaultStreamIdle  = time.Hour
 	defaultSessionIdle = 60 * time.Second
 
+	defaultMaxDifference       = 0.01
+	defaultConfidence          = v1alpha1.Confidence("99.9%")
+	defaultConsecutiveFailures = 5
+	defaultGuardQuantile       = v1alpha1.Quantile("p99")
+	defaultMaxRatio            = v1alpha1.Ratio("1.5")
+	defaultSampleFallback      = model.FallbackRequest
+	defaultMinimumRequests     = 500
+	defaultGateTimeout         = 10 * time.Second
+
+	defaultShadowInFlight = 1000
+	defaultShadowBody     = 64 << 10
+	defaultCompareBody    = model.CompareJSON
+
+	defaultObjectiveWindow = 720 * time.Hour
+
 	// An HTTPRoute's retry stanza that leaves these out.
 	defaultRetryAttempts = 1
 	defaultRetryBackoff  = 25 * time.Millisecond
@@ -104,6 +119,9 @@ var (
 	// defaultRetriesMethods are the idempotent methods that requests have.
 	defaultRetriesMethods = []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS"}
 )
+
+// defaultShadowMethods are safe, and the ones that hosts answer.
+var defaultShadowMethods = []string{"GET", "HEAD"}
 
 // defaultExpect are the statuses that say that all is well.
 var defaultExpect = []model.StatusRange{{First: 200, Last: 299}}
@@ -132,8 +150,10 @@ var Defaults = []Default{
 	{"retries.bodyReplay", "64Ki", "most bodies fit; a thousand requests at once hold 64 MiB at most"},
 	{"retries.budget.percent", "20%", "a backend that fails gets a fifth more, not several times as much; it holds for a rule's own retry as well"},
 	{"retries.budget.minPerSecond", strconv.Itoa(defaultBudgetMinPerSecond), "a fifth of very little is nothing: three a second hurt nobody"},
+	{"retries.budget.mode", string(model.ModeEnforce), "what is written is meant, and what is not protects those who forgot"},
 	{"retries.hedge", "none", "it sends work twice; who wants that says when"},
 	{"retries.hedge.max", strconv.Itoa(defaultHedgeMax), "the second try gains most, a third little more"},
+	{"retries.hedge.mode", string(model.ModeEnforce), "what is written is meant"},
 	{"retries.nested", strconv.FormatBool(defaultRetriesNested), "three tiers that make three tries each send 27: one tier is to retry"},
 	{"overload", "none", "what a service carries only its owner knows"},
 	{"overload.concurrency.adaptive.min", strconv.Itoa(defaultAdaptiveMin), "a limit below would not tell latency from chance"},
@@ -195,6 +215,28 @@ var Defaults = []Default{
 	{"client.tls.cipherSuites", "[]", "Go's own choice for TLS 1.2: forward secrecy only, and AEADs first; those of TLS 1.3 are fixed"},
 	{"client.trust.hops", strconv.Itoa(defaultTrustHops), "nobody's forwarded headers count until someone is named"},
 	{"client.trust.identities", "[]", "nobody's x-weir headers count until someone is named"},
+	{"Rollout strategy", string(StrategyCanary), "a share shows what is wrong before everybody meets it"},
+	{"Rollout sampling.unit", "User where sampling.key or fallback is written, otherwise Request", "a user who changes versions from click to click meets what neither version would do alone; without a key nobody can tell users apart"},
+	{"Rollout sampling.fallback", string(defaultSampleFallback), "a cookie that nobody asked for is for the owner of the site to decide"},
+	{"Rollout stages.for", "0s", "minimumRequests and gates hold the stage for as long as they need"},
+	{"Rollout guard.errors.maxDifference", "1%", "a release without a guard would be found out by its users; less is a matter of traffic: the smaller the difference, the more requests it takes to be sure"},
+	{"Rollout guard.errors.confidence", string(defaultConfidence), "one false alarm in a thousand releases; a false alarm costs a release, not a user"},
+	{"Rollout guard.latency", "none", "new code often has other latencies for good reasons: who minds says how much"},
+	{"Rollout guard.latency.quantile", string(defaultGuardQuantile), "of a guard that is written: what one request in a hundred meets, most users meet"},
+	{"Rollout guard.latency.maxRatio", `"` + string(defaultMaxRatio) + `"`, "cold caches make a quarter more; half more is a change"},
+	{"Rollout guard.consecutiveFailures", strconv.Itoa(defaultConsecutiveFailures), "a version that fails always is back after five requests, long before any statistics"},
+	{"Rollout minimumRequests", strconv.Itoa(defaultMinimumRequests), "a stage that nobody came through has shown nothing"},
+	{"Rollout gates.webhook.timeout", durationText(defaultGateTimeout), "who needs longer for an answer says so; until it comes, the run holds"},
+	{"Shadow methods", listText(defaultShadowMethods), "the safe ones (RFC 9110 section 9.2.1): a copy of anything else does it twice"},
+	{"Shadow limits.inflight", strconv.Itoa(defaultShadowInFlight), "with bodies of 64Ki, 64 MiB each way at most"},
+	{"Shadow limits.body", "64Ki", "most bodies fit"},
+	{"Shadow compare", "none", "a copy shows load and crashes; what may differ in answers their owner knows"},
+	{"Shadow compare.status", "true", "of a comparison that is written: it means the same in every service"},
+	{"Shadow compare.headers", "[]", "most that differ, such as Date, differ always"},
+	{"Shadow compare.body", string(defaultCompareBody), "order and spaces mean nothing in it; bodies of other types are compared as bytes"},
+	{"Shadow compare.latency", "true", "it costs nothing to know"},
+	{"Shadow compare.baseline", "false", "it sends the route's own backend a second copy of what is sampled"},
+	{"ServiceLevelObjective window", durationText(defaultObjectiveWindow), "thirty days have each day of the week as often as the window before, nearly"},
 	{"HTTPRoute retry.attempts", strconv.Itoa(defaultRetryAttempts), "one more try repairs a lost connection without multiplying load"},
 	{"HTTPRoute retry.backoff", durationText(defaultRetryBackoff), "long enough to leave a host that just restarted, short enough not to be noticed"},
 	{"HTTPRoute sessionPersistence.sessionName", defaultSessionPrefix + "...", "a hash of the rule's name: no other rule has it, every proxy does, and clients learn nothing by it"},

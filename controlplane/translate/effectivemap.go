@@ -41,10 +41,10 @@ func shownRequest(s, fixed requestSide) map[string]any {
 		"attempts": int64(attempts), "retryOn": failuresOf(t), "methods": listOf(t.Methods),
 		"idempotencyHeader": t.IdempotencyHeader, "bodyReplay": t.BodyReplay, "nested": t.Nested,
 		"backoff": map[string]any{"base": max(t.BackoffBase, t.Backoff), "max": max(t.BackoffMax, 2*t.Backoff)},
-		"budget":  map[string]any{"percent": t.Budget.Share, "minPerSecond": int64(t.Budget.MinPerSecond)},
+		"budget":  map[string]any{"percent": t.Budget.Share, "minPerSecond": int64(t.Budget.MinPerSecond), "mode": string(t.Budget.Mode)},
 	}
 	if h := t.Hedge; h != nil {
-		hedge := map[string]any{"max": int64(h.Max)}
+		hedge := map[string]any{"max": int64(h.Max), "mode": string(h.Mode)}
 		if h.After > 0 {
 			hedge["after"] = h.After
 		} else {

@@ -90,6 +90,9 @@ func results(t *testing.T, out Output) map[string]string {
 		"want/status":      text(t, statuses),
 		"want/diagnostics": lines.String(),
 	}
+	if len(out.Rollouts)+len(out.Objectives) > 0 {
+		got["want/plans"] = text(t, readableSnapshot(plain(t, map[string]any{"rollouts": out.Rollouts, "objectives": out.Objectives})))
+	}
 	return got
 }
 
@@ -125,12 +128,12 @@ func readableSnapshot(v any) any {
 		if object, ok := v["object"].(string); ok {
 			return fmt.Sprintf("%v:%v:%v %s", v["file"], v["line"], v["column"], object)
 		}
-		if arms, ok := v["Arms"]; ok {
+		if arms, ok := v["Arms"]; ok && v["Release"] == nil {
 			return readableSnapshot(arms)
 		}
 		out := map[string]any{}
 		for name, value := range v {
-			if slices.Contains(leftOut, name) || name == "PanicThreshold" && value == defaultPanicThreshold || defaultProtection(name, value) {
+			if _, list := value.([]any); slices.Contains(leftOut, name) && !list || name == "PanicThreshold" && value == defaultPanicThreshold || defaultProtection(name, value) {
 				continue
 			}
 			if text, ok := value.(string); ok && (name == "Chain" || name == "cas") {
@@ -166,9 +169,9 @@ func defaultProtection(name string, value any) bool {
 }
 
 // A Key is the hash of a private one.
-var leftOut = []string{"Hash", "Version", "Kind", "Namespace", "Object", "Rule", "Key"}
+var leftOut = []string{"Hash", "Version", "Policy", "Subject", "Created", "Kind", "Namespace", "Object", "Rule", "Key"}
 
-var durationFields = []string{"HeadTimeout", "BodyTimeout", "KeepAlive", "ConnectTimeout", "Request", "PerTry", "Idle", "Backoff", "BackoffBase", "BackoffMax", "MaxAge", "SlowStart", "AbsoluteTimeout", "Handshake", "Interval", "Timeout", "BaseEjection", "MaxEjection", "OpenFor", "After", "ServeStale"}
+var durationFields = []string{"HeadTimeout", "BodyTimeout", "KeepAlive", "ConnectTimeout", "Request", "PerTry", "Idle", "Backoff", "BackoffBase", "BackoffMax", "MaxAge", "SlowStart", "AbsoluteTimeout", "Handshake", "Interval", "Timeout", "BaseEjection", "MaxEjection", "OpenFor", "After", "ServeStale", "For", "Latency", "Delay"}
 
 // plainClient reports whether a client side is what the defaults make it.
 func plainClient(v map[string]any) bool {

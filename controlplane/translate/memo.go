@@ -28,6 +28,7 @@ type Memo struct {
 	byKind     map[string][]*resource.Object // of the kinds in listedKinds
 	slices     map[serviceName][]*resource.Object
 	policies   policyStage
+	additions  additionStage
 	closures   closureStage
 	securings  securingStage
 	gateways   gatewayStage

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -82,6 +83,11 @@ func (d drawing) policy(name, target string, lines ...string) string {
 		"apiVersion: weir.dev/v1alpha1\nkind: TrafficPolicy", d.meta(name), "spec:",
 		"  targetRefs: [" + target + "]",
 	}, lines...), "\n") + "\n"
+}
+
+// beginning begins one of the kind.
+func beginning(kind string, d drawing, name string) string {
+	return "apiVersion: weir.dev/v1alpha1\nkind: " + kind + "\n" + d.meta(name) + "\nspec:\n"
 }
 
 // requestLines draw the fields of the side of requests.
@@ -170,6 +176,29 @@ var versions = map[string]func(drawing) string{
 		return d.policy("of-backend", d.one("target", `{group: "", kind: Service, name: s}`, `{group: "", kind: Service, name: s, sectionName: web}`, "{group: weir.dev, kind: Backend, name: b}"), append(d.backendLines(),
 			"  "+d.one("calls", "", "calls: [{backendRef: {name: x, port: 1}}]"))...)
 	},
+	"rollout": func(d drawing) string {
+		target := d.one("target", "HTTPRoute, name: h1", "HTTPRoute, name: h2", "GRPCRoute, name: g1")
+		return beginning("Rollout", d, "rollout") + "  targetRef: {group: gateway.networking.k8s.io, kind: " + target + ", sectionName: r}\n  stable: " + d.one("stable", "{group: weir.dev, kind: Backend, name: b}", "{name: s, port: 80}") +
+			"\n  canary: " + d.one("canary", "{name: s, port: 54}", "{name: s, namespace: other, port: 80}", "{group: weir.dev, kind: Backend, name: u}", "{name: s, port: 53}") +
+			"\n  stages: [{share: " + d.one("share", "1%", "2%") + "}, {share: 100%}]\n  gates: [{name: a, slo: {name: " + d.one("gate", "slo", "gone") + "}}]\n  " + d.one("revision", "", "revision: v2") + "\n"
+	},
+	"rollout-2": func(d drawing) string {
+		target := d.one("target", "HTTPRoute, name: h1", "GRPCRoute, name: g1")
+		return beginning("Rollout", d, "rollout-2") + "  targetRef: {group: gateway.networking.k8s.io, kind: " + target + ", sectionName: r}\n  stable: {group: weir.dev, kind: Backend, name: b}" +
+			"\n  canary: {name: s, port: 80}\n  strategy: BlueGreen\n  guard: {consecutiveFailures: " + d.one("guard", "0", "1") + "}\n"
+	},
+	"shadow": func(d drawing) string {
+		return beginning("Shadow", d, "shadow") + "  targetRefs: [{group: gateway.networking.k8s.io, kind: " + d.one("target", "HTTPRoute, name: h1", "HTTPRoute, name: h2, sectionName: r", "GRPCRoute, name: g1") + "}]\n  backendRef: " +
+			d.one("backend", "{group: weir.dev, kind: Backend, name: b}", "{name: s, port: 80}", "{name: s, namespace: other, port: 80}", "{name: gone, port: 1}") + "\n  share: " + d.one("share", "1%", "2%") + "\n  " + d.one("methods", "", "methods: [POST]") + "\n"
+	},
+	"fault": func(d drawing) string {
+		return beginning("FaultPolicy", d, "fault") + "  targetRefs: [{group: gateway.networking.k8s.io, kind: " + d.one("target", "HTTPRoute, name: h1", "HTTPRoute, name: h2, sectionName: r", "GRPCRoute, name: g1") + "}]\n  expires: " +
+			d.one("expires", "2026-01-01T00:00:00Z", "2026-06-02T00:00:00Z") + "\n  reason: " + d.one("reason", "a", "b") + "\n  faults: [{name: a, share: 1%, " + d.one("fault", "reset: {}", "abort: {status: 500}", "abort: {status: 501}") + "}]\n"
+	},
+	"slo": func(d drawing) string {
+		return beginning("ServiceLevelObjective", d, "slo") + "  targetRefs: [" + d.one("target", "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: h1}", "{group: gateway.networking.k8s.io, kind: GRPCRoute, name: g1, sectionName: r}", "{group: weir.dev, kind: Backend, name: b}", `{group: "", kind: Service, name: s, sectionName: web}`) +
+			"]\n  indicator: {" + d.one("indicator", "availability: {}", "latency: {below: 1s}") + "}\n  objective: " + d.one("objective", "99%", "99.9%") + "\n"
+	},
 	"closed": func(d drawing) string {
 		target := d.one("target", "Gateway, name: front", "Gateway, name: front, sectionName: tcp", "GRPCRoute, name: g1", "TCPRoute, name: t1", "TLSRoute, name: s1, sectionName: r", "UDPRoute, name: u1")
 		return "apiVersion: weir.dev/v1alpha1\nkind: AccessPolicy\n" + d.meta("closed") + "\nspec:\n  targetRefs: [{group: gateway.networking.k8s.io, kind: " + target + "}]\n"
@@ -253,7 +282,8 @@ func TestMemoOfAllKinds(t *testing.T) {
 		var last *model.Snapshot
 		for range rapid.IntRange(2, 12).Draw(t, "steps") {
 			set := resource.NewSet(slices.Concat(slices.Collect(maps.Values(live))...), nil)
-			got, want := Translate(Input{Set: set, Memo: memo}), Translate(Input{Set: set})
+			now := time.Date(2026, 6, rapid.IntRange(1, 2).Draw(t, "day"), 0, 0, 0, 0, time.UTC)
+			got, want := Translate(Input{Set: set, Memo: memo, Now: now}), Translate(Input{Set: set, Now: now})
 			if diff := cmp.Diff(jsonOf(t, want), jsonOf(t, got)); diff != "" {
 				t.Fatalf("memo differs from no memo (-without +with):\n%s", diff)
 			}

@@ -195,6 +195,21 @@ func checkRoute(t *rapid.T, r *model.Route, clusters, used map[string]bool) {
 		}
 		used[m.Cluster] = true
 	}
+	for _, x := range r.Shadows {
+		if x.Refusal == nil && !clusters[x.Cluster] || (x.Refusal == nil) == (x.Cluster == "") {
+			t.Fatalf("route %s: shadow %s to cluster %q, refusal %v", r.Name, x.Name, x.Cluster, x.Refusal)
+		}
+		if x.Cluster != "" {
+			used[x.Cluster] = true
+		}
+	}
+	if release := r.Split.Release; release != nil {
+		for _, name := range []string{release.Stable, release.Canary} {
+			if i := slices.IndexFunc(r.Split.Arms, func(a model.Arm) bool { return a.Name == name }); i < 0 || release.Subject != "" && r.Split.Arms[i].Refusal != nil {
+				t.Fatalf("route %s: a release of %s, which is not there", r.Name, name)
+			}
+		}
+	}
 }
 
 func checkArms(t *rapid.T, route string, arms []model.Arm, clusters, used map[string]bool) {

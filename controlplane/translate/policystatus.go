@@ -39,6 +39,7 @@ func (t *translator) policyStatuses() []Status {
 			return policyConditions(targets, generationOf(o), retainedText(o))
 		}))
 	}
+	t.policyStatus = append(t.policyStatus, t.additionStatuses()...)
 	t.policyStatus = append(t.policyStatus, t.closureStatuses()...)
 	t.policyStatus = append(t.policyStatus, t.securingStatuses()...)
 	return t.policyStatus
@@ -122,8 +123,8 @@ func (t *translator) backendUsers() map[resource.Key][]resource.Key {
 	return users
 }
 
-// appendMissing appends the keys that are not in the list.
-func appendMissing(list []resource.Key, keys ...resource.Key) []resource.Key {
+// appendMissing appends what is not in the list.
+func appendMissing[T comparable](list []T, keys ...T) []T {
 	for _, k := range keys {
 		if !slices.Contains(list, k) {
 			list = append(list, k)

@@ -25,6 +25,7 @@ type retrySide struct {
 	budget      budgetSide
 	hedge       *setting[hedging]
 	hedgeMax    *setting[int]
+	hedgeMode   *setting[model.Mode]
 	nested      *setting[bool]
 }
 
@@ -32,6 +33,7 @@ type retrySide struct {
 type budgetSide struct {
 	percent      *setting[float64]
 	minPerSecond *setting[int]
+	mode         *setting[model.Mode]
 }
 
 // hedging is when a further try is sent beside a slow one.
@@ -79,6 +81,7 @@ func (r *policyReader) readRetries(s *v1alpha1.Retries) {
 	if b := s.Budget; b != nil {
 		v.budget.percent = r.share(path+"budget.percent", sideRequest|sideBackend, b.Percent)
 		v.budget.minPerSecond = r.number(path+"budget.minPerSecond", sideRequest|sideBackend, b.MinPerSecond)
+		v.budget.mode = r.mode(path+"budget.mode", sideRequest|sideBackend, b.Mode)
 		r.into.backend.budget = v.budget
 	}
 	if s.Hedge != nil {
@@ -105,6 +108,7 @@ func (r *policyReader) readHedge(h *v1alpha1.Hedge) {
 		v.hedge = set(r, path+"afterQuantile", sideRequest, hedging{field: path + "afterQuantile", quantile: math.Round(10*percent) / 1000})
 	}
 	v.hedgeMax = r.number(path+"max", sideRequest, h.Max)
+	v.hedgeMode = r.mode(path+"mode", sideRequest, h.Mode)
 }
 
 func (r *policyReader) readFailure(f *failures, text, path string) {
@@ -139,12 +143,15 @@ func (s retrySide) under(above retrySide) retrySide {
 		budget:      s.budget.under(above.budget),
 		hedge:       cmp.Or(s.hedge, above.hedge),
 		hedgeMax:    cmp.Or(s.hedgeMax, above.hedgeMax),
+		hedgeMode:   cmp.Or(s.hedgeMode, above.hedgeMode),
 		nested:      cmp.Or(s.nested, above.nested),
 	}
 }
 
 func (s budgetSide) under(above budgetSide) budgetSide {
-	return budgetSide{percent: cmp.Or(s.percent, above.percent), minPerSecond: cmp.Or(s.minPerSecond, above.minPerSecond)}
+	return budgetSide{
+		percent: cmp.Or(s.percent, above.percent), minPerSecond: cmp.Or(s.minPerSecond, above.minPerSecond), mode: cmp.Or(s.mode, above.mode),
+	}
 }
 
 // fillRetry says which failed tries of a route are made again, and who said so. A rule's own
@@ -214,7 +221,9 @@ func (s retrySide) hedged(o *model.Origins) *model.Hedge {
 	if most == 0 || h.after == 0 && h.quantile == 0 {
 		return nil
 	}
-	return &model.Hedge{After: h.after, Quantile: h.quantile, Max: most}
+	return &model.Hedge{
+		After: h.after, Quantile: h.quantile, Max: most, Mode: effective(s.hedgeMode, model.ModeEnforce, "retries.hedge.mode", o),
+	}
 }
 
 // fill returns the budget, with what nobody set by default.
@@ -223,5 +232,6 @@ func (s budgetSide) fill(o *model.Origins) *model.RetryBudget {
 	return &model.RetryBudget{
 		Share:        effective(s.percent, defaultBudgetShare, path+"percent", o),
 		MinPerSecond: effective(s.minPerSecond, defaultBudgetMinPerSecond, path+"minPerSecond", o),
+		Mode:         effective(s.mode, model.ModeEnforce, path+"mode", o),
 	}
 }

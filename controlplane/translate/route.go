@@ -3,6 +3,7 @@ package translate
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -45,7 +46,21 @@ type routeView struct {
 	status      any  // Status.Value
 	rejections  []rejection
 	unmet       []unmet
+	fates       []fate // of Rollouts, Shadows and FaultPolicies
 	diagnostics []resource.Diagnostic
+}
+
+// routes are the model's routes, each as often as tables have it.
+func (v *routeView) routes() iter.Seq[*model.Route] {
+	return func(yield func(*model.Route) bool) {
+		for _, a := range v.attachments {
+			for _, e := range a.entries {
+				if !yield(e.Route) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // attachment is a route in a table.
@@ -271,6 +286,13 @@ func (b *routeBuild) variant(r *ruleView, l *listenerView, suffix string) *model
 		mirror := &route.Mirrors[i]
 		mirror.Cluster += b.t.scopeOf(l.gateway, r.mirrorRefs[i])
 		b.use(mirror.Cluster, r.mirrorRefs[i], l.gateway.key)
+	}
+	route.Shadows = slices.Clone(route.Shadows)
+	for i := range route.Shadows {
+		if s := &route.Shadows[i]; s.Cluster != "" {
+			s.Cluster += b.t.scopeOf(l.gateway, r.shadowRefs[i])
+			b.use(s.Cluster, r.shadowRefs[i], l.gateway.key)
+		}
 	}
 	route.Hash = model.HashOf(route)
 	return &route

@@ -18,10 +18,12 @@ import (
 type ruleView struct {
 	b     *routeBuild
 	path  string // spec.rules[2]
+	given string // its name; empty: it has none
 	route model.Route
 
 	armRefs    []backendRef         // by arm
 	mirrorRefs []backendRef         // by mirror
+	shadowRefs []backendRef         // by shadow
 	request    requestSide          // the rule's own timeouts and retry
 	levels     []level[requestSide] // those of policies on the rule and the route
 	problems   []ruleProblem
@@ -99,7 +101,7 @@ func (b *routeBuild) newRule(i int) *ruleView {
 	} else if slices.ContainsFunc(b.spec.rules, func(n *gatewayv1.SectionName) bool { return n != nil && string(*n) == name }) {
 		name = "#" + name // another rule is named like this one's index
 	}
-	r := &ruleView{b: b, path: fmt.Sprintf("spec.rules[%d]", i)}
+	r := &ruleView{b: b, path: fmt.Sprintf("spec.rules[%d]", i), given: given}
 	full := routeTitle(b.key) + "/" + name
 	r.route = model.Route{
 		Name: full, Kind: b.key.Kind, Namespace: b.key.Namespace, Object: b.key.Name, Rule: name,
@@ -131,6 +133,7 @@ func (b *routeBuild) add(r *ruleView) {
 		r.refuse(RuleInvalidValue, r.prefixOnly, "ReplacePrefixMatch needs exactly one match, of type PathPrefix")
 	}
 	r.clearRefused()
+	r.addAdditions()
 	b.rules = append(b.rules, r)
 }
 

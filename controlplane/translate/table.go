@@ -115,7 +115,10 @@ func (t *translator) patch() (Output, bool) {
 	}
 	snapshot := *t.last.Snapshot
 	snapshot.RouteTables = t.patchTables()
-	return t.finish(Output{Snapshot: &snapshot, Statuses: statuses, Diagnostics: t.last.Diagnostics}), true
+	return t.finish(Output{
+		Snapshot: &snapshot, Statuses: statuses, Diagnostics: t.last.Diagnostics,
+		Rollouts: t.last.Rollouts, Objectives: t.last.Objectives,
+	}), true
 }
 
 // sameOutside tells whether only the entries of a route are different, and its status.

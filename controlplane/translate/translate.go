@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"slices"
+	"time"
 
 	"weir.dev/weir/controlplane/resource"
 	"weir.dev/weir/model"
@@ -23,6 +24,8 @@ type Input struct {
 	// Local are this machine's addresses, in the order in which statuses are to tell them
 	// for a Gateway that is bound to all. Empty: such a status says "::".
 	Local []netip.Addr
+	// Now is the time by which FaultPolicies have expired or not; zero: none has.
+	Now time.Time
 }
 
 // The names that Input falls back to.
@@ -42,6 +45,9 @@ type Output struct {
 	// Diagnostics are what translation found, in the order of positions; those of the Set
 	// itself are not repeated.
 	Diagnostics []resource.Diagnostic
+	// Rollouts and Objectives are sorted by Name.
+	Rollouts   []RolloutPlan
+	Objectives []ObjectivePlan
 }
 
 // Status is what became of one object.
@@ -70,9 +76,10 @@ func Translate(in Input) Output {
 	}
 	memo.settle(in.ControllerName, in.SystemNamespace)
 
-	t := &translator{Memo: memo, set: in.Set, local: in.Local}
+	t := &translator{Memo: memo, set: in.Set, local: in.Local, now: in.Now}
 	t.diff()
 	t.attachPolicies()
+	t.attachAdditions()
 	t.attachClosures()
 	t.readSecurings()
 	t.acceptGateways()
@@ -87,6 +94,7 @@ type translator struct {
 	*Memo
 	set   *resource.Set
 	local []netip.Addr
+	now   time.Time // zero: unknown
 	dirty dirtySet
 	// reshaped: what some route attaches to or refers to has changed since the last run.
 	reshaped bool
@@ -111,7 +119,7 @@ func (t *translator) assemble() Output {
 		Clusters:    t.clusterList,
 		Endpoints:   t.endpointList,
 	}
-	diagnostics := slices.Concat(t.rejectionsOfGateways(), t.unmetRequirements(), t.gateways.diagnostics, t.policies.diagnostics, t.closures.diagnostics, t.securings.diagnostics)
+	diagnostics := slices.Concat(t.rejectionsOfGateways(), t.unmetRequirements(), t.gateways.diagnostics, t.policies.diagnostics, t.additions.diagnostics, t.fateDiagnostics(), t.closures.diagnostics, t.securings.diagnostics)
 	for _, c := range t.clusterSlots {
 		diagnostics = append(diagnostics, c.diagnostics...)
 	}
@@ -121,7 +129,10 @@ func (t *translator) assemble() Output {
 	diagnostics = append(diagnostics, t.streams.diagnostics...)
 	statuses := t.assembleStatuses()
 	diagnostics = append(diagnostics, t.backendDiagnostics...)
-	return t.finish(Output{Snapshot: snapshot, Statuses: statuses, Diagnostics: diagnostics})
+	return t.finish(Output{
+		Snapshot: snapshot, Statuses: statuses, Diagnostics: diagnostics,
+		Rollouts: t.rolloutPlans(), Objectives: t.objectivePlans(),
+	})
 }
 
 // finish remembers an output, but for what is of this set alone, and adds that.

@@ -15,8 +15,12 @@ const (
 
 // Kinds of this group.
 const (
-	KindBackend       = "Backend"
-	KindTrafficPolicy = "TrafficPolicy"
+	KindBackend               = "Backend"
+	KindTrafficPolicy         = "TrafficPolicy"
+	KindRollout               = "Rollout"
+	KindShadow                = "Shadow"
+	KindFaultPolicy           = "FaultPolicy"
+	KindServiceLevelObjective = "ServiceLevelObjective"
 )
 
 // Kinds of this group of which this version knows only that they restrict what they are
