@@ -1,12 +1,13 @@
 package policy
 
 import (
+	"math"
 	"math/bits"
 
 	"weir.dev/weir/model"
 )
 
-// Share is a share of all requests: what a mirror copies. The zero Share chooses none.
+// Share is a share of all requests: what a mirror or a shadow copies. The zero Share chooses none.
 type Share struct {
 	numerator, denominator uint64
 }
@@ -15,6 +16,12 @@ type Share struct {
 // request at all; a numerator at or above the denominator is every request.
 func CompileMirror(m *model.Mirror) Share {
 	return Share{numerator: uint64(m.Numerator), denominator: uint64(m.Denominator)}
+}
+
+// CompileShare returns the share of the requests that a number from 0 to 1 says, to within 2^-32.
+func CompileShare(share float64) Share {
+	const parts = 1 << 32
+	return Share{numerator: uint64(math.Round(min(max(share, 0), 1) * parts)), denominator: parts}
 }
 
 // Chosen says whether a request belongs to the share. random is uniform over all 64-bit

@@ -44,3 +44,17 @@ func TestShare(t *testing.T) {
 		}
 	}
 }
+
+// TestShareOfANumber: as exact as a number of requests can tell, and all or none at the ends.
+func TestShareOfANumber(t *testing.T) {
+	for share, want := range map[float64]Share{
+		0: {0, 1 << 32}, 1: {1 << 32, 1 << 32}, 0.25: {1 << 30, 1 << 32}, -1: {0, 1 << 32}, 7: {1 << 32, 1 << 32},
+	} {
+		if got := CompileShare(share); got != want {
+			t.Errorf("%v: %v, want %v", share, got, want)
+		}
+	}
+	if !CompileShare(1).Chosen(math.MaxUint64) || CompileShare(0).Chosen(0) {
+		t.Error("all or nothing is not so")
+	}
+}

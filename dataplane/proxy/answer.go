@@ -17,8 +17,9 @@ import (
 type refusal struct {
 	status int // 0: the flag's
 	flag   model.Flag
-	detail string // for the access log
-	silent bool   // the client would not understand an answer
+	detail string          // for the access log
+	silent bool            // the client would not understand an answer
+	code   *model.GRPCCode // of a call of gRPC; nil: what flag and status mean
 	// retryAfter is when to ask again; 0: nobody knows.
 	retryAfter time.Duration
 }
@@ -84,13 +85,14 @@ func (x *exchange) send(a answer) {
 	if a.status != http.StatusMisdirectedRequest && x.offersHTTP3() {
 		dst = x.appendAltSvc(dst)
 	}
-	if a.status != http.StatusNoContent {
+	bare := a.status == http.StatusNoContent || a.status == http.StatusNotModified // no body can follow
+	if !bare {
 		dst = http1.AppendFieldString(dst, "Content-Length", strconv.Itoa(len(a.body)))
 	}
 	dst = x.appendExplanation(dst)
 	dst = x.appendConnection(dst)
 	dst = append(dst, "\r\n"...)
-	if string(x.req.Method) != "HEAD" {
+	if string(x.req.Method) != "HEAD" && !bare {
 		dst = append(dst, a.body...)
 	}
 	x.out = dst
@@ -102,6 +104,13 @@ func (x *exchange) send(a answer) {
 
 // writeClient writes to the client, which must go on taking bytes.
 func (x *exchange) writeClient(p []byte) error {
+	if x.broken.rate > 0 {
+		return x.writeSlowly(p)
+	}
+	return x.writeNow(p)
+}
+
+func (x *exchange) writeNow(p []byte) error {
 	if err := x.c.Write(p, transport.Wait{Gap: x.view.client.BodyTimeout, Patience: x.p.cfg.Pressure.Patience()}); err != nil {
 		return fmt.Errorf("%w: %w", errClient, err)
 	}

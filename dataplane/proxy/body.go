@@ -10,7 +10,7 @@ import (
 	"weir.dev/weir/model"
 )
 
-// replayLimit is how many bytes of a request's body are kept for mirrors, and for what is sent
+// replayLimit is how many bytes of a request's body are copied for mirrors, and kept for what is sent
 // again free of charge on routes without retries. Routes with retries have a bound of their own.
 const replayLimit = 64 << 10
 
@@ -114,24 +114,28 @@ func (x *exchange) gather(limit int) error {
 			}
 		}
 		by := transport.Earlier(x.requestBy(), x.asked.Add(gatherTime))
-		if x.req.GRPC {
-			by = transport.Earlier(by, x.asked.Add(graceForBody))
-		}
 		n, err := x.c.ReadInto(&b.full, transport.Wait{By: by, Gap: x.view.client.BodyTimeout})
 		x.c.BytesIn += int64(n)
-		if x.req.GRPC && errors.Is(err, transport.ErrTimeout) {
-			return nil // a stream
-		}
 		if err != nil {
 			return err
 		}
-		fresh := b.full.Bytes()[b.have:]
-		if x.req.Body == http1.BodyLength {
-			b.take(fresh)
-		} else if err := b.scan(fresh); err != nil {
+		if err := x.accept(); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// accept looks at bytes of the body that have just been read.
+func (x *exchange) accept() error {
+	b := &x.body
+	from := b.have
+	if x.req.Body == http1.BodyLength {
+		b.take(b.full.Bytes()[from:])
+	} else if err := b.scan(b.full.Bytes()[from:]); err != nil {
+		return err
+	}
+	x.shadowing.pass(b.full.Bytes()[from:b.have], b.whole)
 	return nil
 }
 

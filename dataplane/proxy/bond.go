@@ -20,6 +20,9 @@ type bond struct {
 // weight is now (GEP-1619 puts sessions before weights), else by weight.
 func (x *exchange) chooseArm() *arm {
 	r := x.route
+	if r.release != nil {
+		return x.chooseReleased()
+	}
 	if r.session != nil {
 		x.bond.now = time.Now()
 		if a := x.resume(); a != nil {

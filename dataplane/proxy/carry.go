@@ -32,8 +32,20 @@ func (x *exchange) carry() {
 	}
 	var memory [4]*cluster.Host
 	tried := memory[:0]
+	if x.drawn.onLostCanary() { // while its body came
+		if x.toStable(); x.arm.cluster == nil {
+			x.refuse(refusalOf(x.arm.model.Refusal))
+			return
+		}
+	}
 	for {
 		fail := x.try(tried)
+		if x.drawn.hearing != nil {
+			if x.judgeTry(fail); x.fallBack(fail) {
+				tried = tried[:0]
+				continue
+			}
+		}
 		if fail == nil {
 			x.respond()
 			return
@@ -45,6 +57,12 @@ func (x *exchange) carry() {
 			tried = append(tried, x.hedges.hosts...)
 		}
 		if !x.again(fail) {
+			if x.drawn.hearing != nil {
+				if x.judgeLast(fail); x.fallBack(fail) {
+					tried = tried[:0]
+					continue
+				}
+			}
 			x.giveUp(fail)
 			return
 		}
@@ -57,6 +75,8 @@ type sending struct {
 	n     int               // which try, from 1
 	by    transport.Instant // when it is over; 0: never
 	marks []byte            // field lines about that
+	// copied says that nobody waits for the answer: what others said about the request is not said of it.
+	copied bool
 }
 
 // renew makes the request that the present try sends.
@@ -122,6 +142,9 @@ func (x *exchange) ask(by transport.Instant, tried []*cluster.Host) *failure {
 // endTry cleans up after a try that failed.
 func (x *exchange) endTry(began transport.Instant, fail *failure) {
 	innocent := x.innocent(fail)
+	if x.drawn.lay != nil {
+		x.drawn.innocent = innocent
+	}
 	if err := x.stopPump(); err != nil && fail.flag == model.FlagDPE {
 		fail.err = err
 	}
@@ -229,9 +252,9 @@ func (x *exchange) appendRequest(dst []byte, edit *policy.HeaderEdit, s sending)
 		if f.Hop || f.Dropped || f.Known == http1.NameHost {
 			continue
 		}
-		if f.Known != http1.NameOther && (f.Known == http1.NameExpect && x.body.whole ||
+		if f.Known != http1.NameOther && (f.Known == http1.NameExpect && (x.body.whole || s.copied) ||
 			x.caller.Drops(f.Known) || x.id.Drops(f.Known) || r.GRPC && rewritten(f.Known, s.n) ||
-			f.Known == http1.NameXWeir && x.restated(i)) {
+			f.Known == http1.NameXWeir && (s.copied || x.restated(i))) {
 			continue
 		}
 		if edit.Drops(&r.Head, i) {
@@ -246,7 +269,11 @@ func (x *exchange) appendRequest(dst []byte, edit *policy.HeaderEdit, s sending)
 	if r.GRPC {
 		dst = x.appendCall(dst, covered, s)
 	}
-	dst = append(dst, x.overload.line...)
+	if !s.copied {
+		dst = append(dst, x.overload.line...)
+		dst = append(dst, x.drawn.line...)
+		dst = x.broken.marks(dst)
+	}
 	dst = append(dst, s.marks...)
 	if r.Body == http1.BodyChunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)

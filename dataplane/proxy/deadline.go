@@ -51,7 +51,7 @@ func (x *exchange) readMarks() {
 // that is not for the next host.
 func (x *exchange) restated(i int) bool {
 	name := x.req.Name(i)
-	return bytes.EqualFold(name, timeoutField) || x.route.replays() && bytes.EqualFold(name, attemptField)
+	return bytes.EqualFold(name, timeoutField) || x.drawn.lay != nil && bytes.EqualFold(name, armField) || x.route.replays() && bytes.EqualFold(name, attemptField)
 }
 
 // firstMarks makes the fields that the first try of a plain request sends: no time has passed.

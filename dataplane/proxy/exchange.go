@@ -38,6 +38,7 @@ type exchange struct {
 	match   *model.Match
 	arm     *arm
 	bond    bond
+	drawn   drawn
 	facts   policy.Facts // while keys look at the request: here, so that they are not allocated
 	forward forward
 	call    call
@@ -54,18 +55,23 @@ type exchange struct {
 	hedged int          // tries that were sent beside the first
 
 	overload admission
+	broken   broken // what it has met on purpose
+
+	shadowing    *shadowing // what it has to do with copies; nil: nothing
+	shadowMemory *shadowing // made by the first request that is copied
 
 	// The answer.
-	up       *upstream // the present try; after hedging, the one that is answered from
-	out      []byte    // a head under construction, either way
-	scratch  []byte    // fields of an answer of our own
-	idMemory []byte
-	result   result
-	started  transport.Instant // when the first byte came
-	asked    transport.Instant // when the head was complete
-	coding   coding
-	timings  timings
-	attempts []telemetry.Attempt
+	up        *upstream // the present try; after hedging, the one that is answered from
+	out       []byte    // a head under construction, either way
+	scratch   []byte    // fields of an answer of our own
+	idMemory  []byte
+	armMemory []byte // of drawn.line
+	result    result
+	started   transport.Instant // when the first byte came
+	asked     transport.Instant // when the head was complete
+	coding    coding
+	timings   timings
+	attempts  []telemetry.Attempt
 
 	explaining bool // the caller asked for an explanation, and may
 
@@ -138,6 +144,9 @@ func (x *exchange) release() {
 		x.coding = coding{}
 	}
 	x.c, x.door, x.in = nil, nil, nil
+	if x.drawn.lay != nil {
+		x.drawn = drawn{}
+	}
 	x.stream, x.major = listener.Conn{}, 0
 }
 
@@ -191,6 +200,12 @@ func (x *exchange) reset() {
 	x.bond, x.call, x.explaining = bond{}, call{}, false
 	x.overload = admission{turn: x.overload.turn, keeper: x.overload.keeper}
 	x.deadline, x.waited, x.nested, x.hedged = 0, false, false, 0
+	if x.broken.n > 0 {
+		x.broken = broken{}
+	}
+	if x.drawn.lay != nil {
+		x.drawn = drawn{}
+	}
 	x.coding = coding{}
 	x.forward.path, x.forward.host = nil, ""
 	x.caller, x.id = policy.Caller{}, policy.Identity{} // they may point into another connection's memory

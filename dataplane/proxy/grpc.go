@@ -18,10 +18,6 @@ type call struct {
 	end    telemetry.GRPCEnd // of the answer that the client gets; 0: it has not said yet
 }
 
-// graceForBody is how long a mirror waits for the end of a call's request: that of a call with
-// one message comes with it, that of a stream may wait for the answer.
-const graceForBody = 10 * time.Millisecond
-
 // readCall reads what the head says about the call. It refuses what it cannot read: to guess
 // a deadline is to break it.
 func (x *exchange) readCall() *refusal {
@@ -48,6 +44,9 @@ func (x *exchange) refuseCall(r refusal) {
 		r.status = model.FlagInfos[r.flag].Status
 	}
 	code := policy.GRPCRefusal(r.flag, r.status)
+	if r.code != nil {
+		code = *r.code
+	}
 	if r.flag == model.FlagU5 { // its answer was given up for a try that there is no time for
 		code = x.up.code
 	}
@@ -80,6 +79,7 @@ func (x *exchange) appendFlag(dst []byte, flag model.Flag) []byte {
 	if x.view.client.FlagHeaders {
 		dst = http1.AppendFieldString(dst, "X-Weir-Flag", flag.String())
 		dst = http1.AppendFieldString(dst, "X-Weir-Blame", flag.Blame().String())
+		dst = x.broken.marks(dst)
 	}
 	return dst
 }

@@ -21,7 +21,7 @@ import (
 
 // watch has the clusters of a route that sends requests again count what that is bounded by.
 func (r *route) watch() {
-	if !r.replays() {
+	if !r.replays() && (r.retry == nil || r.retry.model.Hedge == nil) {
 		return
 	}
 	for i := range r.arms {

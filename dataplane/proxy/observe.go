@@ -34,6 +34,9 @@ func (x *exchange) countTry(flag model.Flag, status int, took time.Duration) {
 
 // observe counts the request and writes it to the access log.
 func (x *exchange) observe() {
+	if x.shadowing != nil {
+		x.endShadows()
+	}
 	if x.started == 0 || x.result.counted {
 		return
 	}
@@ -41,6 +44,15 @@ func (x *exchange) observe() {
 	x.leave()
 	took := x.elapsed()
 	r := &x.result
+	switch {
+	case x.broken.late && r.flag == model.FlagNone:
+		r.flag = model.FlagDI
+	case x.broken.cut != model.FlagNone && r.flag == model.FlagDC:
+		r.flag = x.broken.cut
+	}
+	if x.drawn.lay != nil {
+		x.endOutcome()
+	}
 	r.in += int64(x.head) + x.body.seen
 	out := telemetry.Outcome{
 		Code: r.status, Flag: r.flag, Duration: took,
@@ -100,6 +112,7 @@ func (x *exchange) log(took time.Duration) {
 	if x.route != nil {
 		rec.Route = x.route.model.Name
 	}
+	rec.Arm = x.drawn.arm()
 	if x.arm != nil {
 		rec.Cluster = x.arm.model.Cluster
 	}

@@ -27,6 +27,10 @@ var order = []struct {
 		func(r *route) step { return stepIf(r.model.Refusal != nil, (*exchange).refuseRoute) },
 	},
 	{
+		"fault", "breaks what would be served, before anything that protects it: what is broken takes nobody's place",
+		func(r *route) step { return stepIf(len(r.faults) > 0, (*exchange).breakOnPurpose) },
+	},
+	{
 		"overload", "a place is for who may pass, and what is refused costs nothing more: no copy, no backend",
 		func(r *route) step { return stepIf(r.guard != nil, (*exchange).admit) },
 	},
@@ -40,7 +44,7 @@ var order = []struct {
 	},
 	{
 		"shadow", "copies what would be forwarded, so it comes last",
-		func(r *route) step { return stepIf(len(r.mirrors) > 0, (*exchange).sendShadows) },
+		func(r *route) step { return stepIf(len(r.shadows) > 0, (*exchange).sendShadows) },
 	},
 }
 

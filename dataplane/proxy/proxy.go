@@ -76,6 +76,8 @@ type Proxy struct {
 	listeners *listener.Set
 	shadows   *shadows
 	overloads overloads
+	faults    faults
+	releases  *releases
 	stale     staleStore
 	sides     sync.WaitGroup // of hedges
 	draining  atomic.Bool
@@ -131,6 +133,9 @@ func New(cfg Config) *Proxy {
 	})
 	p.shadows = newShadows(p, cfg.MaxMirrors)
 	cfg.Metrics.WatchOverloads(p.overloadStates)
+	cfg.Metrics.WatchFaults(p.faultStats)
+	cfg.Metrics.WatchShadows(p.Shadows)
+	p.releases = newReleases(p)
 	return p
 }
 
@@ -144,6 +149,9 @@ func (p *Proxy) Apply(s *model.Snapshot) error {
 	p.clusters.Warm(warmTimeout)
 	tables, named, err := p.compiled.compile(p, s)
 	p.overloads.retain(s)
+	p.shadows.retain(s)
+	p.faults.retain(s)
+	p.releases.retain(s)
 	errs = append(errs, err)
 	named = p.streams.Apply(s) || named
 	p.datagrams.Apply(s.Listeners)
@@ -168,6 +176,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	pools, stopPools := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
 	go func() { done <- p.clusters.Run(pools) }()
+	swept := make(chan struct{})
+	go func() { p.releases.sweep(pools); close(swept) }()
 	<-ctx.Done()
 	p.Drain()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.DrainTimeout)
@@ -182,6 +192,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.shadows.wait()
 	p.sides.Wait()
 	stopPools()
+	<-swept
 	return <-done
 }
 

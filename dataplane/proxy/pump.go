@@ -4,7 +4,6 @@ import (
 	"errors"
 	"sync/atomic"
 
-	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 )
@@ -128,11 +127,7 @@ func (x *exchange) readBody(p *pump) error {
 	if err != nil {
 		return err
 	}
-	if x.req.Body == http1.BodyLength {
-		b.take(b.full.Bytes()[b.have:])
-		return nil
-	}
-	return b.scan(b.full.Bytes()[b.have:])
+	return x.accept()
 }
 
 // stopPump ends the pump, if there is one, and reports how the client's side of it went. A

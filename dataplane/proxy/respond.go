@@ -23,6 +23,12 @@ func (x *exchange) respond() {
 	if x.req.GRPC {
 		x.gradeHead()
 	}
+	if x.drawn.hearing != nil {
+		x.headCame()
+	}
+	if x.shadowing != nil {
+		x.witness()
+	}
 	x.body.commit()
 	if x.body.pump.unfinished() {
 		x.result.close = true // the upstream answered early: what the client still sends is not read
@@ -54,6 +60,9 @@ func (x *exchange) respond() {
 	}
 	clientErr := x.stopPump()
 	x.endAnswer(fail, clientErr, keep)
+	if x.shadowing != nil {
+		x.endWitness(fail == nil)
+	}
 }
 
 // endAnswer settles what became of the answer, the host and its connection.
@@ -115,7 +124,7 @@ func (x *exchange) appendAnswer(dst []byte) []byte {
 		}
 		dst = resp.AppendRaw(dst, i)
 	}
-	dst = x.appendSession(edit.AppendTo(dst))
+	dst = x.appendUserID(x.appendSession(edit.AppendTo(dst)))
 	if x.offersHTTP3() && !edit.Decides("alt-svc") {
 		if _, own := resp.Lookup("alt-svc"); !own {
 			dst = x.appendAltSvc(dst)
@@ -130,6 +139,9 @@ func (x *exchange) appendAnswer(dst []byte) []byte {
 	}
 	if x.req.Minor > 0 && (resp.Body == http1.BodyChunked || resp.Body == http1.BodyUntilClose || x.coding.encoder != nil) {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	}
+	if x.broken.n > 0 && x.view.client.FlagHeaders {
+		dst = x.broken.marks(dst)
 	}
 	dst = x.appendExplanation(dst)
 	dst = x.appendConnection(dst)
@@ -181,6 +193,7 @@ func (x *exchange) sendFront(front []byte, n int) *failure {
 	b := &x.up.buf
 	var err error
 	x.overload.keeping.add(b.Bytes()[:n])
+	x.shadowing.add(b.Bytes()[:n])
 	if n > 0 && b.Prepend(front) {
 		n += len(front)
 	} else {
@@ -281,6 +294,7 @@ func (x *exchange) relayChunked() *failure {
 func (x *exchange) relayDecoded() *failure {
 	b := &x.up.buf
 	chunks := x.answerChunks()
+	x.shadowing.decoded()
 	if err := x.writeClient(x.out); err != nil {
 		return &failure{flag: model.FlagDC, err: err}
 	}
@@ -290,6 +304,7 @@ func (x *exchange) relayDecoded() *failure {
 			return &failure{flag: model.FlagUPE, err: err}
 		}
 		if len(data) > 0 {
+			x.shadowing.add(data)
 			if err := x.writeClient(data); err != nil {
 				return &failure{flag: model.FlagDC, err: err}
 			}

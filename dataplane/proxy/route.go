@@ -23,11 +23,13 @@ type route struct {
 	cors     *policy.CORS
 	redirect *policy.Redirect
 	rewrite  *policy.Rewrite
-	mirrors  []mirror
-	retry    *retries        // nil: none
-	guard    *guard          // nil: nothing is done about overload
+	shadows  []shadow // mirrors first
+	retry    *retries // nil: none
+	guard    *guard   // nil: nothing is done about overload
+	faults   []routeFault
 	keys     *policy.Keys    // nil: none
 	session  *policy.Session // nil: none
+	release  *released       // nil: none
 }
 
 // arm is one destination of a route.
@@ -42,13 +44,6 @@ type arm struct {
 	throttle *throttle           // nil: none
 }
 
-// mirror is one copy of a route's requests.
-type mirror struct {
-	share   policy.Share
-	cluster *cluster.Cluster
-	edit    *policy.HeaderEdit
-}
-
 func newRoute(p *Proxy, m *model.Route) *route {
 	r := &route{
 		model:    m,
@@ -59,6 +54,7 @@ func newRoute(p *Proxy, m *model.Route) *route {
 		retry:    compileRetry(m.Retry),
 	}
 	r.guard = newGuard(p, m.Overload)
+	r.faults = p.faults.of(m)
 	if m.CORS != nil {
 		r.cors = policy.CompileCORS(m.CORS)
 	}
@@ -71,13 +67,8 @@ func newRoute(p *Proxy, m *model.Route) *route {
 	for i := range m.Split.Arms {
 		r.addArm(p, m, &m.Split.Arms[i])
 	}
-	for i := range m.Mirrors {
-		r.mirrors = append(r.mirrors, mirror{
-			share:   policy.CompileMirror(&m.Mirrors[i]),
-			cluster: p.clusters.Cluster(m.Mirrors[i].Cluster),
-			edit:    policy.CompileHeaderEdit(m.RequestHeaders),
-		})
-	}
+	r.shadows = shadowsOf(p, m)
+	r.release = newReleased(p, r)
 	r.watch()
 	r.marks = r.firstMarks()
 	r.steps = stepsOf(r)
@@ -111,8 +102,8 @@ func (r *route) current(p *Proxy) bool {
 			return false
 		}
 	}
-	for i := range r.mirrors {
-		if r.mirrors[i].cluster != p.clusters.Cluster(r.model.Mirrors[i].Cluster) {
+	for i := range r.shadows {
+		if s := &r.shadows[i]; s.target != "" && s.cluster != p.clusters.Cluster(s.target) {
 			return false
 		}
 	}

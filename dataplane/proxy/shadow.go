@@ -1,198 +1,192 @@
 package proxy
 
 import (
-	"errors"
-	"io"
-	"sync"
-	"time"
+	"slices"
 
 	"weir.dev/weir/dataplane/cluster"
 	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/policy"
 	"weir.dev/weir/dataplane/transport"
-	"weir.dev/weir/telemetry"
-	"weir.dev/weir/traffic/health"
+	"weir.dev/weir/model"
+	"weir.dev/weir/traffic/compare"
 )
 
-const (
-	shadowTimeout = 15 * time.Second // of one copy, answer included
-	shadowAnswer  = 16 << 20         // bytes of a copy's answer that are read
-)
+// A request may be copied to other clusters: for the mirrors of its route, whose answers nobody looks at, and
+// for its Shadows, whose answers may be compared with the one that the client gets. Neither may show in
+// that answer, nor in when it comes:
+//
+//	exchange: head ─► copy ─┬──────────► try ─► answer to the client ─► witness ─┐
+//	                        │ body, as it streams to the try                     ▼
+//	crew:                   └──► copied: sent once it is whole ─► answer ─► comparison: compared
+//
+// The exchange only appends bytes to the copy's own memory and hands it over; it waits for nothing. What
+// does not fit into the bounds of a shadow is dropped, and counted by reason.
 
 // shadowMark says that a request is a copy.
 var shadowMark = []byte("X-Weir-Shadow: 1\r\n")
 
-// shadows sends mirrored copies: bounded in number, ignored in outcome, and without any
-// effect on the request that they copy.
-type shadows struct {
-	p     *Proxy
-	slots chan struct{}
-	work  sync.WaitGroup
+var shadowField = "x-weir-shadow"
+
+// shadow is a place that copies of a route's requests go to.
+type shadow struct {
+	state    *shadowState
+	share    policy.Share
+	methods  []string         // nil: all
+	target   string           // the cluster's name; empty: what it refers to does not resolve
+	cluster  *cluster.Cluster // nil: there is none of that name
+	edit     *policy.HeaderEdit
+	compare  *compare.Comparer // nil: answers are read and forgotten
+	latency  bool
+	baseline bool
+	beside   bool // the route's requests go to the same cluster: copies are to leave room for them
 }
 
-func newShadows(p *Proxy, limit int) *shadows {
-	return &shadows{p: p, slots: make(chan struct{}, limit)}
+// shadowsOf makes the shadows of a route: its mirrors first.
+func shadowsOf(p *Proxy, m *model.Route) []shadow {
+	if len(m.Mirrors) == 0 && len(m.Shadows) == 0 {
+		return nil
+	}
+	edit := policy.CompileHeaderEdit(m.RequestHeaders)
+	var list []shadow
+	for i := range m.Mirrors {
+		at := &m.Mirrors[i]
+		list = append(list, shadow{
+			state: &p.shadows.mirrors, share: policy.CompileMirror(at), edit: edit,
+			target: at.Cluster, cluster: p.clusters.Cluster(at.Cluster),
+		})
+	}
+	for i := range m.Shadows {
+		at := &m.Shadows[i]
+		made := shadow{state: p.shadows.state(p, at), share: policy.CompileShare(at.Share), methods: at.Methods, edit: edit}
+		if at.Refusal == nil {
+			made.target, made.cluster = at.Cluster, p.clusters.Cluster(at.Cluster)
+		}
+		if at.Compare != nil {
+			made.compare, _ = compare.Compile(at.Compare) // the control plane has refused what is wrong
+			made.latency, made.baseline = at.Compare.Latency, at.Compare.Baseline
+		}
+		list = append(list, made)
+	}
+	for i := range list {
+		list[i].beside = slices.ContainsFunc(m.Split.Arms, func(a model.Arm) bool { return a.Cluster == list[i].target })
+	}
+	return list
 }
 
-func (s *shadows) wait() { s.work.Wait() }
+// copies reports whether requests with a method are copied, of which the share is one.
+func (s *shadow) copies(method []byte) bool {
+	return s.methods == nil || slices.Contains(s.methods, string(method))
+}
 
-// sendShadows copies the request to its route's mirrors. A copy is dropped, and counted as
-// such, when too many are under way, the body does not fit, or it asks for a tunnel.
+// shadowing is what the present request has to do with copies. It is made once for an exchange.
+type shadowing struct {
+	tap         *copied // copies that wait for the rest of the body, in a list; the pump's while there is one
+	comparisons []*comparison
+	watching    bool              // the answer that the client gets, as the host sends it, is being looked at
+	by          transport.Instant // and how long
+}
+
+// sendShadows copies the request to its route's shadows, each a share of it.
 func (x *exchange) sendShadows() bool {
-	shadows := x.p.shadows
-	gathered := false
-	for i := range x.route.mirrors {
-		m := &x.route.mirrors[i]
-		if m.cluster == nil || !m.share.Chosen(x.p.cfg.Random()) {
-			continue
-		}
-		if !gathered {
-			gathered = true
-			if err := x.gather(replayLimit); err != nil {
-				x.result.close = true
-				x.refuse(x.gatherRefusal(err))
-				return true
-			}
-		}
-		if !x.body.whole || x.upgrading() {
-			x.p.cfg.Metrics.Mirrors.Count(telemetry.MirrorDropped)
-			continue
-		}
-		select {
-		case shadows.slots <- struct{}{}:
-			// The copy outlives the exchange, so it shares nothing with it.
-			request := x.appendRequest(nil, m.edit, sending{n: 1, by: x.tryBy(), marks: shadowMark})
-			method := string(x.req.Method)
-			client := shadowed(x.c.Ends())
-			shadows.work.Go(func() { shadows.send(m.cluster, client, request, method) })
-		default:
-			x.p.cfg.Metrics.Mirrors.Count(telemetry.MirrorDropped)
+	for i := range x.route.shadows {
+		s := &x.route.shadows[i]
+		if s.copies(x.req.Method) && s.share.Chosen(x.p.cfg.Random()) {
+			x.copyTo(s)
 		}
 	}
 	return false
 }
 
-// shadowed is the client of a request that was copied, which may have left.
-type shadowed transport.Ends
+// copyTo makes one copy, or counts why there is none.
+func (x *exchange) copyTo(s *shadow) {
+	if why := x.uncopied(s); why != "" {
+		s.state.drop(why)
+		return
+	}
+	c := x.p.shadows.copy(x, s.state)
+	c.cluster, c.beside = s.cluster, s.beside
+	c.request = x.appendRequest(c.request, s.edit, sending{n: 1, by: x.tryBy(), marks: shadowMark, copied: true})
+	if s.compare != nil {
+		x.tryShadow(s, c)
+	}
+	if x.body.whole {
+		x.p.shadows.send(c)
+		return
+	}
+	c.body = x.body.have
+	h := x.shadower()
+	c.next, h.tap = h.tap, c
+}
 
-// Ends implements cluster.Client.
-func (s shadowed) Ends() transport.Ends { return transport.Ends(s) }
-
-// send sends one copy and reads its answer to the end, so that the connection can be reused.
-func (s *shadows) send(c *cluster.Cluster, client shadowed, request []byte, method string) {
-	result := telemetry.MirrorFailed
-	defer func() {
-		if fault := recover(); fault != nil {
-			s.p.report(fault)
-		}
-		s.p.cfg.Metrics.Mirrors.Count(result)
-		<-s.slots
-	}()
-	began := transport.Now()
-	pass, refused := c.Admit(began, false)
-	if refused != nil {
-		result = telemetry.MirrorDropped
-		return
-	}
-	defer pass.Excuse() // what becomes of copies trips nothing
-	host, err := c.Pick(cluster.Request{})
-	if err != nil {
-		return
-	}
-	by := began.Add(shadowTimeout)
-	host.Begin()
-	defer func() {
-		if result == telemetry.MirrorDropped {
-			host.Cancel()
-			return
-		}
-		now := transport.Now()
-		end := cluster.Outcome{Latency: now.Sub(began), Copy: true}
-		if result == telemetry.MirrorFailed {
-			end.Result = health.Unanswered
-		}
-		host.End(now, end)
-	}()
-	conn, reused, err := host.For(client).Acquire(s.p.ctx, began, by, 0)
-	if err != nil {
-		if errors.As(err, new(*cluster.Refusal)) {
-			result = telemetry.MirrorDropped
-		}
-		return
-	}
-	reusable := false
-	defer func() {
-		if reusable {
-			host.Release(conn, 0, transport.Now())
-		} else {
-			host.Release(conn, 0, 0)
-		}
-	}()
-	reusable, err = exchangeCopy(conn, request, method, transport.Wait{By: by, Watch: s.p.ctx.Err})
+// uncopied returns why a request is not copied; empty, and a place is taken: it is.
+func (x *exchange) uncopied(s *shadow) dropReason {
+	limit := s.state.limits.Load()
 	switch {
-	case err == nil:
-		result = telemetry.MirrorSent
-	case !reused:
-		_ = host.Rejected(err) // remembers why; nobody waits for the copy
+	case s.cluster == nil:
+		return dropUnresolved
+	case x.upgrading():
+		return dropUpgrade
+	case x.body.have > int(limit.Body) || x.req.Body == http1.BodyLength && x.req.Length > limit.Body:
+		return dropBody
+	case x.id.Marked && x.isCopy():
+		return dropCopy
+	case !s.state.take(limit.InFlight):
+		return dropInFlight
 	}
+	return ""
 }
 
-// exchangeCopy reports whether the connection can be used again.
-func exchangeCopy(conn *transport.Conn, request []byte, method string, wait transport.Wait) (bool, error) {
-	u := upstream{conn: conn}
-	defer u.buf.Release()
-	if _, _, err := conn.Exchange(request, &u.buf, wait); err != nil {
-		return false, err
-	}
-	for {
-		n, err := u.resp.Parse(u.buf.Bytes(), &answerLimits, []byte(method))
-		if err != nil {
-			return false, err
-		}
-		if n > 0 {
-			u.buf.Consume(n)
-			if u.resp.Status >= 200 {
-				break
-			}
-			u.resp.Reset()
-			continue
-		}
-		if err := u.more(wait); err != nil {
-			return false, err
-		}
-	}
-	return u.skipBody(wait)
+// isCopy reports whether the request itself is a copy, by the word of whoever may say so. It is
+// copied no further: a shadow that leads back here would have no end.
+func (x *exchange) isCopy() bool {
+	_, marked := x.req.Lookup(shadowField)
+	return marked && x.caller.Trusted
 }
 
-// skipBody reads an answer's body and forgets it.
-func (u *upstream) skipBody(wait transport.Wait) (reusable bool, err error) {
-	chunks := http1.Chunked{Answer: true}
-	rest := u.resp.Length
-	for read := 0; read < shadowAnswer; {
-		n, done := u.buf.Len(), false
-		switch u.resp.Body {
-		case http1.BodyNone:
-			n, done = 0, true
-		case http1.BodyLength:
-			n = int(min(int64(n), rest))
-			rest -= int64(n)
-			done = rest == 0
-		case http1.BodyChunked:
-			if n, done, err = chunks.Scan(u.buf.Bytes()); err != nil {
-				return false, err
-			}
+// shadower returns the exchange's shadowing, which ends with the request.
+func (x *exchange) shadower() *shadowing {
+	if x.shadowing == nil {
+		if x.shadowMemory == nil {
+			x.shadowMemory = new(shadowing)
 		}
-		u.buf.Consume(n)
-		read += n
-		if done {
-			return u.resp.KeepAlive && u.buf.Len() == 0, nil
-		}
-		err := u.more(wait)
-		if u.resp.Body == http1.BodyUntilClose && errors.Is(err, io.EOF) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
+		x.shadowing = x.shadowMemory
 	}
-	return false, nil
+	return x.shadowing
+}
+
+// pass gives bytes of the request's body, which have just been validated, to the copies that wait for
+// them. whole is whether there are no more.
+func (h *shadowing) pass(p []byte, whole bool) {
+	if h == nil {
+		return
+	}
+	var waiting *copied
+	for c := h.tap; c != nil; {
+		next := c.next
+		c.next = nil
+		if c.body += len(p); c.body > int(c.state.limits.Load().Body) {
+			c.drop(dropBody)
+		} else if c.request = append(c.request, p...); whole {
+			c.of.send(c)
+		} else {
+			c.next, waiting = waiting, c
+		}
+		c = next
+	}
+	h.tap = waiting
+}
+
+// endShadows ends what the present request has to do with copies: those that still wait for its body
+// never get it, and an answer that has not been seen whole never was.
+func (x *exchange) endShadows() {
+	h := x.shadowing
+	x.shadowing = nil
+	for c := h.tap; c != nil; {
+		next := c.next
+		c.next = nil
+		c.drop(dropUnfinished)
+		c = next
+	}
+	h.tap = nil
+	h.end(false)
 }

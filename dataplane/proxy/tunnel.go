@@ -44,7 +44,7 @@ func (x *exchange) switchProtocols() {
 			head = u.resp.AppendRaw(head, i)
 		}
 	}
-	head = x.appendExplanation(x.appendSession(head))
+	head = x.appendExplanation(x.appendUserID(x.appendSession(head)))
 	head = append(head, "Connection: upgrade\r\n"...)
 	head = http1.AppendField(head, "Upgrade", u.resp.Upgrade)
 	head = append(head, "\r\n"...)
@@ -55,8 +55,14 @@ func (x *exchange) switchProtocols() {
 	now := transport.Now()
 	u.host.Reached(now, x.c.Shard, now.Sub(x.timings.attempt))
 	x.pass.Judge(now, false)
+	if x.drawn.lay != nil {
+		if x.drawn.hearing != nil {
+			x.headCame()
+		}
+		x.endOutcome()
+	}
 	x.leave() // what is carried from here on is no work for the limit: connections are bounded elsewhere
-	if x.writeClient(head) == nil {
+	if x.writeNow(head) == nil {
 		x.tunnel()
 	}
 	x.idleSince = transport.Now()

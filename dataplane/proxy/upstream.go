@@ -238,7 +238,7 @@ func (x *exchange) passInterim() error {
 	}
 	head = append(head, "\r\n"...)
 	x.scratch = head
-	return x.writeClient(head)
+	return x.writeNow(head)
 }
 
 // failed says what an error of the upstream connection means.
