@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
 
@@ -20,11 +19,8 @@ const maxScrapes = 4
 // asks for it. A series that never counted a request shows one zero line only.
 func (m *Metrics) Handler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(
-		newCollector(m),
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	)
+	registry.MustRegister(newCollector(m))
+	registry.MustRegister(runtimeCollectors()...)
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, EnableOpenMetrics: true})
 }
 
@@ -52,16 +48,23 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	m := c.metrics
 	now := time.Now()
+	c.metrics.sweep(now)
+	c.metrics.collect(&emitter{descs: &c.descs, out: out}, now)
+}
+
+// sweep forgets what has been gone for long enough.
+func (m *Metrics) sweep(now time.Time) {
 	m.routes.sweep(now)
 	m.clusters.sweep(now)
 	m.hosts.sweep(now)
 	m.streams.sweep(now)
 	m.protections.sweep(now)
+}
 
+// collect emits everything.
+func (m *Metrics) collect(e *emitter, now time.Time) {
 	var labels []string // of the series at hand, room for one series' labels and two more
-	e := &emitter{descs: &c.descs, out: out}
 	m.routes.each(func(name string, s *Series) {
 		labels = append(labels[:0], name)
 		e.series(famRoute, s, labels)
@@ -82,8 +85,13 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	e.hostStates(m)
 	e.protections(m)
 	e.overloads(m)
+	e.faults(m)
+	e.shadows(m)
+	e.releases(m)
 	e.pressure(m)
 	e.listeners(m)
+	e.objectives(m)
+	e.store(m)
 	e.process(m, now)
 }
 
@@ -91,9 +99,16 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 type emitter struct {
 	descs *[famCount]*prometheus.Desc
 	out   chan<- prometheus.Metric
+
+	figures func(*Figure) // instead of out, if not nil
+	figure  *Figure       // what it was given last
 }
 
 func (e *emitter) value(family int, v float64, labels ...string) {
+	if e.figures != nil {
+		e.give(family, v, labels)
+		return
+	}
 	kind := prometheus.GaugeValue
 	if Families[family].Type == Counter {
 		kind = prometheus.CounterValue
@@ -101,12 +116,23 @@ func (e *emitter) value(family int, v float64, labels ...string) {
 	e.out <- &sample{desc: e.descs[family], kind: kind, value: v, labels: pairs(family, labels)}
 }
 
+// histogram emits the durations of stats.
+func (e *emitter) histogram(family int, stats *Stats, labels []string) {
+	if e.figures != nil {
+		e.giveHistogram(family, stats, labels)
+		return
+	}
+	e.out <- &sample{desc: e.descs[family], stats: stats, labels: pairs(family, labels)}
+}
+
 // series emits one series; base is famRoute, famCluster or famHost.
 func (e *emitter) series(base int, s *Series, labels []string) {
 	stats := s.Snapshot()
 	with := func(extra ...string) []string { return append(labels[:len(labels):len(labels)], extra...) }
 	if stats.Requests == 0 && stats.InFlight == 0 {
-		e.value(base+famRequests, 0, with(classNames[2])...)
+		if e.figures == nil {
+			e.value(base+famRequests, 0, with(classNames[2])...)
+		}
 		return
 	}
 	for class, n := range stats.Classes {
@@ -125,7 +151,7 @@ func (e *emitter) series(base int, s *Series, labels []string) {
 			e.value(base+famCalls, float64(n), with(GRPCEnd(end).String())...)
 		}
 	}
-	e.out <- &sample{desc: e.descs[base+famDuration], stats: &stats, labels: pairs(base+famDuration, labels)}
+	e.histogram(base+famDuration, &stats, labels)
 	e.value(base+famInFlight, float64(stats.InFlight), labels...)
 	e.value(base+famRetries, float64(stats.Retries), labels...)
 	e.value(base+famBytesIn, float64(stats.BytesIn), labels...)
@@ -145,7 +171,7 @@ func (e *emitter) stream(s *Series, name string) {
 			e.value(famStreamFlags, float64(n), name, model.Flag(f).String(), model.Flag(f).Blame().String())
 		}
 	}
-	e.out <- &sample{desc: e.descs[famStreamDuration], stats: &stats, labels: pairs(famStreamDuration, []string{name})}
+	e.histogram(famStreamDuration, &stats, []string{name})
 	e.value(famStreamRetries, float64(stats.Retries), name)
 	e.value(famStreamBytesIn, float64(stats.BytesIn), name)
 	e.value(famStreamBytesOut, float64(stats.BytesOut), name)
@@ -164,6 +190,12 @@ func (e *emitter) hostStates(m *Metrics) {
 			continue // a host stands once on the page, or the whole page fails
 		}
 		seen[key] = true
+		if h.Judged {
+			ejected[h.Cluster] += truth(h.Ejected)
+		}
+		if e.figures != nil && !m.hosts.used(key) {
+			continue
+		}
 		e.value(famHostHealthy, truth(h.Healthy), h.Cluster, h.Address)
 		e.value(famHostConnections, float64(h.Open-h.Idle), h.Cluster, h.Address, "active")
 		e.value(famHostConnections, float64(h.Idle), h.Cluster, h.Address, "idle")
@@ -175,11 +207,11 @@ func (e *emitter) hostStates(m *Metrics) {
 				e.value(famHostChecks, float64(n), h.Cluster, h.Address, checkNames[i])
 			}
 		}
-		if h.Judged {
-			ejected[h.Cluster] += truth(h.Ejected)
-		}
 	}
 	for name, n := range ejected {
+		if e.figures != nil && n == 0 && !m.clusters.used(name) {
+			continue
+		}
 		e.value(famEjectedHosts, n, name)
 	}
 }

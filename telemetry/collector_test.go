@@ -33,6 +33,8 @@ func busyMetrics(t *testing.T) *Metrics {
 	m.Listener("0.0.0.0:53/udp").DatagramIn(40)
 	m.Listener("0.0.0.0:53/udp").DatagramOut(400)
 	m.Listener("0.0.0.0:53/udp").Drop(DroppedNoHost)
+	m.WatchStore(func() StoreState { return StoreState{Open: true} })
+	m.WatchObjectives(func() []ObjectiveState { return []ObjectiveState{{"shop/cart", 0.999, 9, 1}} })
 	m.WatchPressure(func() []PressureState { return []PressureState{{Resource: "memory", Share: 0.5, Layer: 1}} })
 	m.WatchHosts(func() []HostState {
 		h := HostState{Cluster: "backend/shop/cart", Address: "10.0.0.1:80", Healthy: true, Judged: true, Open: 5, Idle: 3, Opened: 9, ConnectFailures: 1, Checked: true, Checks: [3]uint64{7, 1, 2}}
@@ -44,6 +46,15 @@ func busyMetrics(t *testing.T) *Metrics {
 		b := BreakerState{Cluster: "backend/shop/cart", Trips: true, State: 2, Remaining: map[ProtectionKind]int64{ProtectMaxRequests: 9}, RetryBudget: &left}
 		return []BreakerState{b, b}
 	})
+	m.WatchShadows(func() []model.ShadowReport {
+		return []model.ShadowReport{{
+			Shadow: "shop/next", Copies: model.ShadowCopies{Dropped: []model.ShadowDrop{{Reason: "body", Count: 1}}}, Comparison: &model.ShadowComparison{},
+		}}
+	})
+	m.WatchFaults(func() []FaultStats {
+		return []FaultStats{{Policy: "shop/slow", Fault: "slow", Injected: 3, Active: true}}
+	})
+	m.WatchReleases(func() []ReleaseState { return []ReleaseState{busyRelease()} })
 	m.WatchOverloads(func() []OverloadState {
 		return []OverloadState{{Scope: "HTTPRoute/shop/cart", Limit: 9, Refused: map[string]uint64{"acme": 1}}}
 	})

@@ -76,6 +76,19 @@ const (
 	famPressureLayer
 	famPressureEntries
 	famMirrors
+	famShadowRequests
+	famShadowDropped
+	famShadowComparisons
+	famShadowInFlight
+	famFaults
+	famFaultsActive
+	famReleaseRequests
+	famReleaseShare
+	famReleaseUsers
+	famReleaseEvidence
+	famReleaseBoundary
+	famReleaseTripped
+	famReleaseUnwatched
 	famLateChecks
 	famUncompressed
 	famConfigRevision
@@ -88,6 +101,14 @@ const (
 	famLogDropped
 	famOverflow
 	famBuildInfo
+	famObjectiveEvents
+	famObjective
+	famStoreOpen
+	famStoreSeries
+	famStoreBytes
+	famStoreSamples
+	famStoreFailures
+	famStoreQueries
 	famCount
 )
 
@@ -167,6 +188,22 @@ var Families = [famCount]Family{
 
 	famMirrors: {"weir_mirror_requests_total", Counter, []string{"result"}, "", "Mirrored copies of requests: answered, failed, or dropped because of a bound."},
 
+	famShadowRequests:    {"weir_shadow_requests_total", Counter, []string{"shadow", "result"}, "", "Copies for a Shadow: answered or failed. The baseline's are not among them."},
+	famShadowDropped:     {"weir_shadow_dropped_total", Counter, []string{"shadow", "reason"}, "", "Copies for a Shadow that were not sent, by reason: in-flight, body, unfinished, upgrade, breaker, copy or unresolved."},
+	famShadowComparisons: {"weir_shadow_comparisons_total", Counter, []string{"shadow", "verdict"}, "", "Requests whose answers were compared with a Shadow's: equal, noise (the primary differs from itself in the same), different, or uncompared (an answer is missing or too long)."},
+	famShadowInFlight:    {"weir_shadow_in_flight", Gauge, []string{"shadow"}, "", "Requests whose copies or comparison are under way."},
+
+	famFaults:       {"weir_faults_injected_total", Counter, []string{"policy", "fault"}, "", "Requests that met a fault, by FaultPolicy."},
+	famFaultsActive: {"weir_fault_active", Gauge, []string{"policy", "fault"}, "", "1 while a fault may be met, 0 once it is stopped or has expired."},
+
+	famReleaseRequests:  {"weir_release_requests_total", Counter, []string{"rollout", "arm", "outcome"}, "", "Requests of a Rollout's rule that ended, by the arm first chosen (stable, canary, or cohort) and what the client got: good, failed, excluded (it says nothing of the arm), or rescued (stable served it after the canary was taken back)."},
+	famReleaseShare:     {"weir_release_share", Gauge, []string{"rollout"}, "", "The canary's part of the users of stable and canary now, 0 to 1."},
+	famReleaseUsers:     {"weir_release_users", Gauge, []string{"rollout", "arm"}, "", "Users seen since the share last changed: of 10,000 buckets those that sent something."},
+	famReleaseEvidence:  {"weir_release_evidence", Gauge, []string{"rollout", "test"}, "", "Evidence of a sequential test against the canary: the natural logarithm of its e-value, or failures in a row."},
+	famReleaseBoundary:  {"weir_release_boundary", Gauge, []string{"rollout", "test"}, "", "The evidence at which a test takes the canary back."},
+	famReleaseTripped:   {"weir_release_tripped", Gauge, []string{"rollout"}, "", "1 once this proxy has taken the canary back by itself, until the rollout goes on; else 0."},
+	famReleaseUnwatched: {"weir_release_unwatched_total", Counter, []string{"rollout"}, "", "Requests that found no place among those watched for being late: what hangs is noticed at its end only."},
+
 	famLateChecks: {"weir_health_checks_late_total", Counter, nil, "", "Health checks that began much later than they were due: as many as there may be at once took too long, or the machine is too busy."},
 
 	famUncompressed: {"weir_answers_uncompressed_total", Counter, nil, "", "Answers that were to be compressed and were sent as they are, because the compressors in use took all the memory that they may."},
@@ -181,4 +218,14 @@ var Families = [famCount]Family{
 	famLogDropped:        {"weir_access_log_dropped_total", Counter, nil, "", "Access log lines lost to a full queue or a failed write."},
 	famOverflow:          {"weir_series_overflow_total", Counter, []string{"kind"}, "", "Times an object had to share the series named other, because too many exist."},
 	famBuildInfo:         {"weir_build_info", Gauge, []string{"version", "goversion"}, "", "Always 1; the labels say what runs."},
+
+	famObjectiveEvents: {"weir_slo_events_total", Counter, []string{"slo", "result"}, "", "Requests that a ServiceLevelObjective counts, by its namespace and name: good or bad."},
+	famObjective:       {"weir_slo_objective", Gauge, []string{"slo"}, "", "The share of requests that is to be good, 0 to 1."},
+
+	famStoreOpen:     {"weir_store_open", Gauge, nil, "", "1 while the store of time series is open, else 0."},
+	famStoreSeries:   {"weir_store_series", Gauge, nil, "", "Time series of about the last hour that the store has in memory."},
+	famStoreBytes:    {"weir_store_bytes", Gauge, nil, "bytes", "What the store of time series takes on disk."},
+	famStoreSamples:  {"weir_store_samples_total", Counter, []string{"result"}, "", "Samples that the store has kept, or refused because there are too many series or their time has passed."},
+	famStoreFailures: {"weir_store_failures_total", Counter, nil, "", "Times that the store of time series could not be opened, written or closed."},
+	famStoreQueries:  {"weir_store_queries_total", Counter, []string{"result"}, "", "Queries that the store has answered, or refused because too many came at once."},
 }

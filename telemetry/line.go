@@ -34,6 +34,7 @@ func appendJSON(b []byte, r *Record) []byte {
 	b = field(b, "detail", r.Detail)
 	b = field(b, "route", r.Route)
 	b = field(b, "cluster", r.Cluster)
+	b = field(b, "arm", r.Arm)
 	b = addressField(b, "upstream", r.Upstream)
 	b = appendAttempts(b, r.Attempts)
 	b = append(b, `,"timings":{"head_ms":`...)

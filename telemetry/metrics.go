@@ -10,6 +10,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"weir.dev/weir/model"
 )
 
 // Bounds of Metrics.
@@ -58,10 +62,19 @@ type Metrics struct {
 	pressure    atomic.Pointer[func() []PressureState]
 	breakers    atomic.Pointer[func() []BreakerState]
 	overloads   atomic.Pointer[func() []OverloadState]
+	faults      atomic.Pointer[func() []FaultStats]
+	shadows     atomic.Pointer[func() []model.ShadowReport]
+	releases    atomic.Pointer[func() []ReleaseState]
 
 	config    configState
 	accessLog atomic.Pointer[AccessLog]
 	watch     atomic.Pointer[func() []HostState]
+
+	store      atomic.Pointer[func() StoreState]
+	objectives atomic.Pointer[func() []ObjectiveState]
+
+	runtimeOnce sync.Once
+	runtime     *prometheus.Registry // what Figures has of the Go runtime
 }
 
 type hostKey struct{ cluster, address string }
@@ -211,6 +224,14 @@ func (t *table[K]) stats(key K) (Stats, bool) {
 		return Stats{}, false
 	}
 	return s.Snapshot(), true
+}
+
+// used reports whether there is a series that has counted something.
+func (t *table[K]) used(key K) bool {
+	t.mu.RLock()
+	s := t.byKey[key]
+	t.mu.RUnlock()
+	return s != nil && s.used()
 }
 
 func (t *table[K]) totals() Stats {

@@ -31,6 +31,7 @@ type Record struct {
 	Detail      string // more about the flag: what was malformed, which error; may be empty
 	Route       string // model.Route.Name; empty if none matched
 	Cluster     string // model.Cluster.Name
+	Arm         string // of a release: stable or canary, the one first chosen; empty: the route has none
 	Upstream    netip.AddrPort
 	Attempts    []Attempt
 	Timings     Timings

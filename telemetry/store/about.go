@@ -1,0 +1,162 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"runtime"
+	"slices"
+	"strconv"
+	"time"
+
+	"weir.dev/weir/model"
+	"weir.dev/weir/telemetry"
+)
+
+// metadata is what is known of a metric.
+type metadata struct {
+	Type string `json:"type"`
+	Help string `json:"help"`
+	Unit string `json:"unit"`
+}
+
+// metadata answers with what metrics are.
+func (s *Store) metadata(_ context.Context, form url.Values, out *reply) error {
+	limit := -1
+	if text := form.Get("limit"); text != "" {
+		var err error
+		if limit, err = strconv.Atoi(text); err != nil {
+			return badData(errors.New("limit must be a number"))
+		}
+	}
+	found := map[string][]metadata{}
+	add := func(name string, m metadata) {
+		_, known := found[name]
+		wanted := form.Get("metric") == "" || form.Get("metric") == name
+		if wanted && (known || limit < 0 || len(found) < limit) && !slices.Contains(found[name], m) {
+			found[name] = append(found[name], m)
+		}
+	}
+	for _, f := range telemetry.Families {
+		add(f.Name, metadata{Type: string(f.Type), Help: f.Help, Unit: f.Unit})
+	}
+	if targets := s.targets.Load(); targets != nil {
+		for _, f := range *targets {
+			f.metadataMu.Lock()
+			for name, m := range f.metadata {
+				add(name, m)
+			}
+			f.metadataMu.Unlock()
+		}
+	}
+	return out.set(found)
+}
+
+func (s *Store) buildInfo(_ context.Context, _ url.Values, out *reply) error {
+	return out.set(map[string]string{
+		// What clients choose features by: the version of the libraries.
+		"version": "3.15.0", "revision": s.cfg.Version, "branch": "weir", "buildUser": "weir", "buildDate": "", "goVersion": runtime.Version(),
+	})
+}
+
+// alertView is an alert as Prometheus shows it.
+type alertView struct {
+	Labels      map[string]string `json:"labels"`
+	Annotations map[string]string `json:"annotations"`
+	State       string            `json:"state"`
+	ActiveAt    time.Time         `json:"activeAt"`
+	Value       string            `json:"value"`
+}
+
+func viewOf(a *model.Alert) alertView {
+	state := "pending"
+	if a.Firing {
+		state = "firing"
+	}
+	return alertView{notNil(a.Labels), notNil(a.Annotations), state, a.Since, strconv.FormatFloat(a.Value, 'e', -1, 64)}
+}
+
+func notNil(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
+
+func (s *Store) listAlerts(_ context.Context, _ url.Values, out *reply) error {
+	views := []alertView{}
+	for _, a := range s.Alerts() {
+		views = append(views, viewOf(&a))
+	}
+	return out.set(map[string]any{"alerts": views})
+}
+
+type groupView struct {
+	Name           string     `json:"name"`
+	File           string     `json:"file"`
+	Rules          []ruleView `json:"rules"`
+	Interval       float64    `json:"interval"`
+	Limit          int        `json:"limit"`
+	EvaluationTime float64    `json:"evaluationTime"`
+	LastEvaluation time.Time  `json:"lastEvaluation"`
+}
+
+type ruleView struct {
+	State          string            `json:"state"`
+	Name           string            `json:"name"`
+	Query          string            `json:"query"`
+	Duration       float64           `json:"duration"`
+	KeepFiringFor  float64           `json:"keepFiringFor"`
+	Labels         map[string]string `json:"labels"`
+	Annotations    map[string]string `json:"annotations"`
+	Alerts         []alertView       `json:"alerts"`
+	Health         string            `json:"health"`
+	LastError      string            `json:"lastError,omitempty"`
+	EvaluationTime float64           `json:"evaluationTime"`
+	LastEvaluation time.Time         `json:"lastEvaluation"`
+	Type           string            `json:"type"`
+}
+
+func (s *Store) listRules(_ context.Context, form url.Values, out *reply) error {
+	kind := form.Get("type")
+	if kind != "" && kind != "alert" && kind != "record" {
+		return badParameter("type", errors.New("want alert or record"))
+	}
+	groups := []groupView{}
+	a := &s.alerts
+	a.mu.Lock()
+	for _, g := range a.groups {
+		wanted := len(form["rule_group[]"]) == 0 || slices.Contains(form["rule_group[]"], g.Name)
+		if !wanted || kind == "record" { // there are none
+			continue
+		}
+		view := groupView{
+			Name: g.Name, File: "weir", Interval: g.Interval.Seconds(), EvaluationTime: g.took.Seconds(), LastEvaluation: g.last,
+		}
+		for _, r := range g.rules {
+			if names := form["rule_name[]"]; len(names) == 0 || slices.Contains(names, r.Name) {
+				view.Rules = append(view.Rules, r.view())
+			}
+		}
+		if len(view.Rules) > 0 {
+			groups = append(groups, view)
+		}
+	}
+	a.mu.Unlock()
+	return out.set(map[string]any{"groups": groups})
+}
+
+func (r *ruleState) view() ruleView {
+	v := ruleView{
+		State: "inactive", Name: r.Name, Query: r.Expr, Duration: r.For.Seconds(), Labels: notNil(r.Labels), Annotations: notNil(r.Annotations),
+		Alerts: []alertView{}, Health: r.health, LastError: r.err, EvaluationTime: r.took.Seconds(), LastEvaluation: r.last, Type: "alerting",
+	}
+	for _, a := range r.alerts() {
+		one := viewOf(&a)
+		v.Alerts = append(v.Alerts, one)
+		if v.State != "firing" {
+			v.State = one.State
+		}
+	}
+	return v
+}

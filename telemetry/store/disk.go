@@ -1,0 +1,140 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/prometheus/prometheus/tsdb"
+)
+
+// The library panics, in a goroutine of its own that nobody can contain, when it cannot write a full chunk
+// of the head to the disk. So a store is closed while little of its disk is free, and who has
+// appended writes the chunks that are full, where a panic can be contained.
+
+// leastFree is how many bytes of the disk are free while a store is open, or an eighth of a small disk. It is
+// opened with twice as many, so that it does not come and go.
+const leastFree = 64 << 20
+
+// blockName is the length of the name of a block's folder, a ULID.
+const blockName = 26
+
+// errBroken says that the store cannot go on, and has to be opened anew.
+var errBroken = errors.New("the store is closed, and opened again later")
+
+// spacious returns an error if less is free on the disk of a folder than parts times the least.
+func (s *Store) spacious(dir string, parts int64) error {
+	free, size, err := s.disk(dir)
+	if err != nil {
+		return nil //nolint:nilerr // nobody knows: writing will tell
+	}
+	if least := parts * min(leastFree, size/8); free < least {
+		return fmt.Errorf("%s has %d MiB free; %d are needed, so that the disk is not filled: %w", dir, free>>20, least>>20, errBroken)
+	}
+	return nil
+}
+
+// flush writes what is full of the head.
+func (s *Store) flush(db *tsdb.DB) (err error) {
+	defer contain(&err)
+	db.ForceHeadMMap()
+	return nil
+}
+
+// shut closes a database, whatever state a full disk has left it in.
+func shut(db *tsdb.DB) (err error) {
+	defer contain(&err)
+	return db.Close()
+}
+
+func contain(err *error) {
+	if fault := recover(); fault != nil {
+		*err = fmt.Errorf("%v: %w", fault, errBroken)
+	}
+}
+
+// openOrMend opens the store in a folder. What is in the way and cannot be read is put aside, as little of it
+// as will do.
+func (s *Store) openOrMend(dir string) error {
+	err := s.openAt(dir)
+	for _, put := range []func(string) (bool, error){blocksAside, chunksAside, allAside} {
+		if err == nil || !damaged(err) {
+			return err
+		}
+		some, wrong := put(dir)
+		if wrong != nil {
+			return wrong
+		}
+		if some {
+			s.cfg.Log.LogAttrs(context.Background(), slog.LevelError, "time series cannot be read; they were put aside",
+				slog.Any("error", err), slog.String("folder", filepath.Clean(dir)+aside))
+			err = s.openAt(dir)
+		}
+	}
+	return err
+}
+
+// damaged reports whether an error is about what files say. What the system says against them may pass, but for
+// a file that is gone.
+func damaged(err error) bool {
+	_, system := errors.AsType[syscall.Errno](err)
+	return !system || errors.Is(err, fs.ErrNotExist)
+}
+
+// blocksAside puts the blocks aside that cannot be opened.
+func blocksAside(dir string) (some bool, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if len(e.Name()) != blockName || !e.IsDir() {
+			continue
+		}
+		block, err := tsdb.OpenBlock(slog.New(slog.DiscardHandler), filepath.Join(dir, e.Name()), nil, nil)
+		if err == nil {
+			err = block.Close()
+		}
+		if err == nil || !damaged(err) {
+			continue
+		}
+		if err := partAside(dir, e.Name(), some); err != nil {
+			return some, err
+		}
+		some = true
+	}
+	return some, nil
+}
+
+// chunksAside puts the chunks of the head aside, whose samples the log has, too.
+func chunksAside(dir string) (some bool, err error) {
+	err = partAside(dir, "chunks_head", false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func allAside(dir string) (some bool, err error) {
+	err = setAside(dir)
+	return err == nil, err
+}
+
+// partAside moves a part of a folder aside: more of it, if some was before.
+func partAside(dir, name string, some bool) error {
+	to := filepath.Clean(dir) + aside
+	if !some {
+		if err := os.RemoveAll(to); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(dir, name), filepath.Join(to, name))
+}
