@@ -3,10 +3,15 @@ package app
 import (
 	"context"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,6 +49,49 @@ func (a *App) openAdmin(ctx context.Context, c *console.Console) ([]face, error)
 		faces = append(faces, face{f.name, l, f.handler()})
 	}
 	return faces, nil
+}
+
+// adminFile, in the state folder, says where the admin API is, for commands that need its token.
+const adminFile = "admin"
+
+// announceAdmin leaves word of the admin address beside the token, so that commands of the same user
+// find the one for the other.
+func (a *App) announceAdmin(address string) {
+	if a.cfg.StateDir == "" || a.cfg.TokenFile == "" {
+		return
+	}
+	where := address + "\n" + a.cfg.TokenFile + "\n"
+	if err := os.WriteFile(filepath.Join(a.cfg.StateDir, adminFile), []byte(where), 0o600); err != nil {
+		a.log.LogAttrs(context.Background(), slog.LevelWarn, "commands will want --token-file: the admin address cannot be noted", slog.Any("error", err))
+	}
+}
+
+// AdminToken returns the token of the admin API at an address, as a process with a state folder below
+// root has left word of it; fs.ErrNotExist: none has. Of several the last is right: only one can
+// have the address, and those before have ended.
+func AdminToken(root, address string) (string, error) {
+	notes, err := filepath.Glob(filepath.Join(root, "*", adminFile))
+	if err != nil {
+		return "", err
+	}
+	token, last := "", time.Time{}
+	for _, note := range notes {
+		info, err := os.Stat(note)
+		if err != nil || !info.ModTime().After(last) {
+			continue
+		}
+		b, err := os.ReadFile(note)
+		if err != nil {
+			continue
+		}
+		if at, file, _ := strings.Cut(strings.TrimSpace(string(b)), "\n"); at == address {
+			token, last = file, info.ModTime()
+		}
+	}
+	if token == "" {
+		return "", fs.ErrNotExist
+	}
+	return console.ReadToken(token)
 }
 
 func closeAll(faces []face) {

@@ -19,16 +19,22 @@ import (
 
 	"weir.dev/weir/console"
 	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/controlplane/rollout"
+	"weir.dev/weir/controlplane/slo"
 	"weir.dev/weir/controlplane/source"
+	durable "weir.dev/weir/controlplane/state"
 	"weir.dev/weir/dataplane/proxy"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
+	"weir.dev/weir/telemetry/store"
 )
 
 // Engine puts snapshots into effect.
 type Engine interface {
 	// Apply has new work use s; work in flight finishes on the snapshot before.
 	Apply(s *model.Snapshot) error
+	// Tune puts the live changes beside the snapshot into effect, all of them each time.
+	Tune(k *model.Knobs) error
 	// Run serves until ctx ends, then drains.
 	Run(ctx context.Context) error
 }
@@ -52,9 +58,10 @@ type Config struct {
 	StateDir        string // keeps accepted versions across restarts; empty: they are not kept
 	AllowMassDelete bool   // changes that remove most routes need no consent
 
-	Admin     string // address of the admin API; empty: none
-	Probe     string // address that serves only health and metrics; empty: none
-	TokenFile string // where the admin token is kept, created with mode 0600; empty: none
+	Admin      string // address of the admin API; empty: none
+	Probe      string // address that serves only health and metrics; empty: none
+	TokensFile string // further tokens, with names and groups; empty: there are none
+	TokenFile  string // where the admin token is kept, created with mode 0600; empty: none
 
 	// Greet gets the link that opens the page at the admin address with its token: a person's
 	// terminal, never a log. Nil: nobody.
@@ -86,6 +93,9 @@ type Config struct {
 	// Zone is where this process runs, for backends that prefer hosts of the same zone; empty:
 	// nowhere in particular.
 	Zone string
+
+	// Series says what time series are kept.
+	Series Series
 
 	// Listen, Dial and Resolve are the network; the real one if nil. Listen serves the data
 	// plane and the admin API.
@@ -121,10 +131,17 @@ type App struct {
 	beginQUIC chan struct{}           // closed when packets of QUIC may be read
 	quic      atomic.Pointer[os.File] // while it is open, a successor does not read those; may be nil
 
-	sockets   *sockets
-	revision  atomic.Uint64 // of the set delivered last
-	upgrade   chan struct{} // asks for one
-	upgrading atomic.Bool
+	drills     drills
+	faults     *faultControl
+	keeper     *durable.Keeper // of what survives a restart
+	knobs      *knobs
+	rollouts   *rollout.Loop
+	series     *store.Store
+	objectives *slo.Tracker
+	sockets    *sockets
+	revision   atomic.Uint64 // of the set delivered last
+	upgrade    chan struct{} // asks for one
+	upgrading  atomic.Bool
 }
 
 // New builds a Weir that does nothing yet.
@@ -165,10 +182,14 @@ func New(cfg Config) (*App, error) {
 	a.guard.streams = a.proxy.Room().Used
 	a.metrics.WatchHosts(a.hostStates)
 	a.metrics.WatchBreakers(a.breakerStates)
+	a.faults = &faultControl{log: cfg.Log, faults: a.proxy.Faults}
 	a.engines = []Engine{a.proxy}
 	a.pipeline = newPipeline(a.engines, a.metrics, cfg.Log)
 	a.pipeline.closed = a.proxy.Closed
 	a.pipeline.remedy = a.remedy
+	a.series = a.newSeries()
+	a.objectives = a.newObjectives()
+	a.buildRollouts()
 	a.source = inline{cfg.InlineName, cfg.Inline}
 	if cfg.Inline == nil {
 		a.files = source.NewFiles(cfg.Paths, source.Options{
@@ -178,8 +199,9 @@ func New(cfg Config) (*App, error) {
 	}
 	w := window{a}
 	a.console = console.New(console.Config{
-		Version: cfg.Version, Token: a.token, Log: cfg.Log, Level: cfg.LogLevel, Metrics: a.metrics,
-		Live: w, Objects: w, Hosts: w, Control: w, Resilience: w,
+		Version: cfg.Version, Token: a.token, TokensFile: cfg.TokensFile, Log: cfg.Log, Level: cfg.LogLevel, Metrics: a.metrics,
+		Live: w, Objects: w, Hosts: w, Control: w, Resilience: w, Shadows: a.proxy, Faults: w, Drills: w, Releases: w,
+		Objectives: w, Series: a.series.Handler(),
 	})
 	return a, nil
 }
@@ -262,12 +284,6 @@ func (a *App) Reload() {
 	}
 	a.log.LogAttrs(context.Background(), slog.LevelInfo, "reading everything again")
 	a.files.Reload()
-}
-
-// deliver carries a set, which gets the next revision: they grow over upgrades, too.
-func (a *App) deliver(set *resource.Set) {
-	set.Revision = a.revision.Add(1)
-	a.pipeline.deliver(set)
 }
 
 // Drain begins to end Run as the end of its context does; false if that has begun.

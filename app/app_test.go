@@ -87,6 +87,8 @@ func (f *fakeEngine) Apply(s *model.Snapshot) error {
 	return f.refuse
 }
 
+func (f *fakeEngine) Tune(*model.Knobs) error { return nil }
+
 func (f *fakeEngine) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return nil

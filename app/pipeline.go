@@ -44,6 +44,7 @@ type pipeline struct {
 	log     *slog.Logger
 	closed  func() map[string]error                           // sockets that are not open, and why, by listener name; may be nil
 	remedy  func(*resource.Set, *model.Snapshot, error) error // adds what to do to an error of engines; may be nil
+	planned func(translate.Output)                            // has engines get the knobs that go with what they have applied; may be nil
 
 	mu    sync.Mutex // held while a set is carried
 	begun bool       // ready is closed
@@ -72,8 +73,11 @@ func (p *pipeline) deliver(set *resource.Set) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	begin := time.Now()
-	out := translate.Translate(translate.Input{Set: set, Memo: p.memo, Local: localAddresses()})
+	out := translate.Translate(translate.Input{Set: set, Memo: p.memo, Local: localAddresses(), Now: begin})
 	next := &state{set: set, output: out, problem: p.apply(set, out.Snapshot), applied: time.Now()}
+	if p.planned != nil {
+		p.planned(out)
+	}
 	last := p.publish(next)
 	if !p.begun && !hopeless(set) {
 		p.begun = true

@@ -29,7 +29,7 @@ func (w window) Protections() []console.Protection {
 			backend(b.Cluster).Breaker = shown
 		}
 		if b.Budget {
-			budget := &console.RetryBudget{First: b.First, Retries: b.Retries}
+			budget := &console.RetryBudget{Mode: string(b.BudgetMode), First: b.First, Retries: b.Retries}
 			if b.Remaining != retry.Unlimited {
 				budget.Remaining = &b.Remaining
 			}

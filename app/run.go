@@ -34,6 +34,9 @@ func (a *App) Run(ctx context.Context) error {
 		if f.name == "admin" && a.cfg.Greet != nil && a.token != "" {
 			fmt.Fprintf(a.cfg.Greet, "Open http://%s/#token=%s\n", f.listener.Addr(), a.token)
 		}
+		if f.name == "admin" {
+			a.announceAdmin(f.listener.Addr().String())
+		}
 		parts.run("admin", func() error {
 			if a.cfg.Handover != nil { // until then the predecessor answers
 				select {
@@ -73,6 +76,7 @@ func (a *App) Run(ctx context.Context) error {
 		parts.await("admin")
 	}
 	a.Drain()
+	a.endDrills()
 	a.metrics.SetReady(false)
 	control.stop()
 	a.proxy.Drain()
@@ -84,7 +88,7 @@ func (a *App) Run(ctx context.Context) error {
 	stopEngines()
 	parts.await("engine")
 	stopAdmin()
-	return errors.Join(err, parts.end(), a.closeLog(base))
+	return errors.Join(err, parts.end(), a.keeper.Close(), a.closeLog(base))
 }
 
 // controlSide is what reads and decides: it can be stopped and started again.
@@ -98,6 +102,12 @@ type controlSide struct {
 func (c *controlSide) start() {
 	var ctx context.Context
 	ctx, c.stop = context.WithCancel(c.base)
+	c.app.restoreStops()
+	c.app.rollouts.Begin()
+	c.parts.run("rollouts", func() error { c.app.rollouts.Run(ctx); return nil })
+	c.parts.run("series", func() error { return c.app.runSeries(ctx) })
+	c.parts.run("faults", func() error { c.app.heedObjectives(ctx); return nil })
+	c.parts.run("objectives", func() error { return c.app.objectives.Run(ctx) })
 	c.parts.run("source", func() error { return c.app.source.Run(ctx, c.app.deliver) })
 	c.parts.run("tend", func() error { c.app.pipeline.tend(ctx); return nil })
 }
@@ -107,6 +117,13 @@ func (c *controlSide) end() {
 	c.stop()
 	c.parts.await("source")
 	c.parts.await("tend")
+	c.parts.await("rollouts")
+	c.parts.await("faults")
+	c.parts.await("objectives")
+	c.parts.await("series")
+	if err := c.app.keeper.Close(); err != nil {
+		c.app.log.LogAttrs(c.base, slog.LevelError, "close the state", slog.Any("error", err))
+	}
 }
 
 // errSucceeded ends Run because a new process has this one's place.

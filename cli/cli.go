@@ -112,7 +112,8 @@ func Command(std Streams) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		runCommand(std), lintCommand(std), explainCommand(std), budgetCommand(std), diffCommand(std), testCommand(std), fmtCommand(std),
-		simulateCommand(std), getCommand(std), versionCommand(std),
+		simulateCommand(std), getCommand(std),
+		rolloutCommand(std), sloCommand(std), shadowCommand(std), faultCommand(std), drillCommand(std), versionCommand(std),
 	)
 	return root
 }

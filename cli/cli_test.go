@@ -145,7 +145,7 @@ func TestNotAdmin(t *testing.T) {
 		"list JSON": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `[]`) },
 	} {
 		server := httptest.NewServer(answer)
-		err := client{server.Listener.Addr().String()}.get(t.Context(), "/api/v1/routes", new(listPage[map[string]any]))
+		err := client{admin: server.Listener.Addr().String()}.get(t.Context(), "/api/v1/routes", new(listPage[map[string]any]))
 		server.Close()
 		if err == nil || !strings.Contains(err.Error(), "is not Weir's admin API; is this the port of a listener?") {
 			t.Errorf("%s: %v", name, err)

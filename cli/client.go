@@ -7,12 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"time"
+
+	"weir.dev/weir/app"
+	"weir.dev/weir/console"
 )
 
 // Where the admin API is if nothing else is said.
@@ -28,7 +33,31 @@ const (
 )
 
 // client asks an admin API.
-type client struct{ admin string }
+type client struct {
+	admin string
+	token string // for what changes something
+}
+
+// authorise finds the token: in a file that was named, in the variable WEIR_TOKEN, or where a
+// process of this user that serves the address has left word of it.
+func (c *client) authorise(file string) error {
+	if file != "" {
+		token, err := console.ReadToken(file)
+		c.token = token
+		return err
+	}
+	if c.token = os.Getenv("WEIR_TOKEN"); c.token != "" {
+		return nil
+	}
+	root, err := stateRoot()
+	if err == nil {
+		c.token, err = app.AdminToken(root, c.admin)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("no token for the admin API at %s: name its file with --token-file, or set WEIR_TOKEN", c.admin)
+	}
+	return err
+}
 
 // newClient takes --admin as people have it at hand: HOST:PORT, with either left out, or the
 // page's URL.
@@ -64,7 +93,7 @@ func newClient(admin string) (client, error) {
 	if _, err := portNumber(port); err != nil {
 		return client{}, usagef("--admin %q: %w", admin, err)
 	}
-	return client{net.JoinHostPort(host, port)}, nil
+	return client{admin: net.JoinHostPort(host, port)}, nil
 }
 
 // get asks for a path and reads the answer's JSON.
@@ -81,15 +110,31 @@ func (c client) post(ctx context.Context, path string, body, into any) error {
 	return c.ask(ctx, http.MethodPost, path, data, into)
 }
 
-func (c client) ask(ctx context.Context, method, path string, body []byte, into any) error {
+// raw asks for a path of Prometheus's API, whose answers say themselves whether all is well.
+func (c client) raw(ctx context.Context, path string, into any) error {
+	resp, data, err := c.send(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("admin API at %s: %s for %s: %w", c.admin, resp.Status, path, err)
+	}
+	return nil
+}
+
+// send sends a request and reads what comes back.
+func (c client) send(ctx context.Context, method, path string, body []byte) (*http.Response, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.admin+path, bytes.NewReader(body))
 	if err != nil {
-		return usagef("--admin %q: want HOST:PORT, like %s", c.admin, defaultAdmin)
+		return nil, nil, usagef("--admin %q: want HOST:PORT, like %s", c.admin, defaultAdmin)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	direct := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := direct.Do(req)
@@ -98,23 +143,35 @@ func (c client) ask(ctx context.Context, method, path string, body []byte, into 
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			cause = u.Err
 		}
-		return fmt.Errorf("no answer from the admin API at %s: %w; is `weir run` running, and is its --admin address this one?", c.admin, cause)
+		return nil, nil, fmt.Errorf("no answer from the admin API at %s: %w; is `weir run` running, and is its --admin address this one?", c.admin, cause)
 	}
 	defer resp.Body.Close() //nolint:errcheck // everything was read
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("admin API at %s: %w", c.admin, err)
+		return nil, nil, fmt.Errorf("admin API at %s: %w", c.admin, err)
+	}
+	return resp, data, nil
+}
+
+func (c client) ask(ctx context.Context, method, path string, body []byte, into any) error {
+	resp, data, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return err
 	}
 	ours := strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json")
-	if resp.StatusCode == http.StatusOK {
-		var mark struct{ Revision *uint64 }
-		ours = json.Unmarshal(data, &mark) == nil && mark.Revision != nil
+	fine := resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusAccepted
+	if fine {
+		var mark struct {
+			Revision *uint64
+			Done     string
+		}
+		ours = json.Unmarshal(data, &mark) == nil && (mark.Revision != nil || mark.Done != "")
 	}
 	switch {
 	case !ours:
 		return fmt.Errorf("%s answers (%s), but is not Weir's admin API; is this the port of a listener? "+
 			"`weir run` has --admin, %s if not given", c.admin, resp.Status, defaultAdmin)
-	case resp.StatusCode != http.StatusOK:
+	case !fine:
 		return fmt.Errorf("admin API at %s: %s: %s", c.admin, resp.Status, problem(data))
 	}
 	if err := json.Unmarshal(data, into); err != nil {

@@ -23,7 +23,7 @@ func diffCommand(std Streams) *cobra.Command {
 		Use:   "diff BEFORE AFTER",
 		Short: "Say which requests two configurations treat differently",
 		Long: "Diff compares what two files or folders of resources mean: which requests go elsewhere or by another policy,\n" +
-			"and which objects make it so. Order, comments, the split into files and names of routes and policies mean nothing.\n\n" +
+			"which releases earn their traffic otherwise, and which objects make it so. Order, comments, the split into files and names of routes and policies mean nothing.\n\n" +
 			"With --admin it asks a running Weir for its traffic, and says which share of recent requests a change concerns.\n\n" +
 			"The exit code is 0 if nothing differs, 1 if something does, 2 if it cannot be said.",
 		Example: "  weir diff routes.old routes\n  weir diff main/routes routes --admin 127.0.0.1:9901",
@@ -62,7 +62,7 @@ func runDiff(ctx context.Context, std Streams, paths []string, admin string, out
 		if n := countErrors(set); n > 0 {
 			return fmt.Errorf("%s has %s, so that it is unknown what it means; `weir lint -f %s` says more", path, count(n, "error"), path)
 		}
-		sides[i] = explain.Side{Snapshot: out.Snapshot, Set: set}
+		sides[i] = explain.Side{Snapshot: out.Snapshot, Set: set, Rollouts: out.Rollouts, Objectives: out.Objectives}
 	}
 	rates, err := ratesOf(ctx, admin)
 	if err != nil {

@@ -172,7 +172,11 @@ func printExplanation(out io.Writer, q explain.Request, x *model.Explanation) {
 			if a.Refusal != "" {
 				where = "refused: " + a.Refusal
 			}
-			rows[i] = []string{explain.Percent(a.Share), a.Name, a.Cluster, cmp.Or(where, "none")}
+			name := a.Name
+			if a.Release != "" {
+				name += " (" + a.Release + ")"
+			}
+			rows[i] = []string{explain.Percent(a.Share), name, a.Cluster, cmp.Or(where, "none")}
 		}
 		fmt.Fprintln(out)
 		table(out, []string{"share", "backend", "cluster", "hosts"}, rows)

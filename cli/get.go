@@ -53,6 +53,8 @@ var listings = []listing{
 		},
 	},
 	resilienceListing,
+	rolloutListing,
+	faultListing,
 	{
 		name: "resources", short: "objects with their conditions", path: "/api/v1/resources", filter: "name",
 		columns: []string{"kind", "name", "where", "newest version", "conditions"},
@@ -90,7 +92,7 @@ func getCommand(std Streams) *cobra.Command {
 		Example: "  weir get routes\n  weir get resources shop -o yaml",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usagef("what to get is missing; one of routes, hosts, resilience, resources, policies, diagnostics, snapshot, status")
+			return usagef("what to get is missing; one of routes, hosts, resilience, rollouts, faults, resources, policies, diagnostics, snapshot, status")
 		},
 	}
 	cmd.PersistentFlags().StringVar(&admin, "admin", defaultAdmin, "address of the admin API, or its URL; without a port: "+defaultPort)

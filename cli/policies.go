@@ -212,12 +212,12 @@ func (p shortPolicy) tries() string {
 		text += "+" + n
 	}
 	if n := p.value("retries.hedge.max"); n != "" {
-		text += "+" + n + " hedged"
+		text += "+" + n + " hedged" + p.mode("retries.hedge.")
 	}
 	if per := p.value("timeouts.perTry"); per != "" && per != "0s" {
 		text += " × " + per
 	}
-	return p.said(text, "retries.attempts", "retry.attempts", "retries.hedge.max", "retries.hedge.after", "retries.hedge.afterQuantile", "timeouts.perTry")
+	return p.said(text, "retries.attempts", "retry.attempts", "retries.hedge.max", "retries.hedge.mode", "retries.hedge.after", "retries.hedge.afterQuantile", "timeouts.perTry")
 }
 
 func (p shortPolicy) budget() string {
@@ -225,7 +225,16 @@ func (p shortPolicy) budget() string {
 	if share == "" {
 		return "-"
 	}
-	return p.said(share+" + "+p.value("retries.budget.minPerSecond")+"/s", "retries.budget.percent", "retries.budget.minPerSecond")
+	text := share + " + " + p.value("retries.budget.minPerSecond") + "/s" + p.mode("retries.budget.")
+	return p.said(text, "retries.budget.percent", "retries.budget.minPerSecond", "retries.budget.mode")
+}
+
+// mode is that of the protection at a path, if it does not act.
+func (p shortPolicy) mode(path string) string {
+	if mode := p.value(path + "mode"); !model.Mode(mode).Acts() {
+		return " (" + mode + ")"
+	}
+	return ""
 }
 
 // list says what the fields of a path are, those that have a value, and the mode if it does not
@@ -240,11 +249,7 @@ func (p shortPolicy) list(path string, words [][2]string) string {
 	if len(parts) == 0 {
 		return "-"
 	}
-	text := strings.Join(parts, ", ")
-	if mode := p.value(path + "mode"); mode != string(model.ModeEnforce) {
-		text += " (" + mode + ")"
-	}
-	return p.said(text, fields...)
+	return p.said(strings.Join(parts, ", ")+p.mode(path), fields...)
 }
 
 func (p shortPolicy) breaker() string {

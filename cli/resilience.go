@@ -29,7 +29,7 @@ func standing(p map[string]any) string {
 	add(overloadOf(child(p, "overload")))
 	add(breakerOf(child(p, "breaker")))
 	if b := child(p, "retryBudget"); b != nil {
-		text := "retries " + word(b["retries"]) + " of " + word(b["firstTries"]) + " first tries"
+		text := observed(b) + "retries " + word(b["retries"]) + " of " + word(b["firstTries"]) + " first tries"
 		if left, bounded := b["remaining"]; bounded {
 			text += ", " + word(left) + " left"
 		}

@@ -29,11 +29,13 @@ type runFlags struct {
 	admin, probe         string
 	accessLog, logLevel  string
 	stateDir, tokenFile  string
+	tokensFile           string
 	drainDelay, drainFor time.Duration
 	upgradeTimeout       time.Duration
 	allowMassDelete      bool
 	zone                 string
 	maxMemory            string
+	series               seriesFlags
 }
 
 func runCommand(std Streams) *cobra.Command {
@@ -61,10 +63,12 @@ func runCommand(std Streams) *cobra.Command {
 	fs.DurationVar(&f.drainFor, "drain-timeout", 10*time.Second, "how long requests may go on after that")
 	fs.StringVar(&f.stateDir, "state-dir", "", "folder for what survives a restart (default: one for these paths in the user's state folder)")
 	fs.StringVar(&f.tokenFile, "token-file", "", "file with the admin token, made if absent (default: token in the state folder)")
+	fs.StringVar(&f.tokensFile, "tokens", "", "file with further tokens: a YAML list of name, groups and sha256; empty: none")
 	fs.DurationVar(&f.upgradeTimeout, "upgrade-timeout", time.Minute, "how long a new process may take to serve after SIGUSR2")
 	fs.StringVar(&f.zone, "zone", "", "zone that this process runs in, for backends with zoneAware")
 	fs.StringVar(&f.maxMemory, "max-memory", "", "memory that this process may take, like 512Mi; 0: no limit (default: 90% of its control group's limit, else 80% of the machine's)")
 	fs.BoolVar(&f.allowMassDelete, "allow-mass-delete", false, "let a change remove more than half of the routes")
+	f.series.add(fs)
 	completeFlag(cmd, "log-level", "debug", "info", "warn", "error")
 	completeFlag(cmd, "access-log", "off", string(telemetry.FormatJSON), string(telemetry.FormatText))
 	return cmd
@@ -93,6 +97,9 @@ func (f *runFlags) config(std Streams) (cfg app.Config, closeLog func() error, e
 		return cfg, closeLog, usagef("--drain-timeout must be above zero and --drain-delay not below")
 	}
 	if err := f.memory(&cfg); err != nil {
+		return cfg, closeLog, err
+	}
+	if cfg.Series, err = f.series.read(); err != nil {
 		return cfg, closeLog, err
 	}
 	if f.upgradeTimeout <= 0 {
@@ -168,16 +175,11 @@ func present(paths []string) error {
 
 // stateFolder chooses the folder for what survives a restart: one for each set of paths.
 func (f *runFlags) stateFolder(cfg *app.Config) error {
-	cfg.StateDir, cfg.TokenFile = f.stateDir, f.tokenFile
+	cfg.StateDir, cfg.TokenFile, cfg.TokensFile = f.stateDir, f.tokenFile, f.tokensFile
 	if cfg.StateDir == "" {
-		home, err := os.UserHomeDir()
+		root, err := stateRoot()
 		if err != nil {
 			return fmt.Errorf("no home folder to keep state in: %w; name one with --state-dir", err)
-		}
-		if state := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(state) {
-			home = state
-		} else {
-			home = filepath.Join(home, ".local", "state")
 		}
 		key := []string{f.listen}
 		for _, p := range f.files {
@@ -186,7 +188,7 @@ func (f *runFlags) stateFolder(cfg *app.Config) error {
 			}
 			key = append(key, p)
 		}
-		cfg.StateDir = filepath.Join(home, "weir", string(model.HashOf(key)))
+		cfg.StateDir = filepath.Join(root, string(model.HashOf(key)))
 	}
 	if cfg.TokenFile == "" {
 		cfg.TokenFile = filepath.Join(cfg.StateDir, "token")
@@ -195,6 +197,18 @@ func (f *runFlags) stateFolder(cfg *app.Config) error {
 		return fmt.Errorf("state folder: %w; name another with --state-dir", err)
 	}
 	return nil
+}
+
+// stateRoot is the user's folder for the states of all processes.
+func stateRoot() (string, error) {
+	if state := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(state) {
+		return filepath.Join(state, "weir"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(home, ".local", "state", "weir"), nil
 }
 
 // openAccessLog reads FORMAT[:PATH].

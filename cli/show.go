@@ -56,8 +56,13 @@ func milliseconds(v any) string {
 	if n <= 0 {
 		return "-"
 	}
+	return significant(n) + "ms"
+}
+
+// significant shows a number with two significant digits.
+func significant(n float64) string {
 	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(n, 'g', 2, 64), 64) // what FormatFloat wrote is a number
-	return strconv.FormatFloat(rounded, 'f', -1, 64) + "ms"
+	return strconv.FormatFloat(rounded, 'f', -1, 64)
 }
 
 // estimate shows a duration that is only known to lie in a bucket of a histogram.

@@ -49,8 +49,11 @@ type Control interface {
 
 // Config is what a console needs. Only Token, Names and Now may be left out.
 type Config struct {
-	Version string   // of the program
-	Token   string   // the bearer token of mutations; if empty they are all refused
+	Version string // of the program
+	Token   string // the bearer token of mutations; if empty they are all refused
+	// TokensFile names a file with further tokens, each with a name and groups; empty: there are none.
+	TokensFile string
+
 	Names   []string // host names under which the server may be asked, beside IP addresses and localhost
 	Log     *slog.Logger
 	Level   *slog.LevelVar
@@ -62,6 +65,14 @@ type Config struct {
 	Now     func() time.Time
 
 	Resilience Resilience
+	Shadows    Shadows
+	Faults     Faults
+	Drills     Drills
+	Releases   Releases
+	Objectives Objectives
+
+	// Series answers below /prometheus/ as a Prometheus does; nil: nothing is there.
+	Series http.Handler
 }
 
 // Console answers the admin API. It has two faces: Admin and Probe.
@@ -73,6 +84,7 @@ type Console struct {
 	explaining sync.Mutex
 	recorder   *recorder
 	index      indexCache
+	evidence   evidence
 }
 
 // New returns a console.

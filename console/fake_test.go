@@ -13,6 +13,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"weir.dev/weir/controlplane/rollout"
+	"weir.dev/weir/controlplane/slo"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
 )
@@ -156,14 +158,28 @@ type harness struct {
 	level   *slog.LevelVar
 	log     strings.Builder
 	now     time.Time
+
+	faults  []Fault
+	ordered []FaultOrder
+	shadows []model.ShadowReport
+
+	rollouts []rollout.Status
+	commands []rollout.Command
+	observed []model.ReleaseObservation
+
+	drill error
+
+	objectives []slo.Status
 }
+
+func (h *harness) Objectives() []slo.Status { return h.objectives }
 
 func newHarness(routes int) *harness {
 	h := &harness{fake: newFake(routes), metrics: telemetry.NewMetrics(1), level: new(slog.LevelVar), now: started.Add(2 * time.Minute)}
 	h.console = New(Config{
 		Version: "v1.2.3", Token: testToken, Names: []string{"admin.example.com"},
 		Log: slog.New(slog.NewTextHandler(&h.log, nil)), Level: h.level, Metrics: h.metrics,
-		Live: h, Objects: h, Hosts: h, Control: h, Resilience: h, Now: func() time.Time { return h.now },
+		Live: h, Objects: h, Hosts: h, Control: h, Resilience: h, Faults: h, Shadows: h, Drills: h, Releases: h, Objectives: h, Now: func() time.Time { return h.now },
 	})
 	return h
 }

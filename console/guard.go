@@ -2,8 +2,6 @@ package console
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"log/slog"
 	"net"
@@ -102,30 +100,38 @@ func sameOrigin(origin, host string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && strings.EqualFold(u.Host, host)
 }
 
-// authorised says whether a request carries the token.
+// authorised says whether a request may change something.
 func (c *Console) authorised(r *http.Request) bool {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if c.cfg.Token == "" || !strings.EqualFold(scheme, "Bearer") {
-		return false
-	}
-	got, want := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(c.cfg.Token))
-	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
+	_, known, _ := c.principal(r)
+	return known
 }
 
-// withToken guards a mutation, and notes who may have made it and when in the log.
+// withToken guards a mutation, notes who made it and when in the log, and lets the handler know.
 func (c *Console) withToken(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !c.authorised(r) {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="weir admin"`)
+		who, known, err := c.principal(r)
+		if err != nil {
 			problem{
-				Status: http.StatusUnauthorized, Title: "token needed", Where: "header Authorization",
-				Detail: "what changes something needs the admin token",
+				Status: http.StatusServiceUnavailable, Title: "tokens cannot be read", Where: "--tokens", Detail: err.Error(),
+				Remedy: "mend the file, or use the admin token",
+			}.write(w)
+			return
+		}
+		if !known {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="weir admin"`)
+			title := "token needed"
+			if r.Header.Get("Authorization") != "" {
+				title = "token not known"
+			}
+			problem{
+				Status: http.StatusUnauthorized, Title: title, Where: "header Authorization",
+				Detail: "what changes something needs the admin token, or a named one",
 				Remedy: "send Authorization: Bearer and the contents of the token file, or open the link that weir run prints",
 			}.write(w)
 			return
 		}
-		c.cfg.Log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "admin mutation", slog.String("method", r.Method),
-			slog.String("path", r.URL.Path), slog.String("client", r.RemoteAddr))
-		next(w, r)
+		c.cfg.Log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "admin mutation", slog.String("by", who.Name),
+			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("client", r.RemoteAddr))
+		next(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, who)))
 	}
 }

@@ -239,3 +239,58 @@ func TestTokenOfTwoProcesses(t *testing.T) {
 		}
 	}
 }
+
+// TestNamedTokens: a named token may what the admin's may, the handler knows whose it is, an entry
+// that is taken out ends at once, and a wrong file says where and what.
+func TestNamedTokens(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const alice = "- name: alice\n  groups: [team:payments]\n  sha256: 2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90\n"
+	write(alice)
+	h := newHarness(1)
+	h.console.cfg.TokensFile = file
+	var who Principal
+	ask := func(token string) *httptest.ResponseRecorder {
+		who = Principal{}
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("POST", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		h.console.withToken(func(_ http.ResponseWriter, r *http.Request) { who = PrincipalOf(r.Context()) })(w, r)
+		return w
+	}
+	if ask("alice"); who.Name != "alice" || !who.In([]string{"team:payments"}) || !who.In([]string{"alice"}) || who.In([]string{"admin", "team"}) {
+		t.Errorf("alice is %+v", who)
+	}
+	if !strings.Contains(h.log.String(), "by=alice") {
+		t.Errorf("the log does not say who: %s", h.log.String())
+	}
+	if ask(testToken); who.Name != Owner || who.In([]string{"team:payments"}) {
+		t.Errorf("the admin is %+v", who)
+	}
+	if w := ask("bob"); w.Code != 401 {
+		t.Errorf("bob: %d", w.Code)
+	}
+	write("[]")
+	if w := ask("alice"); w.Code != 401 {
+		t.Errorf("alice after her entry is gone: %d", w.Code)
+	}
+	for text, want := range map[string]string{
+		alice + alice:                   "entry 2 (\"alice\"): the name stands twice",
+		"- name: admin\n  sha256: 00\n": "the token file's",
+		"- name: eve\n  sha256: 00\n":   "64 digits",
+		"- name: a b\n":                 "one word",
+		"- name: eve\n  token: x\n":     "unknown field",
+	} {
+		write(text)
+		if w := ask("alice"); w.Code != 503 || !strings.Contains(w.Body.String(), strings.ReplaceAll(want, `"`, `\"`)) {
+			t.Errorf("%q: %d %s, want %s", text, w.Code, w.Body, want)
+		}
+		if ask(testToken); who.Name != Owner {
+			t.Errorf("with %q the admin is locked out", text)
+		}
+	}
+}

@@ -93,7 +93,7 @@ func (c *Console) table() []endpoint {
 		post("/api/v1/reload", "Reads the configuration again.", c.act("reload", c.cfg.Control.Reload)),
 		post("/api/v1/mass-delete", "Consents to a change that removes more than half of the routes and is held back.", c.act("mass-delete", c.cfg.Control.AllowMassDelete)),
 		post("/api/v1/drain", "Begins to drain: not ready, connections close after their answer, the process ends.", c.act("drain", c.cfg.Control.Drain)),
-	}, c.resilienceEndpoints(get), pages())
+	}, c.resilienceEndpoints(get), c.releaseEndpoints(get), c.faultEndpoints(get), c.shadowEndpoints(get), c.drillEndpoints(), c.objectiveEndpoints(get), pages())
 }
 
 func join[T any](lists ...[]T) []T { return slices.Concat(lists...) }
@@ -119,6 +119,9 @@ func (c *Console) mux(chosen func(endpoint) bool) http.Handler {
 		}
 		mux.HandleFunc(e.method+" "+pattern, handle)
 		allowed[e.path] = append(allowed[e.path], e.method)
+	}
+	if c.cfg.Series != nil && chosen(endpoint{probe: false}) {
+		mux.Handle(seriesPrefix, c.cfg.Series)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if methods := allowed[r.URL.Path]; len(methods) > 0 {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"weir.dev/weir/controlplane/rollout"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
 )
@@ -38,6 +39,10 @@ type apiOperation struct {
 
 func TestDocumentAndHandlersAgree(t *testing.T) {
 	h := newHarness(4)
+	h.rollouts, h.faults = []rollout.Status{{Name: "shop/a"}}, []Fault{{Policy: "shop/slow", State: FaultActive, Routes: []string{}}}
+	h.shadows = []model.ShadowReport{{Shadow: "shop/s", Comparison: &model.ShadowComparison{
+		Fields: make([]model.ShadowField, 1), Examples: make([]model.ShadowExample, 1), Latency: &model.ShadowLatency{},
+	}}}
 	s := h.metrics.Route("shop/r0/0")
 	s.Begin(0)
 	s.End(0, &telemetry.Outcome{Code: 502, Flag: model.FlagUC, Duration: time.Millisecond})
@@ -51,7 +56,11 @@ func TestDocumentAndHandlersAgree(t *testing.T) {
 			method = strings.ToUpper(method)
 			body := ""
 			if op.RequestBody != nil {
-				body = map[string]string{"/api/v1/log-level": `{"level":"warn"}`, "/api/v1/explain": `{"url":"http://a.example.com/"}`, "/api/v1/budgets": `{"route":"shop/r0"}`}[path]
+				body = map[string]string{
+					"/api/v1/log-level": `{"level":"warn"}`, "/api/v1/explain": `{"url":"http://a.example.com/"}`, "/api/v1/budgets": `{"route":"shop/r0"}`,
+					"/api/v1/rollouts": `{"name":"shop/a","do":"promote"}`, "/api/v1/faults/stop": `{"all":true}`, "/api/v1/faults/resume": `{"all":true}`,
+					"/api/v1/drills": `{"name":"slow"}`, "/api/v1/drills/stop": `{"name":"slow"}`, "/api/v1/shadows/reset": `{"shadow":"shop/s"}`,
+				}[path]
 			}
 			w := h.do(method, path, body, "Authorization", "Bearer "+testToken)
 			doc.check(t, method+" "+path, op, w)
@@ -227,6 +236,9 @@ func (d apiDocument) validObject(m map[string]any, v any, at string) error {
 // fill sets everything in a value to something that is not zero, pointers down to a depth.
 func fill(v reflect.Value, depth int) {
 	switch v.Interface().(type) {
+	case time.Time:
+		v.Set(reflect.ValueOf(time.Unix(7, 0)))
+		return
 	case netip.AddrPort:
 		v.Set(reflect.ValueOf(netip.MustParseAddrPort("10.0.0.1:80")))
 		return

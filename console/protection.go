@@ -59,9 +59,10 @@ type Trip struct {
 
 // RetryBudget is a backend's budget of retries.
 type RetryBudget struct {
+	Mode      string `json:"mode,omitempty" doc:"Enforce, Observe or Disabled; absent: only routes have budgets"`
 	First     int64  `json:"firstTries" doc:"of the last ten seconds"`
 	Retries   int64  `json:"retries" doc:"of the last ten seconds, hedges included"`
-	Remaining *int64 `json:"remaining,omitempty" doc:"retries that it lets through now; absent: any number"`
+	Remaining *int64 `json:"remaining,omitempty" doc:"retries that it lets through now, or would if it did not only observe; absent: any number"`
 }
 
 // Throttle is what is known of how much of its requests a backend accepts.

@@ -97,7 +97,9 @@ func (c *Console) Record(ctx context.Context) {
 	tick := time.NewTicker(sampleStep)
 	defer tick.Stop()
 	for {
-		c.recorder.step(c.cfg.Now())
+		now := c.cfg.Now()
+		c.recorder.step(now)
+		c.evidence.step(c.cfg.Releases, now)
 		select {
 		case <-ctx.Done():
 			return

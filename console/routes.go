@@ -52,10 +52,11 @@ func (c *Console) showRoute(it *servedRoute) routeView {
 		v.Matches = append(v.Matches, inWords(&r.Matches[i]))
 	}
 	whole := wholeWeight(r.Split.Arms)
-	for _, a := range r.Split.Arms {
+	for i, weight := range r.Split.Resting() {
+		a := &r.Split.Arms[i]
 		b := backendView{Name: a.Name, Cluster: a.Cluster, Weight: a.Weight}
 		if whole > 0 {
-			b.Percent = 100 * float64(a.Weight) / float64(whole)
+			b.Percent = 100 * float64(weight) / float64(whole)
 		}
 		if a.Refusal != nil {
 			b.Refused = a.Refusal.Reason

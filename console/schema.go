@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"weir.dev/weir/controlplane/rollout"
 	"weir.dev/weir/model"
 )
 
@@ -19,6 +20,7 @@ var (
 	timeType     = reflect.TypeFor[time.Time]()
 
 	certificateType = reflect.TypeFor[model.Certificate]()
+	rolloutPath     = reflect.TypeFor[rollout.Status]().PkgPath()
 	modelPath       = reflect.TypeFor[model.Snapshot]().PkgPath()
 	textType        = reflect.TypeFor[encoding.TextMarshaler]()
 )
@@ -103,15 +105,22 @@ func mandatory(f reflect.StructField) bool {
 }
 
 // schemaName makes routeView Route, list[console.Object] ObjectList and model.Route
-// ModelRoute.
+// ModelRoute; rollout.Status is RolloutStatus.
 func schemaName(t reflect.Type) string {
 	name := t.Name()
 	if of, item, generic := strings.Cut(name, "["); generic {
-		item = strings.TrimSuffix(item[strings.LastIndexByte(item, '.')+1:], "]")
+		item = strings.TrimSuffix(item, "]")
+		if strings.HasPrefix(item, rolloutPath) {
+			return "Rollout" + item[len(rolloutPath)+1:] + title(of)
+		}
+		item = item[strings.LastIndexByte(item, '.')+1:]
 		return title(strings.TrimSuffix(item, "View")) + title(of)
 	}
-	if t.PkgPath() == modelPath {
+	switch t.PkgPath() {
+	case modelPath:
 		return "Model" + name
+	case rolloutPath:
+		return "Rollout" + name
 	}
 	return title(strings.TrimSuffix(name, "View"))
 }

@@ -2,7 +2,10 @@ package console
 
 import (
 	"net/http"
+	"time"
 
+	"weir.dev/weir/controlplane/rollout"
+	"weir.dev/weir/controlplane/slo"
 	"weir.dev/weir/telemetry"
 )
 
@@ -53,5 +56,37 @@ func (c *Console) counts(ix *index) counts {
 			n.Acting++
 		}
 	}
+	c.countReleases(&n)
 	return n
+}
+
+// abortedFor is how long a Rollout that went back is worth a look.
+const abortedFor = time.Hour
+
+// countReleases counts what of releases, objectives and faults wants a look.
+func (c *Console) countReleases(n *counts) {
+	for _, r := range c.cfg.Releases.Rollouts() {
+		switch {
+		case r.Phase == rollout.Holding:
+			n.Holding++
+		case r.Phase == rollout.Aborted && c.cfg.Now().Sub(r.Since) < abortedFor:
+			n.Aborted++
+		}
+	}
+	for _, o := range c.cfg.Objectives.Objectives() {
+		if o.Severity != "" {
+			n.Burning++
+		}
+		if o.Severity == slo.Page {
+			n.Paging++
+		}
+		if o.State == slo.Exhausted {
+			n.Exhausted++
+		}
+	}
+	for _, f := range c.cfg.Faults.Faults() {
+		if f.State == FaultActive {
+			n.Faults++
+		}
+	}
 }

@@ -10,13 +10,19 @@ import (
 	"strings"
 )
 
-// Token returns the admin token in a file, made if there is none. The file is readable by
-// its owner only; one that others can read is refused.
+// Token returns the admin token in a file, made if there is none.
 func Token(path string) (string, error) {
-	b, err := os.ReadFile(path)
+	token, err := ReadToken(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return newToken(path)
 	}
+	return token, err
+}
+
+// ReadToken returns the admin token in a file. The file is readable by its owner only; one that
+// others can read is refused.
+func ReadToken(path string) (string, error) {
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("admin token: %w", err)
 	}

@@ -221,6 +221,13 @@ type counts struct {
 	Quarantined int `json:"quarantined" doc:"objects whose newest version is not accepted: an older one is live, or none"`
 	Errors      int `json:"errors" doc:"diagnostics that are errors"`
 	Warnings    int `json:"warnings"`
+
+	Holding   int `json:"holdingRollouts" doc:"Rollouts that wait for something other than time"`
+	Aborted   int `json:"abortedRollouts" doc:"Rollouts that went back to stable in the last hour"`
+	Burning   int `json:"burningObjectives" doc:"ServiceLevelObjectives that burn too fast"`
+	Paging    int `json:"pagingObjectives" doc:"those of them that burn so fast that somebody is to be called"`
+	Exhausted int `json:"exhaustedObjectives" doc:"ServiceLevelObjectives whose budget is spent"`
+	Faults    int `json:"activeFaults" doc:"faults that requests may meet now"`
 }
 
 // list is a page of a longer list.

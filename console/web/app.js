@@ -4,13 +4,17 @@ import { backend, backends, hosts } from "./backends.js";
 import * as dom from "./dom.js";
 import { explain } from "./explain.js";
 import { listeners } from "./listeners.js";
+import { objective, objectives } from "./objectives.js";
 import { diagnostics, resources } from "./objects.js";
 import { findings, overview } from "./overview.js";
+import { faults } from "./faults.js";
+import { release, releases } from "./releases.js";
 import { resilience } from "./resilience.js";
 import { route, routes } from "./routes.js";
+import { shadow, shadows } from "./shadows.js";
 
-const views = { overview, routes, route, backends, backend, hosts, resources, diagnostics, explain, listeners, resilience };
-const jumps = { o: "overview", r: "routes", b: "backends", h: "hosts", s: "resources", d: "diagnostics", e: "explain", l: "listeners", p: "resilience" };
+const views = { overview, routes, route, backends, backend, hosts, resources, diagnostics, explain, listeners, resilience, releases, release, objectives, objective, shadows, shadow, faults };
+const jumps = { o: "overview", r: "routes", b: "backends", h: "hosts", s: "resources", d: "diagnostics", e: "explain", l: "listeners", p: "resilience", c: "releases", j: "objectives", w: "shadows", f: "faults" };
 const every = 2000; // milliseconds between two questions
 const find = (id) => document.getElementById(id);
 

@@ -7,7 +7,9 @@ const pad = { top: 8, right: 10, bottom: 22, left: 50 };
 let charts = 0;
 
 export class Chart {
-  // options: title, format (of a value), stacked, lines: [{name, kind (class), of: (columns) => values}]
+  // options: title, format (of a value), stacked, lines: [{name, kind (class), of: (columns) => values}],
+  // marks: (columns) => [{at, name}], moments at which something happened. Columns with clock are of
+  // a time that is over: the axis has the time of day.
   constructor(node, options) {
     Object.assign(this, options);
     this.node = node;
@@ -69,7 +71,7 @@ export class Chart {
       for (const run of runs) parts.push(...(this.stacked ? this.area(run, tops, i, kind) : this.line(run, this.values[i], kind)));
     }
     if (!at.length) parts.push(drawn("text", { class: "none", x: pad.left + inner.width / 2, y: pad.top + inner.height / 2 }, "No samples yet"));
-    parts.push(this.cursor(tops));
+    parts.push(...this.moments(inner.height), this.cursor(tops));
     this.plot.replaceChildren(drawn("svg", { viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" }, ...parts));
     this.read();
   }
@@ -80,14 +82,23 @@ export class Chart {
   }
 
   minutes(spanSeconds, now, width) {
-    const step = width < 330 ? 300 : 120;
+    const step = this.columns.clock ? spanSeconds / 4 : width < 330 ? 300 : 120;
     const out = [];
     for (let s = 0; s <= spanSeconds; s += step) {
       const x = this.x(now - 1000 * s).toFixed(1);
       const anchor = s === 0 ? "end" : s === spanSeconds ? "start" : "middle";
-      out.push(drawn("text", { class: "x", x, y: height - 6, "text-anchor": anchor }, s === 0 ? "now" : `−${s / 60} min`));
+      out.push(drawn("text", { class: "x", x, y: height - 6, "text-anchor": anchor }, this.columns.clock ? clock(now - 1000 * s) : s === 0 ? "now" : `−${s / 60} min`));
     }
     return out;
+  }
+
+  // moments marks the times at which something happened.
+  moments(high) {
+    return (this.marks?.(this.columns) || []).filter((m) => this.x(m.at) >= pad.left).map((m) => {
+      const x = this.x(m.at).toFixed(1);
+      return drawn("g", { class: "moment" }, drawn("line", { x1: x, x2: x, y1: pad.top, y2: pad.top + high }),
+        drawn("text", { x, y: pad.top + 10, dx: -4, "text-anchor": "end" }, m.name));
+    });
   }
 
   // line draws what is there; where there is no value there is no line.
@@ -137,7 +148,7 @@ export class Chart {
     const i = this.at ?? at.length - 1;
     const said = this.lines.map((l, n) => (i < 0 || this.values[n][i] === null ? "–" : this.format(this.values[n][i])));
     this.items.forEach((item, n) => { item.lastChild.textContent = said[n]; });
-    const when = this.at === null || i < 0 ? "now" : `${ago((now - at[i]) / 1000)}, ${new Date(at[i]).toLocaleTimeString("en-GB")}`;
+    const when = i >= 0 && this.columns.clock ? `at ${clock(at[i])}` : this.at === null || i < 0 ? "now" : `${ago((now - at[i]) / 1000)}, ${clock(at[i])}`;
     this.time.textContent = when;
     this.plot.setAttribute("aria-valuemax", Math.max(0, at.length - 1));
     this.plot.setAttribute("aria-valuenow", Math.max(0, i));
@@ -180,12 +191,13 @@ export class Chart {
         const there = inside.map((i) => v[i]).filter((n) => n !== null);
         return element("td", { class: "n" }, there.length ? this.format(there.reduce((a, b) => a + b, 0) / there.length) : "–");
       });
-      rows.push(element("tr", {}, element("th", { scope: "row" }, m ? `−${m} min` : "now"), ...cells));
+      rows.push(element("tr", {}, element("th", { scope: "row" }, this.columns.clock ? clock(now - 60000 * m) : m ? `−${m} min` : "now"), ...cells));
     }
     this.rows.replaceChildren(...rows);
   }
 }
 
+const clock = (t) => new Date(t).toLocaleTimeString("en-GB");
 const ago = (seconds) => (seconds < 90 ? `${Math.round(seconds)} s ago` : `${(seconds / 60).toFixed(1)} min ago`);
 
 function nearest(times, t) {

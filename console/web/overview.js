@@ -28,6 +28,12 @@ export function findings(s) {
   const refused = (lately.blamePerSecond?.policy || 0) - (s.unmatched.lately.blamePerSecond?.policy || 0);
   if (share(lost) > alarming) add("warn", `${dom.percent(share(lost))} of requests find no route (${dom.rate(lost)}/s).`, link("explain"));
   if (share(refused) > alarming) add("warn", `${dom.percent(share(refused))} of requests are refused by policy (${dom.rate(refused)}/s).`, link("routes", { sort: "errors" }));
+  if (counts.pagingObjectives) add("bad", `${dom.plural(counts.pagingObjectives, "objective burns", "objectives burn")} so fast that somebody is to be called.`, link("objectives"));
+  if (counts.burningObjectives > counts.pagingObjectives) add("warn", `${dom.plural(counts.burningObjectives - counts.pagingObjectives, "objective burns", "objectives burn")} too fast.`, link("objectives"));
+  if (counts.exhaustedObjectives) add("warn", `${dom.plural(counts.exhaustedObjectives, "objective has", "objectives have")} no budget left.`, link("objectives", { state: "Exhausted" }));
+  if (counts.abortedRollouts) add("warn", `${dom.plural(counts.abortedRollouts, "release was", "releases were")} taken back in the last hour.`, link("releases", { phase: "Aborted" }));
+  if (counts.holdingRollouts) add("warn", `${dom.plural(counts.holdingRollouts, "release waits", "releases wait")} for something.`, link("releases", { phase: "Holding" }));
+  if (counts.activeFaults) add("warn", `${dom.plural(counts.activeFaults, "fault is", "faults are")} active, on purpose.`, link("faults", { state: "active" }));
   if (counts.acting) add("warn", `${dom.plural(counts.acting, "protection holds", "protections hold")} something back.`, link("resilience", { state: "acting" }));
   if (counts.unhealthyHosts) add("warn", `${dom.plural(counts.unhealthyHosts, "host is", "hosts are")} unhealthy.`, link("hosts", { sort: "errors" }));
   if (counts.quarantined) add("warn", `${dom.plural(counts.quarantined, "object runs an older version, or none", "objects run an older version, or none")}: the newest is wrong.`, link("resources", { accepted: "false" }));

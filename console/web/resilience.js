@@ -48,7 +48,7 @@ const part = (title, ...content) => element("div", { class: "part" }, element("h
 
 function budget(b) {
   const left = b.remaining === undefined ? "any number left" : dom.plural(b.remaining, "left now", "left now");
-  return part("Retry budget", element("p", { class: b.remaining === 0 ? "bad" : "" },
+  return part(["Retry budget", observes(b.mode)], element("p", { class: b.remaining === 0 ? "bad" : "" },
     `${dom.plural(b.retries, "retry", "retries")} beside ${dom.plural(b.firstTries, "first try", "first tries")} in 10 s; ${left}`));
 }
 

@@ -1,0 +1,196 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"weir.dev/weir/console"
+	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/controlplane/resource/v1alpha1"
+)
+
+const (
+	defaultNamespace = "default"               // of a drill that says none, as of a file
+	maxDrills        = 16                      // at once
+	maxDrill         = time.Hour + time.Minute // one: a phase of a Drill, and the time that who runs it has to end it
+	leastDrill       = time.Second
+	drillPrefix      = "drill-" // of the FaultPolicies that drills bring with them
+	drillNoSource    = "nothing is configured yet"
+)
+
+// drills are FaultPolicies that live beside what the source delivers, each for a time: what users
+// wrote is never touched. They end with the process, and their faults when they expire whatever
+// becomes of it.
+type drills struct {
+	mu      sync.Mutex
+	last    *resource.Set // of the source; nil: none yet
+	running map[resource.Key]*runningDrill
+	over    bool // the process ends: no more begin
+}
+
+type runningDrill struct {
+	object *resource.Object
+	timer  *time.Timer
+}
+
+// deliver carries a set of the source, and what drills add to it.
+func (a *App) deliver(set *resource.Set) {
+	a.drills.mu.Lock()
+	defer a.drills.mu.Unlock()
+	a.drills.last = set
+	a.redeliver()
+}
+
+// redeliver carries the last set anew. It gets the next revision: they grow over upgrades, too.
+// The lock of drills is held.
+func (a *App) redeliver() {
+	var extra []*resource.Object
+	for _, d := range a.drills.running {
+		extra = append(extra, d.object)
+	}
+	set := a.drills.last.With(extra)
+	set.Revision = a.revision.Add(1)
+	a.pipeline.deliver(set)
+}
+
+// StartDrill implements console.Drills.
+func (a *App) StartDrill(_ context.Context, o console.DrillOrder) error {
+	lasts := time.Duration(o.Seconds * float64(time.Second))
+	if lasts < leastDrill || lasts > maxDrill {
+		return &console.WrongDrill{Problems: []string{fmt.Sprintf("seconds: %g: want %v to %v", o.Seconds, leastDrill, maxDrill)}}
+	}
+	o.Namespace = cmp.Or(o.Namespace, defaultNamespace)
+	expires := time.Now().Add(lasts)
+	object, err := faultPolicyOf(o, expires)
+	if err != nil {
+		return err
+	}
+	d := &a.drills
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.over:
+		return fmt.Errorf("%w: this process ends", console.ErrConflict)
+	case a.upgrading.Load():
+		return fmt.Errorf("%w: a new process takes this one's place, and knows of no drill", console.ErrConflict)
+	case d.last == nil:
+		return fmt.Errorf("%w: %s", console.ErrConflict, drillNoSource)
+	case d.running[object.Key] != nil:
+		return fmt.Errorf("%w: drill %s runs already", console.ErrConflict, o.Name)
+	case d.last.Get(object.Key) != nil:
+		return fmt.Errorf("%w: there is a FaultPolicy named %s; name the drill otherwise", console.ErrConflict, object.Key.Name)
+	case len(d.running) >= maxDrills:
+		return fmt.Errorf("%w: %d drills run already, which is the most", console.ErrConflict, maxDrills)
+	}
+	if d.running == nil {
+		d.running = map[resource.Key]*runningDrill{}
+	}
+	d.running[object.Key] = &runningDrill{object: object, timer: time.AfterFunc(lasts, func() { a.endDrill(object.Key) })}
+	a.redeliver()
+	if problems := a.drillProblems(object.Key); len(problems) > 0 {
+		d.running[object.Key].timer.Stop()
+		delete(d.running, object.Key)
+		a.redeliver()
+		return &console.WrongDrill{Problems: problems}
+	}
+	a.log.LogAttrs(context.Background(), slog.LevelWarn, "a drill breaks something on purpose", slog.String("drill", o.Namespace+"/"+o.Name),
+		slog.String("by", o.By), slog.String("reason", o.Reason), slog.Time("until", expires))
+	return nil
+}
+
+// drillProblems says why a drill's FaultPolicy breaks nothing; nil where it does.
+func (a *App) drillProblems(key resource.Key) (problems []string) {
+	policy := key.Namespace + "/" + key.Name
+	for _, s := range a.proxy.Faults() {
+		if s.Fault.Policy == policy {
+			return nil
+		}
+	}
+	for _, d := range a.pipeline.now.Load().output.Diagnostics {
+		if d.Object == key {
+			problems = append(problems, d.Message)
+		}
+	}
+	if problems == nil {
+		problems = []string{"its targets have no rule that is served"}
+	}
+	return problems
+}
+
+// StopDrill implements console.Drills.
+func (a *App) StopDrill(_ context.Context, namespace, name string) error {
+	namespace = cmp.Or(namespace, defaultNamespace)
+	if !a.endDrill(drillKey(namespace, name)) {
+		return fmt.Errorf("%w: no drill %s/%s runs", console.ErrConflict, namespace, name)
+	}
+	return nil
+}
+
+// endDrill takes a drill's faults away, and reports whether it ran.
+func (a *App) endDrill(key resource.Key) bool {
+	d := &a.drills
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	run := d.running[key]
+	if run == nil {
+		return false
+	}
+	run.timer.Stop()
+	delete(d.running, key)
+	a.redeliver()
+	a.log.LogAttrs(context.Background(), slog.LevelInfo, "a drill is over", slog.String("drill", key.Namespace+"/"+strings.TrimPrefix(key.Name, drillPrefix)))
+	return true
+}
+
+// endDrills ends all of them, at the end of the process.
+func (a *App) endDrills() {
+	a.drills.mu.Lock()
+	a.drills.over = true
+	keys := slices.Collect(maps.Keys(a.drills.running))
+	a.drills.mu.Unlock()
+	for _, key := range keys {
+		a.endDrill(key)
+	}
+}
+
+func drillKey(namespace, name string) resource.Key {
+	return resource.Key{Group: v1alpha1.Group, Kind: v1alpha1.KindFaultPolicy, Namespace: namespace, Name: drillPrefix + name}
+}
+
+// faultPolicyOf makes the FaultPolicy of a drill, read as strictly as one in a file.
+func faultPolicyOf(o console.DrillOrder, expires time.Time) (*resource.Object, error) {
+	data, err := json.Marshal(map[string]any{
+		"apiVersion": v1alpha1.Group + "/" + v1alpha1.Version, "kind": v1alpha1.KindFaultPolicy,
+		"metadata": map[string]any{"name": drillPrefix + o.Name, "namespace": o.Namespace},
+		"spec": map[string]any{
+			"targetRefs": o.TargetRefs, "faults": o.Faults, "reason": o.Reason, "expires": expires.Add(time.Second).UTC().Format(time.RFC3339),
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	var decoder resource.Decoder
+	objects, diagnostics := decoder.Decode("drill "+o.Name, data)
+	var problems []string
+	for _, d := range diagnostics {
+		if d.Severity == resource.Error {
+			problems = append(problems, strings.TrimPrefix(d.Field+": "+d.Message, ": "))
+		}
+	}
+	if len(problems) > 0 {
+		return nil, &console.WrongDrill{Problems: problems}
+	}
+	if len(objects) != 1 || objects[0].Value == nil {
+		return nil, errors.New("a drill's faults could not be read")
+	}
+	return objects[0], nil
+}

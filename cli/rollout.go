@@ -1,0 +1,277 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// rolloutListing is what `weir get rollouts` shows.
+var rolloutListing = listing{
+	name: "rollouts", short: "releases: how far each is, and what blocks it", path: "/api/v1/rollouts", filter: "name",
+	columns: []string{"rollout", "phase", "stage", "share", "canary", "failed", "stable failed", "what blocks it"},
+	row: func(r map[string]any) []string {
+		figures := child(r, "figures")
+		return []string{
+			word(r["name"]), word(r["phase"]), stageOf(r), word(r["share"]) + " %", word(r["canary"]),
+			failedOf(child(figures, "canary")), failedOf(child(figures, "stable")),
+			cmp.Or(word(child(r, "blocking")["message"]), "-"),
+		}
+	},
+}
+
+func stageOf(r map[string]any) string {
+	stages, _ := r["stages"].([]any)
+	stage, _ := r["stage"].(float64)
+	if stage == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f of %d", stage, len(stages))
+}
+
+// failedOf is "3 of 1,200".
+func failedOf(arm map[string]any) string {
+	if arm == nil {
+		return "-"
+	}
+	return word(arm["failed"]) + " of " + word(arm["requests"])
+}
+
+func rolloutCommand(std Streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rollout",
+		Short: "See and move releases",
+		Long: "A Rollout moves traffic from a stable backend to a canary in stages, and every proxy takes it back by itself\n" +
+			"on the response that proves a regression. These commands tell how far one is, and move it.",
+		Args: noArgs,
+	}
+	cmd.AddCommand(rolloutStatus(std), rolloutHistory(std))
+	for _, v := range []struct{ verb, short string }{
+		{"start", "Begin a new run at the first stage"},
+		{"promote", "Enter the next stage now, without waiting for time, requests or gates"},
+		{"pause", "Stay at the present share"},
+		{"resume", "Go on after a pause"},
+		{"abort", "Give everything back to stable, at once"},
+		{"finish", "Say that the canary is the new stable, and print what to write down"},
+		{"approve", "Approve a gate"},
+	} {
+		cmd.AddCommand(rolloutOrder(std, v.verb, v.short))
+	}
+	return cmd
+}
+
+func rolloutOrder(std Streams, verb, short string) *cobra.Command {
+	var admin, tokenFile, reason, gate, override string
+	cmd := &cobra.Command{
+		Use: verb + " NAMESPACE/NAME", Short: short, Example: "  weir rollout " + verb + " shop/checkout",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("want one Rollout, as NAMESPACE/NAME; `weir get rollouts` lists them")
+			}
+			c, err := newClient(admin)
+			if err == nil {
+				err = c.authorise(tokenFile)
+			}
+			if err != nil {
+				return err
+			}
+			var done struct {
+				Done   string
+				Status map[string]any
+				Patch  string
+			}
+			body := map[string]string{"name": qualified(args[0]), "do": verb, "reason": reason, "gate": gate, "overrideFreeze": override}
+			if err := c.post(cmd.Context(), "/api/v1/rollouts", body, &done); err != nil {
+				return err
+			}
+			if done.Patch != "" {
+				_, err := fmt.Fprint(std.Out, done.Patch)
+				return err
+			}
+			_, err = fmt.Fprintf(std.Out, "%s: %s is %s, stage %s, share %s %%\n", done.Done, qualified(args[0]),
+				word(done.Status["phase"]), stageOf(done.Status), word(done.Status["share"]))
+			return err
+		},
+	}
+	adminFlags(cmd, &admin, &tokenFile)
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the history")
+	if verb == "start" || verb == "promote" {
+		cmd.Flags().StringVar(&override, "override-freeze", "", "why a freeze by a ServiceLevelObjective is disregarded")
+	}
+	if verb == "approve" {
+		cmd.Flags().StringVar(&gate, "gate", "", "which gate, where several wait")
+	}
+	return cmd
+}
+
+// qualified is a name with its namespace.
+func qualified(name string) string {
+	if strings.Contains(name, "/") {
+		return name
+	}
+	return "default/" + name
+}
+
+func rolloutStatus(std Streams) *cobra.Command {
+	var admin string
+	var output format
+	cmd := &cobra.Command{
+		Use: "status NAMESPACE/NAME", Short: "Both arms, the evidence and what blocks the next stage", Example: "  weir rollout status shop/checkout",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("want one Rollout, as NAMESPACE/NAME; `weir get rollouts` lists them")
+			}
+			c, err := newClient(admin)
+			if err != nil {
+				return err
+			}
+			status, err := c.rollout(cmd.Context(), qualified(args[0]))
+			if err != nil {
+				return err
+			}
+			return output.write(std.Out, status, func() { printRollout(std.Out, status) })
+		},
+	}
+	cmd.Flags().StringVar(&admin, "admin", defaultAdmin, "address of the admin API")
+	output.flag(cmd)
+	return cmd
+}
+
+// rollout asks how far one is.
+func (c client) rollout(ctx context.Context, name string) (map[string]any, error) {
+	var found struct{ Items []map[string]any }
+	if err := c.get(ctx, "/api/v1/rollouts?name="+url.QueryEscape(name), &found); err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(found.Items, func(r map[string]any) bool { return r["name"] == name })
+	if at < 0 {
+		return nil, fmt.Errorf("no Rollout %s is live; `weir get rollouts` lists them, and `weir lint` says why one is not accepted", name)
+	}
+	return found.Items[at], nil
+}
+
+func printRollout(out io.Writer, r map[string]any) {
+	fmt.Fprintf(out, "%s  %s, run %s, stage %s, share %s %%\n", word(r["name"]), word(r["phase"]), word(r["run"]), stageOf(r), word(r["share"]))
+	fmt.Fprintf(out, "  stable %s\n  canary %s\n", word(r["stable"]), word(r["canary"]))
+	if b := child(r, "blocking"); b != nil {
+		fmt.Fprintf(out, "  %s: %s\n", word(b["name"]), word(b["message"]))
+	}
+	if t := child(r, "trip"); t != nil {
+		fmt.Fprintf(out, "  tripped at %s", word(t["at"]))
+		if t["reason"] != child(r, "blocking")["message"] {
+			fmt.Fprintf(out, ": %s", word(t["reason"]))
+		}
+		fmt.Fprintln(out)
+	}
+	if f := child(r, "figures"); f != nil {
+		printArms(out, f)
+	}
+	if notes, ok := r["notes"].([]any); ok {
+		for _, n := range notes {
+			fmt.Fprintln(out, "  note:", n)
+		}
+	}
+	if gates := children(r["gates"]); len(gates) > 0 {
+		fmt.Fprintln(out)
+		rows := make([][]string, len(gates))
+		for i, g := range gates {
+			rows[i] = []string{word(g["gate"]), word(g["verdict"]), word(g["message"])}
+		}
+		table(out, []string{"gate", "verdict", "because"}, rows)
+	}
+}
+
+func printArms(out io.Writer, figures map[string]any) {
+	rows := make([][]string, 0, 2)
+	for _, name := range []string{"stable", "canary"} {
+		if a := child(figures, name); a != nil {
+			rows = append(rows, []string{name, word(a["users"]), word(a["requests"]), word(a["failed"]), interval(a), span(a["p50Ms"]), span(a["p99Ms"])})
+		}
+	}
+	fmt.Fprintln(out)
+	table(out, []string{"arm", "users", "requests", "failed", "share", "p50", "p99"}, rows)
+	tests := children(figures["tests"])
+	if len(tests) == 0 {
+		return
+	}
+	fmt.Fprintln(out)
+	rows = rows[:0]
+	for _, t := range tests {
+		evidence, _ := t["evidence"].(float64)
+		boundary, _ := t["boundary"].(float64)
+		rows = append(rows, []string{word(t["name"]), strconv.FormatFloat(evidence, 'f', 2, 64), strconv.FormatFloat(boundary, 'f', 2, 64), bar(evidence / boundary), word(t["detail"])})
+	}
+	table(out, []string{"test", "evidence", "trips at", "", "compares"}, rows)
+}
+
+// bar draws how near something is to its bound.
+func bar(share float64) string {
+	if math.IsNaN(share) {
+		share = 0
+	}
+	full := int(math.Round(10 * min(max(share, 0), 1)))
+	return strings.Repeat("█", full) + strings.Repeat("░", 10-full)
+}
+
+// interval shows an arm's share of failures with its interval: "1.20 % (0.80–1.90)".
+func interval(arm map[string]any) string {
+	get := func(key string) string {
+		n, _ := arm[key].(float64)
+		return strconv.FormatFloat(100*n, 'f', 2, 64)
+	}
+	return get("errorShare") + " % (" + get("low") + "–" + get("high") + ")"
+}
+
+// span shows a time that is a number of milliseconds.
+func span(v any) string {
+	n, _ := v.(float64)
+	if n == 0 {
+		return "-"
+	}
+	return time.Duration(n * float64(time.Millisecond)).Round(10 * time.Microsecond).String()
+}
+
+func rolloutHistory(std Streams) *cobra.Command {
+	var admin string
+	var output format
+	cmd := &cobra.Command{
+		Use: "history NAMESPACE/NAME", Short: "What happened, who did it and why", Example: "  weir rollout history shop/checkout",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("want one Rollout, as NAMESPACE/NAME; `weir get rollouts` lists them")
+			}
+			c, err := newClient(admin)
+			if err != nil {
+				return err
+			}
+			var history struct{ Items []map[string]any }
+			if err := c.get(cmd.Context(), "/api/v1/rollouts/history?name="+url.QueryEscape(qualified(args[0])), &history); err != nil {
+				return err
+			}
+			return output.write(std.Out, history.Items, func() {
+				rows := make([][]string, len(history.Items))
+				for i, e := range history.Items {
+					when := word(e["at"])
+					if at, err := time.Parse(time.RFC3339, when); err == nil {
+						when = at.Local().Format(time.DateTime)
+					}
+					share, _ := e["share"].(float64)
+					rows[i] = []string{when, word(e["run"]), word(e["stage"]), strconv.FormatFloat(share/100, 'f', -1, 64) + " %", word(e["what"]), word(e["who"]), cmp.Or(word(e["why"]), "-"), cmp.Or(word(e["numbers"]), "-")}
+				}
+				table(std.Out, []string{"when", "run", "stage", "share", "what", "who", "why", "numbers"}, rows)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&admin, "admin", defaultAdmin, "address of the admin API")
+	output.flag(cmd)
+	return cmd
+}
