@@ -20,7 +20,7 @@ func TestBreaker(t *testing.T) {
 		MaxConnections: 1024, MaxPending: 256, MaxRequests: 1024, MaxRetries: 16, Mode: model.ModeEnforce,
 		Trip: &model.Trip{Failures: 0.5, Of: 20, OpenFor: 5 * time.Second, Probes: 3},
 	}
-	if !reflect.DeepEqual(cluster.Breaker, want) || !reflect.DeepEqual(cluster.RetryBudget, &model.RetryBudget{Share: 0.2, MinPerSecond: 3}) {
+	if !reflect.DeepEqual(cluster.Breaker, want) || !reflect.DeepEqual(cluster.RetryBudget, &model.RetryBudget{Share: 0.2, MinPerSecond: 3, Mode: model.ModeEnforce}) {
 		t.Errorf("%+v, %+v", cluster.Breaker, cluster.RetryBudget)
 	}
 	for _, kind := range []telemetry.ProtectionKind{

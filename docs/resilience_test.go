@@ -24,7 +24,7 @@ func TestResilience(t *testing.T) {
 	text := strings.Join(blocks, "---\n")
 	out := accepted(t, shop, text)
 	route, cluster := out.Snapshot.RouteTables[0].Entries[0].Route, out.Snapshot.Clusters[0]
-	if r := route.Retry; r == nil || r.Attempts != 2 || *r.Budget != (model.RetryBudget{Share: 0.2, MinPerSecond: 3}) || r.IdempotencyHeader != "idempotency-key" {
+	if r := route.Retry; r == nil || r.Attempts != 2 || *r.Budget != (model.RetryBudget{Share: 0.2, MinPerSecond: 3, Mode: model.ModeEnforce}) || r.IdempotencyHeader != "idempotency-key" {
 		t.Errorf("retries: %+v", r)
 	}
 	if o := route.Overload; o == nil || o.Scope != "HTTPRoute/default/shop" || o.Limit != 200 || len(o.Degrade) != 2 {

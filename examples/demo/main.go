@@ -21,11 +21,11 @@ import (
 )
 
 // ports are those that the demo uses on 127.0.0.1 (the front door listens everywhere). The shop
-// has three hosts, and behind their ports one that tells it how to behave.
-type ports struct{ front, v1, v2, admin, secure, greeter, shop int }
+// has three hosts, and behind their ports one that tells it how to behave; checkout has two versions.
+type ports struct{ front, v1, v2, admin, secure, greeter, shop, checkout int }
 
 // standard are the ports written in this folder's files.
-var standard = ports{front: 8080, v1: 8081, v2: 8082, admin: 9901, secure: 8443, greeter: 8083, shop: 8084}
+var standard = ports{front: 8080, v1: 8081, v2: 8082, admin: 9901, secure: 8443, greeter: 8083, shop: 8084, checkout: 8088}
 
 // options are the command line.
 type options struct {
@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	p, dir := standard, o.dir
 	if o.port != 0 {
-		p = ports{front: o.port, v1: o.port + 1, v2: o.port + 2, admin: o.port + 3, secure: o.port + 4, greeter: o.port + 5, shop: o.port + 6}
+		p = ports{front: o.port, v1: o.port + 1, v2: o.port + 2, admin: o.port + 3, secure: o.port + 4, greeter: o.port + 5, shop: o.port + 6, checkout: o.port + 10}
 		if dir, err = moved(o.dir, p); err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ func parse(args []string) (options, error) {
 	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
 	fs.StringVar(&o.weir, "weir", "bin/weir", "the program to run")
 	fs.StringVar(&o.dir, "dir", "examples/demo", "the folder with the resources")
-	fs.IntVar(&o.port, "port", 0, "use this port and the nine after it instead of 8080 to 8087, 8443 and 9901")
+	fs.IntVar(&o.port, "port", 0, "use this port and the eleven after it instead of 8080 to 8089, 8443 and 9901")
 	fs.IntVar(&o.rate, "rate", 100, "requests a second, 1 to 1000")
 	fs.DurationVar(&o.duration, "for", 0, "stop by itself after this time")
 	if err := fs.Parse(args); err != nil {
@@ -86,8 +86,8 @@ func parse(args []string) (options, error) {
 	if o.rate < 1 || o.rate > 1000 {
 		return o, fmt.Errorf("--rate %d: want 1 to 1000", o.rate)
 	}
-	if o.port != 0 && (o.port < 1024 || o.port > 65526) {
-		return o, fmt.Errorf("--port %d: want 1024 to 65526", o.port)
+	if o.port != 0 && (o.port < 1024 || o.port > 65524) {
+		return o, fmt.Errorf("--port %d: want 1024 to 65524", o.port)
 	}
 	if _, err := os.Stat(o.weir); err != nil {
 		return o, fmt.Errorf("%s is not there: run `make build` first", o.weir)
@@ -97,7 +97,7 @@ func parse(args []string) (options, error) {
 
 // free tells a taken port apart before anything starts.
 func free(p ports) error {
-	for _, port := range []int{p.front, p.v1, p.v2, p.admin, p.secure, p.greeter, p.shop, p.shop + 1, p.shop + 2, p.shop + shopHosts} {
+	for _, port := range []int{p.front, p.v1, p.v2, p.admin, p.secure, p.greeter, p.shop, p.shop + 1, p.shop + 2, p.shop + shopHosts, p.checkout, p.checkout + 1} {
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if errors.Is(err, syscall.EADDRINUSE) {
 			other := 18080

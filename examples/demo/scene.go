@@ -9,7 +9,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -27,7 +29,7 @@ type scene struct {
 
 // replace moves the standard ports in a file's text to these.
 func (p ports) replace(text []byte) []byte {
-	for _, move := range [][2]int{{standard.front, p.front}, {standard.v1, p.v1}, {standard.v2, p.v2}, {standard.secure, p.secure}, {standard.greeter, p.greeter}, {standard.shop, p.shop}, {standard.shop + 1, p.shop + 1}, {standard.shop + 2, p.shop + 2}} {
+	for _, move := range [][2]int{{standard.front, p.front}, {standard.v1, p.v1}, {standard.v2, p.v2}, {standard.secure, p.secure}, {standard.greeter, p.greeter}, {standard.shop, p.shop}, {standard.shop + 1, p.shop + 1}, {standard.shop + 2, p.shop + 2}, {standard.checkout, p.checkout}, {standard.checkout + 1, p.checkout + 1}} {
 		text = bytes.ReplaceAll(text, fmt.Appendf(nil, "port: %d", move[0]), fmt.Appendf(nil, "port: %d", move[1]))
 	}
 	return text
@@ -57,6 +59,12 @@ func serve(ctx context.Context, o options, s scene) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closed()) }()
+	release := newCheckout("http://"+local(s.front)+"/checkout", local(s.admin), s.out)
+	ended, err := release.open(s.ports)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ended()) }()
 
 	weir, err := s.start(o.weir)
 	if err != nil {
@@ -66,7 +74,7 @@ func serve(ctx context.Context, o options, s scene) (err error) {
 	if err := s.ready(ctx, weir); err != nil {
 		return err
 	}
-	s.out.line(s.welcome() + "\nBreak the shop, and watch it at http://" + local(s.admin) + "/#/resilience:\n\n" + store.help("curl http://"+local(s.shop+shopHosts)+"/"))
+	s.out.line(s.welcome() + "\nA new checkout is on its way to customers, and will fail in a minute: http://" + local(s.admin) + "/#/releases\n\nBreak the shop, and watch it at http://" + local(s.admin) + "/#/resilience:\n\n" + store.help("curl http://"+local(s.shop+shopHosts)+"/"))
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -75,7 +83,10 @@ func serve(ctx context.Context, o options, s scene) (err error) {
 		defer close(done)
 		var selling sync.WaitGroup
 		selling.Go(func() { store.sell(ctx) })
-		newTraffic("http://"+local(s.front), o.rate).run(ctx, s.out, store.report)
+		selling.Go(func() { release.sell(ctx) })
+		newTraffic("http://"+local(s.front), o.rate).run(ctx, s.out, func(since time.Duration) string {
+			return store.report(since) + "   " + release.report()
+		})
 		selling.Wait()
 	}()
 	select {
@@ -106,7 +117,11 @@ type child struct {
 }
 
 func (s scene) start(program string) (*child, error) {
-	cmd := exec.Command(program, "run", "-f", s.dir, "--admin", local(s.admin), "--drain-timeout", "2s")
+	state, err := s.fresh()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(program, "run", "-f", s.dir, "--admin", local(s.admin), "--drain-timeout", "2s", "--state-dir", state)
 	cmd.SysProcAttr = withParent()
 	r, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
@@ -129,6 +144,21 @@ func (s scene) start(program string) (*child, error) {
 		close(c.exited)
 	}()
 	return c, nil
+}
+
+// fresh makes an empty folder for the state, where commands of the same user look for the token: each
+// demo begins its release anew.
+func (s scene) fresh() (string, error) {
+	root := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(root) {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", err
+		}
+		root = filepath.Join(home, ".local", "state")
+	}
+	dir := filepath.Join(root, "weir", "demo-"+strconv.Itoa(s.front))
+	return dir, errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700))
 }
 
 // stop asks, waits, and after five seconds insists.
