@@ -31,9 +31,10 @@ demo: build ## run Weir before two versions of a real upstream, with live traffi
 test: deps generate lint ## run every test; installs what the tests need
 	@echo "==> vet";          go vet ./...
 	@echo "==> race tests, fuzz seeds, e2e, README"
-	go test -race -timeout 10m ./...
-	@echo "==> tests of allocations, which the race detector would distort"
-	go test -run 'Alloc' ./model/... ./traffic/... ./telemetry/... ./dataplane/...
+	go test -race -timeout 20m ./...
+	@echo "==> tests of allocations and statistics, which the race detector would distort or slow down"
+	go test ./traffic/...
+	go test -run 'Alloc' ./model/... ./telemetry/... ./dataplane/...
 	@echo "==> all passed"
 
 conformance: generate ## run the programs of others against Weir, also those that take minutes, and print a table
@@ -50,13 +51,14 @@ lint: generate ## check style and common mistakes
 fmt: ## format every Go file
 	$(TOOL) gofumpt -w $$(git ls-files -co --exclude-standard '*.go')
 
-bench: build ## measure Weir against nginx, HAProxy, Envoy and Caddy; writes bench/RESULTS.md and bench/PROTOCOLS.md
+bench: build ## measure Weir against nginx, HAProxy, Envoy and Caddy; writes bench/RESULTS.md, PROTOCOLS.md and RELEASES.md
 	@.ci/deps bench
 	go run ./bench -weir bin/weir -only http1
 	go run ./bench -weir bin/weir -only protocols -out bench/PROTOCOLS.md
+	go run ./bench -weir bin/weir -only release -out bench/RELEASES.md
 
 screenshots: deps generate ## make the pictures in docs/console.md anew, after ten minutes of traffic
-	go test ./e2e -run 'TestConsoleScreenshots|TestDemoMisbehaves' -timeout 20m -screenshots $(CURDIR)/docs/console
+	go test ./e2e -run 'TestConsoleScreenshots|TestDemoMisbehaves|TestConsoleReleases' -timeout 20m -screenshots $(CURDIR)/docs/console
 
 docs: generate ## write the reference pages of kinds, flags, metrics and response flags to docs/reference
 	go run ./docs -o docs/reference

@@ -38,15 +38,20 @@ var rooms = []room{
 	{"wire", []string{"model"}},
 	{"traffic/...", []string{"model", "traffic/..."}},
 	{"telemetry", []string{"model", "traffic/..."}},
+	{"telemetry/store", []string{"model", "telemetry"}},
 
 	{"controlplane/resource/v1alpha1", nil},
-	{"controlplane/resource", []string{"model", "traffic/retry", "traffic/expression", "controlplane/resource/v1alpha1"}},
+	{"controlplane/resource", []string{"model", "traffic/compare", "traffic/retry", "traffic/expression", "controlplane/resource/v1alpha1"}},
 	{"controlplane/resource/crdgen", nil},
 	{"controlplane/source", []string{"model", "controlplane/resource"}},
 	{"controlplane/translate", []string{"model", "traffic/expression", "traffic/match", "controlplane/resource", "controlplane/resource/v1alpha1"}},
 	{"controlplane/lint", []string{"model", "traffic/...", "controlplane/resource", "controlplane/resource/v1alpha1", "controlplane/translate", "controlplane/explain"}},
 	{"controlplane/explain", []string{"model", "traffic/...", "controlplane/resource", "controlplane/resource/v1alpha1", "controlplane/translate"}},
 	{"controlplane/simulate", []string{"model", "traffic/...", "controlplane/resource", "controlplane/translate", "controlplane/explain"}},
+
+	{"controlplane/state", []string{"model"}},
+	{"controlplane/rollout", []string{"model", "traffic/...", "controlplane/resource", "controlplane/resource/v1alpha1", "controlplane/translate", "controlplane/state"}},
+	{"controlplane/slo", []string{"model", "traffic/...", "controlplane/resource", "controlplane/resource/v1alpha1", "controlplane/translate"}},
 
 	{"dataplane/transport", []string{"model"}},
 	{"dataplane/http1", []string{"model", "traffic/uri"}},
@@ -62,12 +67,12 @@ var rooms = []room{
 		"dataplane/cluster", "dataplane/stream",
 	}},
 
-	{"console", []string{"model", "telemetry", "traffic/...", "controlplane/...", "dataplane/..."}},
-	{"app", []string{"model", "telemetry", "traffic/...", "controlplane/...", "dataplane/...", "console"}},
-	{"cli", []string{"model", "telemetry", "controlplane/...", "console", "app"}},
+	{"console", []string{"model", "telemetry/...", "traffic/...", "controlplane/...", "dataplane/..."}},
+	{"app", []string{"model", "telemetry/...", "traffic/...", "controlplane/...", "dataplane/...", "console"}},
+	{"cli", []string{"model", "telemetry/...", "controlplane/...", "console", "app"}},
 	{"cmd/weir", []string{"cli"}},
-	{"e2e", []string{"model", "controlplane/...", "app", "cli"}},
-	{"e2e/suites/autobahn/wsecho", nil}, // a module of its own
+	{"e2e", []string{"model", "controlplane/...", "app", "cli", "bench/release"}}, // the same trials are tested and measured
+	{"e2e/suites/autobahn/wsecho", nil},                                           // a module of its own
 	{"docs", []string{"model", "telemetry", "controlplane/...", "console", "cli"}},
 
 	{"examples/demo", nil},
@@ -90,13 +95,17 @@ var fences = []fence{
 	{"golang.org/x/net/http2", []string{"bench/..."}},                 // a client by others
 	{"github.com/pires/go-proxyproto", []string{"dataplane/listener", "dataplane/cluster"}},
 	{"go.yaml.in/yaml/v3", []string{"controlplane/resource"}},
+	{"github.com/prometheus/prometheus/", []string{"telemetry/store"}},                                       // the database and its query language
+	{"github.com/prometheus/prometheus/promql/parser", []string{"telemetry/store", "controlplane/resource"}}, // queries are judged when they are read
+	{"go.etcd.io/bbolt", []string{"controlplane/state"}},
+	{"gonum.org/v1/gonum", []string{"traffic/sample", "traffic/guard"}}, // distributions
 	{"github.com/fsnotify/fsnotify", []string{"controlplane/source"}},
 	{"github.com/coreos/go-systemd/v22/daemon", []string{"app"}},
 	{"github.com/prometheus/client_golang", []string{"telemetry"}},
 	{"github.com/prometheus/client_model", []string{"telemetry"}},
-	{"github.com/cespare/xxhash/v2", []string{"dataplane/policy", "dataplane/stream"}}, // a hash that every proxy and version shares
-	{"github.com/andybalholm/brotli", []string{"dataplane/policy"}},                    // the coding that the standard library lacks
-	{"github.com/klauspost/compress", []string{"dataplane/policy"}},                    // zstd, and gzip at a fraction of the standard library's cost
+	{"github.com/cespare/xxhash/v2", []string{"dataplane/policy", "dataplane/stream", "traffic/sample"}}, // a hash that every proxy and version shares
+	{"github.com/andybalholm/brotli", []string{"dataplane/policy"}},                                      // the coding that the standard library lacks
+	{"github.com/klauspost/compress", []string{"dataplane/policy"}},                                      // zstd, and gzip at a fraction of the standard library's cost
 	{"github.com/spf13/", []string{"cli", "docs"}},
 	{"github.com/mccutchen/go-httpbin/v2", []string{"examples/demo"}},
 	{"google.golang.org/grpc", []string{"examples/demo"}},                    // a server that others know

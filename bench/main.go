@@ -3,6 +3,7 @@
 //
 //	go run ./bench -weir bin/weir         everything, three rounds, about 40 minutes
 //	go run ./bench -only protocols        what is not HTTP/1.1 in clear text, about 20
+//	go run ./bench -only release -out bench/RELEASES.md   releases that go bad, about 15
 //	go run ./bench -quick                 one short round to standard output: a check, no result
 //	go run ./bench -only plain -peers nginx
 //
@@ -69,7 +70,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	weirArgs := f.String("weir-args", "", "further `arguments` for Weir, separated by spaces")
 	weirLog := f.String("weir-log-args", "--access-log json:{file}", "`arguments` that make Weir log accesses as JSON; {file} is where to")
 	peers := f.String("peers", "nginx,haproxy,envoy,caddy", "peers to measure, `names` separated by commas")
-	only := f.String("only", "", "measures or groups to run, `names` separated by commas; empty: all of "+strings.Join(measureNames(), ", "))
+	only := f.String("only", "", "measures or groups to run, `names` separated by commas; empty: all but release, of "+strings.Join(measureNames(), ", "))
 	f.IntVar(&o.rounds, "rounds", 3, "rounds, at least 3 for a result")
 	f.IntVar(&o.rate, "rate", 4000, "requests per second of the paced measure")
 	f.BoolVar(&o.quick, "quick", false, "one short round to standard output: a check that everything runs")
@@ -106,6 +107,9 @@ func (o options) check() error {
 		if !slices.Contains(measureNames(), name) {
 			return fmt.Errorf("no measure %q; there are %s", name, strings.Join(measureNames(), ", "))
 		}
+		if name == releases && len(o.only) > 1 {
+			return fmt.Errorf("%s has a page of its own: -only %s alone", releases, releases)
+		}
 	}
 	return nil
 }
@@ -132,6 +136,13 @@ func run(args []string, out, progress io.Writer) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.limit, fmt.Errorf("not done after %v", o.limit))
 	defer cancel()
 
+	if slices.Contains(o.only, releases) {
+		text, err := runReleases(ctx, o, progress)
+		if err != nil {
+			return err
+		}
+		return o.publish(text, out)
+	}
 	b, err := newBench(o, progress)
 	if err != nil {
 		return err
@@ -149,11 +160,14 @@ func run(args []string, out, progress io.Writer) error {
 			return err
 		}
 	}
-	text := b.report()
+	return o.publish(b.report(), out)
+}
+
+// publish writes a page where it is wanted.
+func (o options) publish(text string, out io.Writer) error {
 	if o.out == "" {
-		_, err = io.WriteString(out, text)
+		_, err := io.WriteString(out, text)
 		return err
 	}
-	b.say("writing %s", o.out)
 	return os.WriteFile(o.out, []byte(text), 0o644)
 }

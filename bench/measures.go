@@ -31,6 +31,7 @@ type setup struct {
 	workers int
 	log     bool
 	guarded bool // with every protection on
+	copied  bool // a tenth of the requests are copied to another backend, whose answers nobody compares
 	front   peer.Wire
 	back    peer.Wire
 }
@@ -91,6 +92,10 @@ func groups() []group {
 		{name: "protections", page: http1, only: []string{"weir"}, measures: []measure{
 			{name: "unguarded", title: "No protection, 200 B, 64 connections", setup: one, load: get(64, small, "/bytes/200")},
 			{name: "guarded", title: "Every protection on, 200 B, 64 connections", setup: setup{workers: 1, guarded: true}, load: get(64, small, "/bytes/200")},
+		}},
+		{name: "mirror", page: http1, only: []string{"weir"}, measures: []measure{
+			{name: "unmirrored", title: "Nothing copied, 200 B, 64 connections", setup: one, load: get(64, small, "/bytes/200")},
+			{name: "mirrored", title: "A tenth copied to another backend, 200 B, 64 connections", setup: setup{workers: 1, copied: true}, load: get(64, small, "/bytes/200")},
 		}},
 		{name: "worst", page: http1, measures: []measure{
 			{name: "chunked", title: "Chunked answers of 64 KiB (16 chunks), 64 connections", setup: one, load: get(64, large, "/chunked/65536")},
@@ -168,7 +173,7 @@ func routes(name, title string, n int) measure {
 
 // measureNames lists what -only takes: pages, groups and measures.
 func measureNames() []string {
-	all := []string{http1, protocols}
+	all := []string{http1, protocols, releases}
 	for _, g := range groups() {
 		all = append(all, g.name)
 		for _, m := range g.measures {

@@ -22,6 +22,7 @@ func (b *bench) report() string {
 			{Title: "1,000 routes ÷ 10 routes", Over: "routes1000", Under: "routes10"},
 			{Title: "10,000 routes ÷ 10 routes", Over: "routes10000", Under: "routes10"},
 			{Title: "Every protection on ÷ none", Over: "guarded", Under: "unguarded"},
+			{Title: "A tenth of the requests copied ÷ none", Over: "mirrored", Under: "unmirrored"},
 			{Title: "1,000 connections ÷ 64, 200 B", Over: "200x1000", Under: "200x64"},
 		},
 		Facts: b.facts(), Notes: b.notes, Method: b.method(),
@@ -104,6 +105,10 @@ func targets() []report.Target {
 		{
 			Title: "CPU with every protection on, ÷ with none", Figure: report.CPU, Limit: 1.25,
 			Over: weir("guarded"), Under: weir("unguarded"),
+		},
+		{
+			Title: "CPU with a tenth of the requests copied, ÷ with none", Figure: report.CPU, Limit: 1.1,
+			Over: weir("mirrored"), Under: weir("unmirrored"),
 		},
 		{Title: "Bytes per idle connection", Figure: report.PerConnection, Limit: 6 << 10, Over: weir("memory")},
 		{Title: "Bytes per idle connection, parked", Figure: report.PerParked, Limit: 1536, Over: weir("memory")},

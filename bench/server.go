@@ -48,7 +48,7 @@ func (b *bench) start(ctx context.Context, p peer.Proxy, s setup, first load.Spe
 		return nil, err
 	}
 	want := peer.Setup{
-		Dir: dir, Port: ports[0], AdminPort: ports[1], Routes: s.routes, Workers: s.workers, Guarded: s.guarded,
+		Dir: dir, Port: ports[0], AdminPort: ports[1], Routes: s.routes, Workers: s.workers, Guarded: s.guarded, Copied: s.copied,
 		Front: s.front, Back: s.back, Cert: b.cert, Key: b.cert + ".key",
 	}
 	if want.Upstream, err = b.upstreams(s.back); err != nil {

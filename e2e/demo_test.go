@@ -14,7 +14,7 @@ import (
 
 // demoPorts is how many ports in a row the demo wants; admin and its switch are these of them.
 const (
-	demoPorts  = 10
+	demoPorts  = 12
 	demoAdmin  = 3
 	demoSwitch = 9
 )

@@ -27,6 +27,7 @@ type Setup struct {
 	Workers   int    // at least 1
 	Log       string // access log, JSON, one line a request; empty is none
 	Guarded   bool   // Weir: with every protection on
+	Copied    bool   // Weir: a tenth of the requests are copied
 	Front     Wire   // what clients speak
 	Back      Wire   // what upstreams speak: HTTP1, H2C or GRPC
 	Cert, Key string // PEM files, for fronts with TLS

@@ -69,6 +69,24 @@ spec:
   outlierDetection: {consecutive5xx: 5, consecutiveLocal: 5, failureShare: 85%, successRateDeviation: "1.9", slowerThanMedian: "3.0"}
 `
 
+// weirCopies has a tenth of the requests copied to a backend of its own, which is the same servers.
+const weirCopies = `apiVersion: weir.dev/v1alpha1
+kind: Shadow
+metadata: {name: copies}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: all}]
+  backendRef: {group: weir.dev, kind: Backend, name: copies}
+  share: 10%
+  limits: {inflight: 10000}
+---
+apiVersion: weir.dev/v1alpha1
+kind: Backend
+metadata: {name: copies}
+spec:
+  protocol: HTTP11
+  endpoints:
+`
+
 const weirSecret = `apiVersion: v1
 kind: Secret
 metadata: {name: bench}
@@ -114,6 +132,9 @@ func weir(s Setup, extra, logArgs []string) (Start, error) {
 	}
 	if s.Guarded {
 		files["guards.yaml"] = weirGuards
+	}
+	if s.Copied {
+		files["copies.yaml"] = weirCopies + s.each("  - {address: 127.0.0.1, port: %d}", "\n") + "\n"
 	}
 	for file := range min(s.Routes, weirFiles) {
 		name, text := WeirFile(s.Routes, file, "")
