@@ -476,7 +476,9 @@ func TestBaselineLeavesRoom(t *testing.T) {
 			synctest.Wait()
 		}
 		time.Sleep(time.Minute)
-		if got := fates(r.proxy.Shadows()[0]); got != "10 answered, 0 failed; 2 equal, 0 noise, 0 different, 8 uncompared" {
+		// The request itself may still have its own place, or not, when the second copy asks for one.
+		got := fates(r.proxy.Shadows()[0])
+		if got != "10 answered, 0 failed; 2 equal, 0 noise, 0 different, 8 uncompared" && got != "10 answered, 0 failed; 1 equal, 0 noise, 0 different, 9 uncompared" {
 			t.Error(got)
 		}
 	})
@@ -505,7 +507,9 @@ func TestCopiesLeaveRoom(t *testing.T) {
 			synctest.Wait()
 		}
 		time.Sleep(time.Minute)
-		if got := fates(r.proxy.Shadows()[0]); !strings.HasPrefix(got, "2 answered, 0 failed, 8 breaker; ") {
+		// The request itself may still have its own place, or not, when its copy asks for one.
+		got := fates(r.proxy.Shadows()[0])
+		if !strings.HasPrefix(got, "2 answered, 0 failed, 8 breaker; ") && !strings.HasPrefix(got, "1 answered, 0 failed, 9 breaker; ") {
 			t.Error(got)
 		}
 	})
