@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -22,11 +21,6 @@ type Principal struct {
 
 // Owner is who holds the token of the token file: whoever may read that file.
 const Owner = "admin"
-
-// In reports whether the principal is one of those: by a group, or by its name.
-func (p Principal) In(names []string) bool {
-	return slices.ContainsFunc(names, func(n string) bool { return n == p.Name || slices.Contains(p.Groups, n) })
-}
 
 type principalKey struct{}
 

@@ -88,9 +88,6 @@ var exportedTexts = func() (texts [len(exportedBounds)]string) {
 	return texts
 }()
 
-// Bounds returns the upper bounds in seconds of the buckets of durations in metrics, rising.
-func Bounds() []float64 { return exportedBounds[:] }
-
 // runtimeCollectors tell of the Go runtime and of the process.
 func runtimeCollectors() []prometheus.Collector {
 	return []prometheus.Collector{
