@@ -109,7 +109,12 @@ func Command(std Streams) *cobra.Command {
 	root.SetErr(std.Err)
 	root.Flags().Bool("version", false, "print the version of this program")
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if wrong := cmd.ValidateArgs(cmd.Flags().Args()); wrong != nil && cmd.HasSubCommands() {
+			return wrong // the flag is of the command that was meant
+		}
+		return usageError{err}
+	})
 	root.AddCommand(
 		runCommand(std), lintCommand(std), explainCommand(std), budgetCommand(std), diffCommand(std), testCommand(std), fmtCommand(std),
 		simulateCommand(std), getCommand(std),

@@ -38,6 +38,15 @@ type client struct {
 	token string // for what changes something
 }
 
+// authorised is newClient of somebody who may change something.
+func authorised(admin, tokenFile string) (client, error) {
+	c, err := newClient(admin)
+	if err == nil {
+		err = c.authorise(tokenFile)
+	}
+	return c, err
+}
+
 // authorise finds the token: in a file that was named, in the variable WEIR_TOKEN, or where a
 // process of this user that serves the address has left word of it.
 func (c *client) authorise(file string) error {

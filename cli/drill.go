@@ -99,10 +99,7 @@ func (c *drillRun) run(ctx context.Context, std Streams, file string) error {
 	if err != nil {
 		return err
 	}
-	client, err := newClient(c.admin)
-	if err == nil {
-		err = client.authorise(c.tokenFile)
-	}
+	client, err := authorised(c.admin, c.tokenFile)
 	if err != nil {
 		return err
 	}

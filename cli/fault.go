@@ -54,10 +54,7 @@ func faultOrder(std Streams, verb, short string) *cobra.Command {
 					policies[i] = "default/" + name
 				}
 			}
-			c, err := newClient(admin)
-			if err == nil {
-				err = c.authorise(tokenFile)
-			}
+			c, err := authorised(admin, tokenFile)
 			if err != nil {
 				return err
 			}

@@ -77,10 +77,7 @@ func rolloutOrder(std Streams, verb, short string) *cobra.Command {
 			if len(args) != 1 {
 				return usagef("want one Rollout, as NAMESPACE/NAME; `weir get rollouts` lists them")
 			}
-			c, err := newClient(admin)
-			if err == nil {
-				err = c.authorise(tokenFile)
-			}
+			c, err := authorised(admin, tokenFile)
 			if err != nil {
 				return err
 			}

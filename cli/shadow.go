@@ -41,10 +41,7 @@ func shadowReset(std Streams) *cobra.Command {
 			if len(args) != 1 {
 				return usagef("name one Shadow as NAMESPACE/NAME")
 			}
-			c, err := newClient(admin)
-			if err == nil {
-				err = c.authorise(tokenFile)
-			}
+			c, err := authorised(admin, tokenFile)
 			if err != nil {
 				return err
 			}

@@ -3,12 +3,12 @@ package console
 import (
 	"encoding"
 	"maps"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
-	"weir.dev/weir/controlplane/rollout"
 	"weir.dev/weir/model"
 )
 
@@ -20,8 +20,6 @@ var (
 	timeType     = reflect.TypeFor[time.Time]()
 
 	certificateType = reflect.TypeFor[model.Certificate]()
-	rolloutPath     = reflect.TypeFor[rollout.Status]().PkgPath()
-	modelPath       = reflect.TypeFor[model.Snapshot]().PkgPath()
 	textType        = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
@@ -104,25 +102,21 @@ func mandatory(f reflect.StructField) bool {
 	}
 }
 
-// schemaName makes routeView Route, list[console.Object] ObjectList and model.Route
-// ModelRoute; rollout.Status is RolloutStatus.
+// schemaName makes routeView Route, list[console.Object] ObjectList, and of other rooms' types
+// model.Route ModelRoute and list[rollout.Status] RolloutStatusList.
 func schemaName(t reflect.Type) string {
-	name := t.Name()
-	if of, item, generic := strings.Cut(name, "["); generic {
-		item = strings.TrimSuffix(item, "]")
-		if strings.HasPrefix(item, rolloutPath) {
-			return "Rollout" + item[len(rolloutPath)+1:] + title(of)
-		}
-		item = item[strings.LastIndexByte(item, '.')+1:]
-		return title(strings.TrimSuffix(item, "View")) + title(of)
+	if of, item, generic := strings.Cut(t.Name(), "["); generic {
+		room, name, _ := strings.Cut(path.Base(strings.TrimSuffix(item, "]")), ".")
+		return roomName(room, name) + title(of)
 	}
-	switch t.PkgPath() {
-	case modelPath:
-		return "Model" + name
-	case rolloutPath:
-		return "Rollout" + name
+	return roomName(path.Base(t.PkgPath()), t.Name())
+}
+
+func roomName(room, name string) string {
+	if room == "console" {
+		return title(strings.TrimSuffix(name, "View"))
 	}
-	return title(strings.TrimSuffix(name, "View"))
+	return title(room) + name
 }
 
 func title(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
