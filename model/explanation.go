@@ -30,6 +30,8 @@ type Explanation struct {
 	Cluster string `json:"cluster,omitempty"`
 	// Arms are all arms of the split with their shares.
 	Arms []ArmShare `json:"arms,omitempty"`
+	// Release says what a live request was to the Rollout of its rule; nil: none has it.
+	Release *ExplainedRelease `json:"release,omitempty"`
 	// Hosts are the addresses that may be chosen, at most twenty of them.
 	Hosts []string `json:"hosts,omitempty"`
 	// ForwardedHost and ForwardedPath are what a backend sees of a request nobody sent: the
@@ -68,7 +70,7 @@ type ArmShare struct {
 	Name    string  `json:"name"`
 	Cluster string  `json:"cluster,omitempty"` // empty: it refuses
 	Weight  uint32  `json:"weight"`
-	Share   float64 `json:"share"` // of the split's requests, 0 to 1, while no knob says otherwise
+	Share   float64 `json:"share"` // of the split's requests, 0 to 1: at present, or while no knob says otherwise
 	// Release says what the arm is to a Rollout: "canary of shop/checkout"; empty: nothing.
 	Release string `json:"release,omitempty"`
 	// Refusal says why this arm's share is refused.
@@ -76,6 +78,19 @@ type ArmShare struct {
 	// Policy and Hosts are the arm's part of Explanation's, where there are several arms.
 	Policy []PolicyField `json:"policy,omitempty"`
 	Hosts  []string      `json:"hosts,omitempty"`
+}
+
+// ExplainedRelease is what a Rollout does with a live request.
+type ExplainedRelease struct {
+	Name       string `json:"name"`          // namespace/name of the Rollout
+	Run        uint64 `json:"run,omitempty"` // 0: nothing is decided for what is written
+	Generation uint64 `json:"generation,omitempty"`
+	Share      Share  `json:"share"` // of the canary, of what it and stable have together
+	// Arm is stable or canary, as it was chosen; empty: another arm of the rule, or none.
+	Arm string `json:"arm,omitempty"`
+	// Bucket is that of the user, from 0, where it has decided.
+	Bucket *uint16 `json:"bucket,omitempty"`
+	Why    string  `json:"why,omitempty"` // what has decided: cohort, caller, key, cookie, chance
 }
 
 // ExplainedAttempt is one try of a live request.

@@ -9,6 +9,9 @@ import (
 // and of the split's salt, the same in every proxy.
 const Buckets = 10_000
 
+// Numbers is how many numbers there are by which the users of an arm are told apart, whatever their buckets.
+const Numbers = 1 << 15
+
 // Release is what a Rollout adds to the split of a rule: which two of its arms are compared, who is
 // sampled how, and what takes the new one's traffic back. What share the canary has is not in
 // it: that is a ReleaseKnob, and without one for this Subject everything of both is stable's.
@@ -45,6 +48,18 @@ func (s *Split) Resting() []uint32 {
 // Releases reports whether an arm is the stable or the canary of a release.
 func (s *Split) Releases(arm string) bool {
 	return s.Release != nil && (arm == s.Release.Stable || arm == s.Release.Canary)
+}
+
+// RoleOf says what an arm is to the release of its split: "canary of shop/checkout"; empty: nothing.
+func (s *Split) RoleOf(arm string) string {
+	switch {
+	case s.Release == nil:
+	case arm == s.Release.Stable:
+		return "stable of " + s.Release.Name
+	case arm == s.Release.Canary:
+		return "canary of " + s.Release.Name
+	}
+	return ""
 }
 
 // Sends reports whether an arm gets requests, or may during a release.
@@ -157,11 +172,11 @@ type ReleaseObservation struct {
 type ArmObservation struct {
 	Requests    uint64 // begun
 	InFlight    int64
-	Users       uint64        // buckets seen: a lower bound of users, exact enough below 1,000
+	Users       uint64        // different ones, counted within a per cent or so
 	FirstFailed uint64        // first tries that failed
 	Failed      uint64        // requests whose final answer is a failure
 	Excluded    uint64        // that say nothing about the arm: our own refusals, clients that left
-	Tested      uint64        // outcomes that the tests have seen: at most a few of a bucket in ten seconds
+	Tested      uint64        // outcomes that the tests have seen: of a user one in ten seconds at most
 	Slow        uint64        // of those, later than the latency test's bound
 	P50, P95    time.Duration // of answers
 	P99         time.Duration
@@ -170,7 +185,7 @@ type ArmObservation struct {
 // CohortObservation is what a proxy has seen of one cohort.
 type CohortObservation struct {
 	Name     string `json:"name"`
-	Requests uint64 `json:"requests"`
+	Requests uint64 `json:"requests"` // that are over and say something about the canary
 	Failed   uint64 `json:"failed"`
 }
 

@@ -81,6 +81,8 @@ func TestReleaseCases(t *testing.T) {
 		"all is well":                          {rollout: stages},
 		"the first stage is everything":        {rollout: "stages: [{share: 100%}]", want: "ungated-release spec.stages[0].share"},
 		"everything, by a gate":                {rollout: "stages: [{share: 100%}], gates: [{name: a, approval: {from: [team:a]}}]"},
+		"a gate that nobody brings requests":   {rollout: "strategy: BlueGreen, gates: [{name: a, promql: {query: up, min: '1'}}]", want: "untried-canary spec.gates"},
+		"and a person's approval":              {rollout: "strategy: BlueGreen, gates: [{name: a, promql: {query: up, min: '1'}}, {name: b, approval: {from: [team:a]}}]"},
 		"neither guard nor gates":              {rollout: stages + ", guard: {errors: {maxDifference: 100%}, consecutiveFailures: 0}", want: "ungated-release spec.guard"},
 		"a guard of latency alone":             {rollout: stages + ", guard: {errors: {maxDifference: 100%}, consecutiveFailures: 0, latency: {maxRatio: '2'}}"},
 		"an identity that nobody is asked for": {rollout: stages + ", " + unknown, want: "sampling-without-key spec.sampling.key"},
@@ -126,7 +128,7 @@ func TestIncidentUsersHop(t *testing.T) {
 	for user := range users {
 		key, last := fmt.Appendf(nil, "user-%d", user), map[string]string{}
 		for range requests {
-			for how, bucket := range map[string]uint16{"anew": uint16(random.IntN(model.Buckets)), "by key": salt.Bucket(key)} {
+			for how, bucket := range map[string]uint16{"anew": uint16(random.IntN(model.Buckets)), "by key": salt.User(key).Bucket()} {
 				if at := arm(bucket); last[how] != "" && last[how] != at {
 					changes[how]++
 				}

@@ -22,7 +22,7 @@ type ArmFigures struct {
 	Arm         string  `json:"arm"`
 	Requests    uint64  `json:"requests"`
 	InFlight    int64   `json:"inFlight"`
-	Users       uint64  `json:"users"` // buckets of 10,000: a lower bound
+	Users       uint64  `json:"users"` // different ones, counted within a per cent or so
 	FirstFailed uint64  `json:"firstFailed"`
 	Failed      uint64  `json:"failed"` // final answers
 	Excluded    uint64  `json:"excluded"`
@@ -45,12 +45,12 @@ type SampleFigures struct {
 // Figures are those of the present stage so far; nil: nothing was seen.
 func (r *Rollout) Figures() *Figures {
 	c := r.counts()
-	if r.Seen == nil && c == (Counts{}) {
+	if r.Seen == nil && c.empty() {
 		return nil
 	}
-	f := &Figures{Stable: figuresOf(r.Stable, &c.Stable), Canary: figuresOf(r.Canary, &c.Canary)}
+	f := &Figures{Stable: figuresOf(r.Stable, &c.Stable), Canary: figuresOf(r.Canary, &c.Canary), Cohorts: c.Cohorts}
 	if s := r.Seen; s != nil {
-		f.Cohorts, f.Tests = s.Cohorts, s.Tests
+		f.Tests = s.Tests
 		for _, arm := range []struct {
 			to   *ArmFigures
 			from *model.ArmObservation
@@ -106,10 +106,16 @@ func interval(k, n uint64) (low, high float64) {
 // numbers tells of both arms in one line; empty: nothing was seen.
 func (r *Rollout) numbers() string {
 	c := r.counts()
-	if c.Stable.Requests == 0 && c.Canary.Requests == 0 {
+	if c.empty() {
 		return ""
 	}
-	return "canary " + c.Canary.text() + ", stable " + c.Stable.text()
+	text := "canary " + c.Canary.text() + ", stable " + c.Stable.text()
+	for _, o := range c.Cohorts {
+		if o.Requests > 0 {
+			text += ", cohort " + o.Name + " " + failedOf(o.Failed, o.Requests)
+		}
+	}
+	return text
 }
 
 func (c *ArmCounts) text() string {
@@ -117,5 +123,9 @@ func (c *ArmCounts) text() string {
 	if n == 0 {
 		return "0 requests"
 	}
-	return sentence("%d of %d failed (%.3g %%)", c.Failed, n, float64(c.Failed)*100/float64(n))
+	return failedOf(c.Failed, n)
+}
+
+func failedOf(failed, n uint64) string {
+	return sentence("%d of %d failed (%.3g %%)", failed, n, float64(failed)*100/float64(n))
 }

@@ -50,12 +50,13 @@ func (x *exchange) explanation() *model.Explanation {
 		e.Route, e.Rule, e.Origin, e.Match = m.Name, m.Rule, m.Origin, x.match.Shown()
 		for i := range m.Split.Arms {
 			a := &m.Split.Arms[i]
-			share := model.ArmShare{Name: a.Name, Cluster: a.Cluster, Weight: a.Weight}
+			share := model.ArmShare{Name: a.Name, Cluster: a.Cluster, Weight: a.Weight, Release: m.Split.RoleOf(a.Name)}
 			if x.route.total > 0 {
 				share.Share = float64(a.Weight) / float64(x.route.total)
 			}
 			e.Arms = append(e.Arms, share)
 		}
+		x.explainRelease(e)
 	}
 	if x.arm != nil {
 		e.Arm, e.Cluster = x.arm.model.Name, x.arm.model.Cluster
@@ -138,6 +139,9 @@ var cuts = []func(e *model.Explanation){
 			*text = clip(*text, maxText)
 		}
 		clipOrigin(&e.Origin)
+		if e.Release != nil {
+			e.Release.Name, e.Release.Why = clip(e.Release.Name, maxText), clip(e.Release.Why, maxText)
+		}
 		for i := range e.Attempts {
 			e.Attempts[i].Error = clip(e.Attempts[i].Error, maxText)
 		}

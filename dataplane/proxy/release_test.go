@@ -383,6 +383,49 @@ func TestTripLatches(t *testing.T) {
 	})
 }
 
+// TestStableIsCountedAfterTrip: people see how it goes on, and nobody is tested, nor given an id.
+func TestStableIsCountedAfterTrip(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *network) {
+		route := releasing(strict())
+		route.Split.Release.Sampling.Fallback = model.FallbackCookie
+		l := newLaunch(t, n, route, Config{}, knob(1, 1, 5000))
+		l.canary.set(func(int64) (int, time.Duration) { return 500, 0 })
+		l.crowd(10, 100)
+		synctest.Wait()
+		before := l.seen()
+		if before.Trip == nil {
+			t.Fatal("no trip")
+		}
+		recovers := func(what string, before *model.ReleaseObservation) {
+			t.Helper()
+			l.silentCanary(90) // of which each has a key
+			c := l.patient()
+			l.stable.set(func(int64) (int, time.Duration) { return 500, 20 * time.Millisecond })
+			for range 10 {
+				if resp := l.ask(c, "GET / HTTP/1.1\nHost: h\n\n"); len(resp.Cookies()) > 0 {
+					t.Fatalf("%s: an id for nobody's sake", what)
+				}
+			}
+			l.stable.set(fine)
+			synctest.Wait()
+			o := l.seen()
+			if o.Stable.Requests != before.Stable.Requests+100 || o.Stable.Failed != before.Stable.Failed+10 || o.Stable.InFlight != 0 || o.Stable.P99 < 15*time.Millisecond {
+				t.Errorf("%s: %+v, before %+v", what, o.Stable, before.Stable)
+			}
+			if o.Stable.Users != before.Stable.Users || o.Stable.Tested != before.Stable.Tested || o.Canary != before.Canary || o.Trip != before.Trip {
+				t.Errorf("%s: %+v, before %+v", what, o, before)
+			}
+		}
+		recovers("after the trip", &before)
+		ended := knob(1, 2, 0)
+		ended.Running = false
+		if err := l.proxy.Tune(knobs(ended)); err != nil {
+			t.Fatal(err)
+		}
+		recovers("after it was written down", &model.ReleaseObservation{Trip: before.Trip})
+	})
+}
+
 // TestStableServesWithoutKnob: none, of another subject, malformed, of arms that are not there, and a
 // canary that does not resolve.
 func TestStableServesWithoutKnob(t *testing.T) {

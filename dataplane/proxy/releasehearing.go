@@ -1,13 +1,13 @@
 package proxy
 
 import (
-	"math/bits"
 	"sync/atomic"
 	"time"
 
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 	judge "weir.dev/weir/traffic/guard"
+	"weir.dev/weir/traffic/sample"
 	"weir.dev/weir/traffic/stats"
 )
 
@@ -17,7 +17,6 @@ type hearing struct {
 	of              *release
 	subject         model.Hash
 	run, generation uint64
-	requests        bool // are drawn, not users
 	judge           *judge.Judge
 	late            *lateTable // nil: nothing is tested that takes its time
 	since           time.Time
@@ -37,8 +36,8 @@ type cohort struct {
 // observed is what was seen of one arm, cohorts excluded.
 type observed struct {
 	cells   []tally // by shard
-	users   [(model.Buckets + 63) / 64]atomic.Uint64
-	turns   []atomic.Uint32 // by bucket: when its outcome was tested last, counted in testEvery from 1
+	users   sample.Seen
+	turns   *turns // nil: each request is tested
 	latency *stats.Latencies
 	took    stats.Counts // under releases.mu
 }
@@ -57,15 +56,14 @@ func newHearing(rel *release, m *model.Release, k *model.ReleaseKnob) *hearing {
 	shards := rel.of.proxy.cfg.Shards
 	t := &hearing{
 		of: rel, subject: k.Subject, run: k.Run, generation: k.Generation,
-		requests: m.Sampling.Unit == model.SampleRequests,
-		judge:    judge.New(m.Guard, shards),
-		since:    time.Now(), began: transport.Now(),
+		judge: judge.New(m.Guard, shards),
+		since: time.Now(), began: transport.Now(),
 	}
 	for side := stableSide; side < sides; side++ {
 		a := &t.arms[side]
 		a.cells, a.latency = make([]tally, shards), stats.NewLatencies(shards)
-		if !t.requests {
-			a.turns = make([]atomic.Uint32, model.Buckets)
+		if m.Sampling.Unit != model.SampleRequests {
+			a.turns = new(turns)
 		}
 	}
 	for _, c := range m.Cohorts {
@@ -77,25 +75,23 @@ func newHearing(rel *release, m *model.Release, k *model.ReleaseKnob) *hearing {
 	return t
 }
 
-// turn reports whether a request of a bucket that begins now is tested: the first one of the bucket in each
-// testEvery. Each bucket's time begins a little after that of the one before, so that tests do not
-// come all at once.
-func (t *hearing) turn(s role, bucket uint16, now transport.Instant) bool {
-	if t.requests {
+// turns says when a request of each user was tested last, by sample.User.Number: four to a word, each counted
+// in testEvery, modulo 255, from 1. So of users who share a number, or of whom one asks at
+// the very moment of another, one goes untested.
+type turns [model.Numbers / 4]atomic.Uint32
+
+// turn reports whether a request of a user that begins now is tested: the first one in each testEvery. That
+// time begins a little later for each number than for the one before, so that tests do not come all at once.
+func (t *hearing) turn(s role, user sample.User, now transport.Instant) bool {
+	turns := t.arms[s].turns
+	if turns == nil {
 		return true
 	}
-	present := uint32((now.Sub(t.began)+time.Duration(bucket)*(testEvery/model.Buckets))/testEvery) + 1
-	at := &t.arms[s].turns[bucket]
-	old := at.Load()
-	return old != present && at.CompareAndSwap(old, present)
-}
-
-// user notes that a user of the arm is there.
-func (s *observed) user(bucket uint16) {
-	word, bit := &s.users[bucket/64], uint64(1)<<(bucket%64)
-	if word.Load()&bit == 0 {
-		word.Or(bit)
-	}
+	n := user.Number()
+	since := now.Sub(t.began) + time.Duration(n)*(testEvery/model.Numbers)
+	present, word, shift := uint32(since/testEvery%255)+1, &turns[n/4], n%4*8
+	old := word.Load()
+	return old>>shift&0xff != present && word.CompareAndSwap(old, old&^(0xff<<shift)|present<<shift)
 }
 
 // cohort returns the cohort with the name; nil if there is none.
@@ -136,9 +132,7 @@ func (s *observed) sum() model.ArmObservation {
 		o.Slow += c.slow.Load()
 	}
 	o.Failed -= min(rescued, o.Failed)
-	for i := range s.users {
-		o.Users += uint64(bits.OnesCount64(s.users[i].Load()))
-	}
+	o.Users = s.users.Count()
 	return o
 }
 

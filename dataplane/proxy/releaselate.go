@@ -28,7 +28,7 @@ type lateTable struct {
 // lateSlot is the place of one request.
 type lateSlot struct {
 	at  atomic.Int64  // the instant at which it is late, or one of the values below
-	who atomic.Uint64 // epoch (16 bits), bucket (16), side (8), shard (8)
+	who atomic.Uint64 // epoch (16 bits), user (16), side (8), shard (8)
 }
 
 type lateCursor struct {
@@ -50,14 +50,14 @@ func newLateTable(t *hearing, shards int) *lateTable {
 }
 
 // claim takes a place for a request that is late at a time; nil if none is found.
-func (l *lateTable) claim(shard int, at transport.Instant, s role, bucket uint16, epoch uint16) *lateSlot {
+func (l *lateTable) claim(shard int, at transport.Instant, s role, user uint16, epoch uint16) *lateSlot {
 	region := len(l.slots) / len(l.next)
 	shard = int(uint(shard) % uint(len(l.next)))
 	from := l.next[shard].at.Add(1)
 	for i := range uint32(lateProbes) {
 		slot := &l.slots[shard*region+int((from+i*7)%uint32(region))]
 		if slot.at.Load() == slotFree && slot.at.CompareAndSwap(slotFree, slotClaimed) {
-			slot.who.Store(uint64(epoch)<<32 | uint64(bucket)<<16 | uint64(s)<<8 | uint64(shard&0xff))
+			slot.who.Store(uint64(epoch)<<32 | uint64(user)<<16 | uint64(s)<<8 | uint64(shard&0xff))
 			slot.at.Store(int64(at))
 			return slot
 		}
@@ -85,14 +85,14 @@ func (l *lateTable) sweep(now transport.Instant) {
 }
 
 // lateness tells the judge whether a request was late.
-func (t *hearing) lateness(shard int, s role, bucket uint16, epoch uint16, late bool) {
+func (t *hearing) lateness(shard int, s role, user uint16, epoch uint16, late bool) {
 	if late {
 		t.arms[s].cell(shard).slow.Add(1)
 	}
 	if s == canarySide {
-		t.judged(t.judge.CanaryLate(bucket, epoch, late))
+		t.judged(t.judge.CanaryLate(user, epoch, late))
 	} else {
-		t.judge.StableLate(shard, epoch, late)
+		t.judge.StableLate(shard, user, epoch, late)
 	}
 }
 

@@ -40,7 +40,8 @@ type layout struct {
 	from    *division
 	ranges  []laid
 	open    bool     // the canary may be chosen: cohorts get it, and callers may ask for it
-	hearing *hearing // where requests count; nil: nothing is tested
+	alone   bool     // nobody is the canary's: requests are counted, not tested
+	hearing *hearing // where requests count; nil: nowhere
 	// cohorts are those of the hearing by their place in the route, which may be of another snapshot: nil
 	// for one that the hearing does not have.
 	cohorts []*cohort
@@ -103,18 +104,20 @@ func (rel *released) lay(d *division) *layout {
 			weights = append(weights, sample.ArmWeight{Arm: a.Name, Weight: uint64(a.Weight)})
 		}
 		ranges = sample.Initial(sample.ShareOf(weights, rel.model.Stable, rel.model.Canary, 0))
-	} else if rel.canary != nil && !d.lost {
-		l.open, l.hearing = d.running, d.hearing
+	} else if rel.canary != nil {
+		l.open, l.hearing = d.running && !d.lost, d.hearing
 		for _, c := range rel.model.Cohorts {
 			l.cohorts = append(l.cohorts, d.hearing.cohort(c.Name))
 		}
 	}
+	l.alone = !l.open
 	for _, r := range ranges {
 		next := laid{r.From, rel.stable, stableSide}
 		i := slices.IndexFunc(rel.route.arms, func(a arm) bool { return a.model.Name == r.Arm })
 		switch {
 		case r.Arm == rel.model.Canary && rel.canary != nil && !d.lost:
 			next.arm, next.side = rel.canary, canarySide
+			l.alone = false
 		case i >= 0 && r.Arm != rel.model.Stable && r.Arm != rel.model.Canary:
 			next.arm, next.side = &rel.route.arms[i], neither
 		}
@@ -172,7 +175,7 @@ func (x *exchange) drawReleased() laid {
 	l, rel := w.lay, w.lay.of
 	if l.open && rel.cohorts != nil {
 		if i := rel.cohorts.First(x.known()); i >= 0 {
-			w.cohort = i + 1
+			w.cohort, w.by = i+1, byCohort
 			return laid{arm: rel.canary, side: canarySide}
 		}
 	}
@@ -180,19 +183,20 @@ func (x *exchange) drawReleased() laid {
 	if l.open && x.id.Marked && x.caller.Trusted {
 		asked = x.askedArm()
 	}
-	if l.hearing == nil && asked == neither && len(l.ranges) == 1 {
-		return l.ranges[0] // whoever it is
+	if l.alone && len(l.ranges) == 1 { // whoever it is
+		w.sampled = true
+		return l.ranges[0]
 	}
-	where, sampled := x.bucket()
+	where, sampled := x.sample()
 	if !sampled && asked != neither { // of all who are nobody here each is another one
-		w.bucket = uint16(x.p.cfg.Random() % model.Buckets)
+		w.user = sample.User(x.p.cfg.Random())
 	}
 	switch {
 	case sampled && where.side == neither: // the other arms keep their share
 	case asked == canarySide:
-		where = laid{arm: rel.canary, side: canarySide}
+		where, w.by = laid{arm: rel.canary, side: canarySide}, byCaller
 	case asked != neither:
-		where = laid{arm: rel.stable, side: stableSide}
+		where, w.by = laid{arm: rel.stable, side: stableSide}, byCaller
 	case !sampled:
 		return laid{arm: rel.stable, side: stableSide}
 	}
@@ -200,38 +204,39 @@ func (x *exchange) drawReleased() laid {
 	return where
 }
 
-// bucket finds the request's bucket, and says where it lies. sampled is false for a request
+// sample finds out whose the request is, and says where the bucket lies. sampled is false for a request
 // that nothing tells apart and that is stable's therefore.
-func (x *exchange) bucket() (where laid, sampled bool) {
+func (x *exchange) sample() (where laid, sampled bool) {
 	w := &x.drawn
 	l, rel := w.lay, w.lay.of
 	s := &rel.model.Sampling
 	random := x.p.cfg.Random
 	if s.Unit == model.SampleRequests {
-		w.bucket = uint16(random() % model.Buckets)
-		return l.find(w.bucket), true
+		w.user, w.by = sample.User(random()), byRequest
+		return l.find(w.user.Bucket()), true
 	}
 	if rel.keys != nil {
 		if hash, ok := rel.keys.Hash(x.known()); ok {
-			w.bucket, w.user = rel.salt.BucketOf(hash), true
-			return l.find(w.bucket), true
+			w.user, w.known, w.by = rel.salt.UserOf(hash), true, byKey
+			return l.find(w.user.Bucket()), true
 		}
 	}
 	ids := x.p.releases.ids.Load()
 	switch {
 	case s.Fallback == model.FallbackStable:
+		w.by = byDefault
 		return laid{}, false
 	case s.Fallback == model.FallbackCookie && ids != nil:
 		id, ok := ids.Read(&x.req.Head)
-		if w.user = ok; !ok {
+		if w.known, w.by = ok, byID; !ok {
 			id = policy.NewUserID(random(), random())
-			w.id, w.fresh = id, ids
+			w.id, w.fresh, w.by = id, ids, byNewID
 		}
-		w.bucket = rel.salt.Bucket(id[:])
+		w.user = rel.salt.User(id[:])
 	default:
-		w.bucket = uint16(random() % model.Buckets)
+		w.user, w.by = sample.User(random()), byChance
 	}
-	return l.find(w.bucket), true
+	return l.find(w.user.Bucket()), true
 }
 
 // appendUserID appends the field that gives the client its id, if it needs one. An answer that is for everybody

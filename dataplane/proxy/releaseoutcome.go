@@ -9,6 +9,7 @@ import (
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
 	judge "weir.dev/weir/traffic/guard"
+	"weir.dev/weir/traffic/sample"
 )
 
 // drawn is what the present request is in the release of its route. It is empty without one. Its
@@ -17,11 +18,12 @@ type drawn struct {
 	lay     *layout  // nil: the route has no release
 	hearing *hearing // nil: nobody judges the request
 	side    role
+	by      choice
 	cohort  int  // its place, from 1; 0: none
 	sampled bool // the request was drawn: it counts
-	user    bool // and something tells it apart
+	known   bool // and something tells its user apart
 	tested  bool // and it is this user's turn
-	bucket  uint16
+	user    sample.User
 
 	began transport.Instant
 	late  transport.Instant // when the answer is late; 0: never
@@ -61,9 +63,6 @@ func (x *exchange) beginOutcome() {
 	}
 	w.hearing = t
 	if w.cohort > 0 {
-		if c := w.lay.cohorts[w.cohort-1]; c != nil {
-			c.requests.Add(1)
-		}
 		return
 	}
 	if !w.sampled {
@@ -78,10 +77,13 @@ func (x *exchange) beginOutcome() {
 	c := arm.cell(x.c.Shard)
 	c.requests.Add(1)
 	c.inFlight.Add(1)
-	if w.user {
-		arm.user(w.bucket)
+	if w.lay.alone {
+		return
 	}
-	if w.tested = t.turn(w.side, w.bucket, w.began); w.tested {
+	if w.known {
+		arm.users.Add(w.user)
+	}
+	if w.tested = t.turn(w.side, w.user, w.began); w.tested {
 		c.tested.Add(1)
 	}
 	b := t.judge.Bounds()
@@ -94,7 +96,7 @@ func (x *exchange) beginOutcome() {
 	}
 	w.late, w.epoch = w.began.Add(after), b.Epoch
 	if w.tested {
-		w.slot = t.late.claim(x.c.Shard, w.late, w.side, w.bucket, w.epoch)
+		w.slot = t.late.claim(x.c.Shard, w.late, w.side, w.user.Number(), w.epoch)
 	}
 }
 
@@ -130,7 +132,7 @@ func (x *exchange) endWait(now transport.Instant, answered bool) {
 		return
 	}
 	if late := now >= w.late; late || answered {
-		w.hearing.lateness(x.c.Shard, w.side, w.bucket, w.epoch, late)
+		w.hearing.lateness(x.c.Shard, w.side, w.user.Number(), w.epoch, late)
 	}
 }
 
@@ -209,7 +211,7 @@ func (x *exchange) judgeFinal(v judge.Verdict) {
 		}
 	}
 	if w.side == canarySide {
-		w.hearing.judged(w.hearing.judge.Row(w.bucket, v == judge.Bad))
+		w.hearing.judged(w.hearing.judge.Row(w.user.Number(), v == judge.Bad))
 	} else {
 		w.hearing.judge.StableRow(x.c.Shard, v == judge.Bad)
 	}
@@ -222,9 +224,9 @@ func (x *exchange) tell(o judge.Outcome) {
 	switch {
 	case !w.tested:
 	case w.side == canarySide:
-		w.hearing.judged(w.hearing.judge.Canary(w.bucket, o))
+		w.hearing.judged(w.hearing.judge.Canary(w.user.Number(), o))
 	default:
-		w.hearing.judge.Stable(x.c.Shard, o)
+		w.hearing.judge.Stable(x.c.Shard, w.user.Number(), o)
 	}
 }
 
@@ -336,8 +338,11 @@ func (x *exchange) endOutcome() {
 		return
 	}
 	if w.cohort > 0 {
-		if c := w.lay.cohorts[w.cohort-1]; c != nil && v == judge.Bad {
-			c.failed.Add(1)
+		if c := w.lay.cohorts[w.cohort-1]; c != nil && v != judge.None {
+			c.requests.Add(1)
+			if v == judge.Bad {
+				c.failed.Add(1)
+			}
 		}
 		return
 	}

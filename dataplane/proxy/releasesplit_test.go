@@ -23,7 +23,7 @@ import (
 func userIn(share int) string {
 	for i := 0; ; i++ {
 		name := fmt.Sprint("user", share, ".", i)
-		b := int(sample.NewSalt(testRelease).Bucket([]byte(name)))
+		b := int(sample.NewSalt(testRelease).User([]byte(name)).Bucket())
 		if share > 0 && b < share || share < 0 && b >= model.Buckets+share {
 			return name
 		}
@@ -80,6 +80,17 @@ func TestArmsByUser(t *testing.T) {
 		if len(o.Cohorts) != 2 || o.Cohorts[1].Requests != 1 || o.Canary.Requests != 2 || o.Stable.Requests != 5 || o.Canary.InFlight != 0 || o.Stable.InFlight != 0 {
 			t.Errorf("counted: %+v", o)
 		}
+		l.canary.set(func(int64) (int, time.Duration) { return 500, time.Second })
+		slow := l.patient().send("GET / HTTP/1.1\nHost: h\n" + one + "X-Staff: 1\n\n")
+		synctest.Wait()
+		if o := l.seen(); o.Cohorts[1] != (model.CohortObservation{Name: "staff", Requests: 1}) {
+			t.Errorf("a cohort's request counts before anybody knows how it ends: %+v", o.Cohorts)
+		}
+		slow.want(500, "", "ok").Body.Close()
+		synctest.Wait()
+		if o := l.seen(); o.Cohorts[1] != (model.CohortObservation{Name: "staff", Requests: 2, Failed: 1}) {
+			t.Errorf("and at its end: %+v", o.Cohorts)
+		}
 		ended := knob(1, 2, 0)
 		ended.Running = false
 		if err := l.proxy.Tune(knobs(ended)); err != nil {
@@ -95,7 +106,7 @@ func TestArmsByUser(t *testing.T) {
 		if err := access.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if text := log.String(); strings.Count(text, `"arm":"canary"`) != 3 || strings.Count(text, `"arm":"stable"`) != 8 {
+		if text := log.String(); strings.Count(text, `"arm":"canary"`) != 4 || strings.Count(text, `"arm":"stable"`) != 8 {
 			t.Errorf("the access log has other arms:\n%s", text)
 		}
 	})
@@ -137,7 +148,7 @@ func TestTwoTiers(t *testing.T) {
 		for i := range 200 {
 			user := fmt.Sprint("u", i)
 			want := "stable"
-			if sample.NewSalt(testRelease).Bucket([]byte(user)) >= 5000 {
+			if sample.NewSalt(testRelease).User([]byte(user)).Bucket() >= 5000 {
 				want = "canary"
 			}
 			if got := l.by(c, "X-User: "+user+"\n"); got != want {

@@ -52,7 +52,7 @@ func (x *exchange) respond() {
 		}
 	}
 	fail := x.relay()
-	if x.body.pump != nil && !x.body.pump.ended.Load() {
+	if keep && x.body.pump != nil && !x.body.pump.ends() {
 		keep = false
 	}
 	if x.overload.keeping != nil {

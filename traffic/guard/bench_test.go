@@ -18,7 +18,7 @@ func BenchmarkCanary(b *testing.B) {
 	b.ReportAllocs()
 	for i := range b.N {
 		for range 10 {
-			j.Stable(0, Outcome{Good, Good})
+			j.Stable(0, uint16(i), Outcome{Good, Good})
 		}
 		j.arm.at(0)[late].Add(10 * one)
 		bad := verdict(i%1000 == 0)
@@ -32,7 +32,7 @@ func BenchmarkCanary(b *testing.B) {
 func BenchmarkStable(b *testing.B) {
 	j := New(everything, 2)
 	b.ReportAllocs()
-	for range b.N {
-		j.Stable(0, Outcome{Good, Good})
+	for i := range b.N {
+		j.Stable(0, uint16(i), Outcome{Good, Good})
 	}
 }

@@ -44,13 +44,15 @@ const expectedFailures = 0.001
 const maxShards = 16
 
 // Judge holds the tests of one division of the traffic: a change of the shares takes a new one. It
-// is safe for concurrent use. Outcomes of stable are counted without a lock, and those of the canary
-// take the Judge's own, but for good answers that end no row of failures.
+// is safe for concurrent use. Outcomes of stable are counted without a lock but for
+// users' first failures, and those of the canary take the Judge's own, but for good answers that end no row of failures.
 //
+// Users are told apart by numbers: two who share one are taken for the same.
 // Of a user who fails again and again a test hears once, and none acts on fewer than three who
 // failed; a row needs two. Where stable itself is unhealthy the tests hold, unless the canary is worse by far.
 type Judge struct {
-	arm tallies
+	arm            tallies
+	stable, canary crowd
 
 	mu      sync.Mutex // of all below, but for what the latency test counts and shows
 	health  health
@@ -92,20 +94,23 @@ func New(g model.Guard, shards int) *Judge {
 	return j
 }
 
-// Stable takes an outcome of stable, in the caller's shard.
-func (j *Judge) Stable(shard int, o Outcome) {
+// Stable takes an outcome of stable, of the user with this number, in the caller's shard.
+func (j *Judge) Stable(shard int, user uint16, o Outcome) {
 	t := j.arm.at(shard)
-	count(&t[first], o.First)
-	count(&t[final], o.Final)
+	for which, v := range [...]Verdict{first: o.First, final: o.Final} {
+		if j.stable.hears(which, user, v) {
+			count(&t[which], v)
+		}
+	}
 }
 
-// Canary takes an outcome of the canary, of a user in this bucket, and says whether this one raises
+// Canary takes an outcome of the canary, of the user with this number, and says whether this one raises
 // the alarm. At most one does in the life of a Judge.
-func (j *Judge) Canary(bucket uint16, o Outcome) (tripped bool) {
+func (j *Judge) Canary(user uint16, o Outcome) (tripped bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.refresh()
-	return j.hear(first, bucket, o.First) || j.hear(final, bucket, o.Final)
+	return j.hear(first, user, o.First) || j.hear(final, user, o.Final)
 }
 
 // StableRow takes every answer of stable, tested or not: it is healthy, or is not.
@@ -113,16 +118,16 @@ func (j *Judge) StableRow(shard int, failed bool) {
 	count(&j.arm.at(shard)[every], verdict(failed))
 }
 
-// Row takes every answer of the canary, to a user in this bucket, tested or not, and says whether this one is the last of too
+// Row takes every answer of the canary, to the user with this number, tested or not, and says whether this one is the last of too
 // many failures in a row.
-func (j *Judge) Row(bucket uint16, failed bool) (tripped bool) {
+func (j *Judge) Row(user uint16, failed bool) (tripped bool) {
 	if j.row.limit == 0 || !failed && j.row.count.Load() == 0 {
 		return false
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	stable := j.refresh()
-	if !j.row.add(bucket, failed, stable, j.health.unhealthy) || j.tripped != nil {
+	if !j.row.add(user, failed, stable, j.health.unhealthy) || j.tripped != nil {
 		return false
 	}
 	j.tripped = &Trip{j.row.observation(), j.row.reason(stable)}
@@ -165,12 +170,12 @@ func (j *Judge) Observe() []model.TestObservation {
 }
 
 // hear gives a verdict on the canary to a test.
-func (j *Judge) hear(which int, bucket uint16, v Verdict) (tripped bool) {
+func (j *Judge) hear(which int, user uint16, v Verdict) (tripped bool) {
 	t := &j.tests[which]
-	if v == None || t.boundary == 0 || j.tripped != nil {
+	if t.boundary == 0 || j.tripped != nil || !j.canary.hears(which, user, v) {
 		return false
 	}
-	if !t.add(bucket, v == Bad, j.arm.sum(which), j.health.unhealthy) {
+	if !t.add(v == Bad, j.arm.sum(which), j.health.unhealthy) {
 		return false
 	}
 	j.tripped = &Trip{t.observation(), t.reason()}

@@ -18,17 +18,17 @@ func outcome(bad bool) Outcome { return Outcome{verdict(bad), verdict(bad)} }
 // good feeds stable's good answers, tested as well.
 func (j *Judge) good(n int) {
 	for range n {
-		j.Stable(0, outcome(false))
+		j.Stable(0, 0, outcome(false))
 		j.StableRow(0, false)
 	}
 }
 
 // until feeds the canary what users from first on see, each beside so many good answers of
 // stable, and returns how many it took to trip; 0: it did not within 1,000.
-func (j *Judge) until(bucket func(i int) uint16, beside int, bad func(i int) bool) int {
+func (j *Judge) until(user func(i int) uint16, beside int, bad func(i int) bool) int {
 	for i := range 1000 {
 		j.good(beside)
-		if j.Canary(bucket(i), outcome(bad(i))) {
+		if j.Canary(user(i), outcome(bad(i))) {
 			return i + 1
 		}
 	}
@@ -47,7 +47,7 @@ func everyHundredth(i int) bool { return i%100 == 50 }
 func TestCanaryIsCaught(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		bucket  func(int) uint16
+		user    func(int) uint16
 		beside  int
 		bad     func(int) bool
 		atLeast int // 0: not at all
@@ -62,7 +62,7 @@ func TestCanaryIsCaught(t *testing.T) {
 		{"four users fail, half of the traffic", fourUsers, 1, everyTime, 0, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := New(errorsOnly, 1).until(test.bucket, test.beside, test.bad); got < test.atLeast || got > test.atMost {
+			if got := New(errorsOnly, 1).until(test.user, test.beside, test.bad); got < test.atLeast || got > test.atMost {
 				t.Errorf("it tripped at outcome %d, want %d to %d", got, test.atLeast, test.atMost)
 			}
 		})
@@ -74,7 +74,7 @@ func TestOneUserIsHeardOnce(t *testing.T) {
 	j := New(errorsOnly, 1)
 	for i := range 3000 {
 		for k := range 10 {
-			j.Stable(0, outcome(everyHundredth(10*i+k)))
+			j.Stable(0, uint16(10*i+k), outcome(everyHundredth(10*i+k)))
 		}
 		if j.Canary(uint16(i), outcome(everyHundredth(i))) || j.Canary(9999, outcome(true)) {
 			t.Fatalf("it tripped after %d outcomes", i)
@@ -88,8 +88,8 @@ func TestSharedFailuresAreNone(t *testing.T) {
 		j := New(errorsOnly, 1)
 		for i := range 2000 {
 			failed := i > 200 && i%share == 0
-			for range 9 {
-				j.Stable(0, outcome(failed))
+			for k := range 9 {
+				j.Stable(0, uint16(9*i+k), outcome(failed))
 				j.StableRow(0, failed)
 			}
 			if j.Canary(uint16(i), outcome(failed)) {
@@ -121,7 +121,7 @@ func TestUnhealthyStableHolds(t *testing.T) {
 		for i := range 20_000 {
 			for k := range 10 {
 				failed := (i*10+k)%5 == 0
-				j.Stable(0, outcome(failed))
+				j.Stable(0, uint16(10*i+k), outcome(failed))
 				j.StableRow(0, failed)
 			}
 			if i < 1 { // the first block begins before anything is known
@@ -175,10 +175,10 @@ func TestRow(t *testing.T) {
 	g := model.Guard{ConsecutiveFailures: 5}
 	type step struct {
 		stable, stableBad int // answers since
-		bucket            uint16
+		user              uint16
 		failed            bool
 	}
-	bad := func(stable int, bucket uint16) step { return step{stable: stable, bucket: bucket, failed: true} }
+	bad := func(stable int, user uint16) step { return step{stable: stable, user: user, failed: true} }
 	for _, test := range []struct {
 		name  string
 		steps []step
@@ -200,7 +200,7 @@ func TestRow(t *testing.T) {
 				for k := range s.stable {
 					j.StableRow(0, k < s.stableBad)
 				}
-				if j.Row(s.bucket, s.failed) {
+				if j.Row(s.user, s.failed) {
 					at = i + 1
 				}
 				j.Unhealthy() // looks at stable, as tests do
@@ -263,7 +263,7 @@ func TestNothingAskedFor(t *testing.T) {
 	for i := range 100 {
 		j.good(9)
 		j.StableTook(0, 1)
-		j.StableLate(0, 0, true)
+		j.StableLate(0, 0, 0, true)
 		if j.Row(uint16(i), true) || j.Canary(uint16(i), outcome(true)) || j.CanaryLate(uint16(i), 0, true) {
 			t.Fatal("it tripped")
 		}
@@ -281,16 +281,16 @@ func TestAllAtOnce(t *testing.T) {
 	for shard := range 4 {
 		wg.Go(func() {
 			for i := range 2000 {
+				user := uint16(shard*2000 + i)
 				j.StableTook(shard, 1e6)
-				j.Stable(shard, outcome(false))
+				j.Stable(shard, user, outcome(false))
 				j.StableRow(shard, false)
 				b := j.Bounds()
-				j.StableLate(shard, b.Epoch, false)
-				bucket := uint16(shard*2000 + i)
+				j.StableLate(shard, user, b.Epoch, false)
 				for _, tripped := range []bool{
-					j.Row(bucket, i%3 > 0),
-					j.Canary(bucket, outcome(i%3 > 0)),
-					j.CanaryLate(bucket, b.Epoch, i%2 == 0),
+					j.Row(user, i%3 > 0),
+					j.Canary(user, outcome(i%3 > 0)),
+					j.CanaryLate(user, b.Epoch, i%2 == 0),
 				} {
 					if tripped {
 						trips.Add(1)
@@ -327,9 +327,9 @@ func TestNoAllocations(t *testing.T) {
 		i++
 		b := j.Bounds()
 		j.StableTook(0, 1e6)
-		j.Stable(1, outcome(false))
+		j.Stable(1, uint16(i), outcome(i%40 == 0))
 		j.StableRow(0, false)
-		j.StableLate(0, b.Epoch, false)
+		j.StableLate(0, uint16(i), b.Epoch, false)
 		j.Row(uint16(i), i%5 == 0)
 		j.Canary(uint16(i), outcome(i%50 == 0))
 		j.CanaryLate(uint16(i), b.Epoch, false)

@@ -87,19 +87,19 @@ func (j *Judge) StableTook(shard int, d time.Duration) {
 	}
 }
 
-// StableLate takes whether an answer of stable was late by the Bounds of this epoch, once that is
-// known: when the bound has passed, or when the answer came before.
-func (j *Judge) StableLate(shard int, epoch uint16, isLate bool) {
-	if epoch != 0 && epoch == j.latency.now().Epoch {
-		count(&j.arm.at(shard)[late], verdict(isLate))
+// StableLate takes whether an answer of stable, to the user with this number, was late by the Bounds of this epoch,
+// once that is known: when the bound has passed, or when the answer came before.
+func (j *Judge) StableLate(shard int, user, epoch uint16, isLate bool) {
+	if v := verdict(isLate); epoch != 0 && epoch == j.latency.now().Epoch && j.stable.hears(late, user, v) {
+		count(&j.arm.at(shard)[late], v)
 	}
 }
 
-// CanaryLate takes the same of an answer of the canary, of a user in this bucket, and says whether
+// CanaryLate takes the same of an answer of the canary, of the user with this number, and says whether
 // this one raises the alarm.
-func (j *Judge) CanaryLate(bucket, epoch uint16, isLate bool) (tripped bool) {
+func (j *Judge) CanaryLate(user, epoch uint16, isLate bool) (tripped bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.refresh()
-	return epoch != 0 && epoch == j.latency.now().Epoch && j.hear(late, bucket, verdict(isLate))
+	return epoch != 0 && epoch == j.latency.now().Epoch && j.hear(late, user, verdict(isLate))
 }

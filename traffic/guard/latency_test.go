@@ -16,15 +16,15 @@ func (j *Judge) answer(d time.Duration) {
 	j.StableRow(0, false)
 	j.StableTook(0, d)
 	if b.Epoch != 0 {
-		j.StableLate(0, b.Epoch, d > b.Stable)
+		j.StableLate(0, uint16(j.arm.sum(every).all()), b.Epoch, d > b.Stable)
 	}
 }
 
 // answerCanary feeds one of the canary.
-func (j *Judge) answerCanary(bucket uint16, d time.Duration) (tripped bool) {
+func (j *Judge) answerCanary(user uint16, d time.Duration) (tripped bool) {
 	b := j.Bounds()
-	j.Canary(bucket, Outcome{Final: Good})
-	return b.Epoch != 0 && j.CanaryLate(bucket, b.Epoch, d > b.Canary)
+	j.Canary(user, Outcome{Final: Good})
+	return b.Epoch != 0 && j.CanaryLate(user, b.Epoch, d > b.Canary)
 }
 
 func TestBoundsAreLearned(t *testing.T) {
@@ -67,9 +67,9 @@ func TestVerdictsByOtherBounds(t *testing.T) {
 	}
 	j.Unhealthy()
 	epoch := j.Bounds().Epoch
-	j.StableLate(0, epoch, false)
+	j.StableLate(0, 0, epoch, false)
 	for _, other := range []uint16{0, epoch - 1, epoch + 1} {
-		j.StableLate(0, other, true)
+		j.StableLate(0, 0, other, true)
 		for i := range 100 {
 			if j.CanaryLate(uint16(i), other, true) {
 				t.Fatalf("epoch %d counts in %d", other, epoch)

@@ -36,10 +36,10 @@ func (g regression) outcomes(j *Judge, r *rand.Rand, fails float64, n int) (cana
 			j.arm.at(0)[place].Add(beside)
 		}
 		beside = 0
-		bucket := uint16(r.Uint64() % model.Buckets)
+		user := uint16(r.Uint64())
 		canary++
 		bad := r.Float64() < fails
-		if j.Row(bucket, bad) || j.Canary(bucket, outcome(bad)) {
+		if j.Row(user, bad) || j.Canary(user, outcome(bad)) {
 			return canary, true
 		}
 	}

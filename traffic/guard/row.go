@@ -60,7 +60,7 @@ func (h *health) see(stable counted) {
 type row struct {
 	limit   int // 0: off
 	count   atomic.Int64
-	bucket  uint16 // of the first of them
+	user    uint16 // of the first of them
 	several bool   // others have come since
 	begun   counted
 	stable  recent
@@ -70,15 +70,15 @@ type row struct {
 // row is long enough. It counts only beside a stable that does better: with half as many answers
 // since it began, and a tenth of these failed at most, nor of the last twenty or so. A row of one is
 // as long as it is, and only the latter counts.
-func (r *row) add(bucket uint16, failed bool, stable counted, unhealthy bool) (trip bool) {
+func (r *row) add(user uint16, failed bool, stable counted, unhealthy bool) (trip bool) {
 	if !failed || unhealthy {
 		r.count.Store(0)
 		return false
 	}
 	if r.count.Load() == 0 {
-		r.bucket, r.several, r.begun = bucket, false, stable
+		r.user, r.several, r.begun = user, false, stable
 	}
-	r.several = r.several || bucket != r.bucket
+	r.several = r.several || user != r.user
 	return int(r.count.Add(1)) >= r.limit && (r.several || r.limit == 1) && r.beside(stable)
 }
 

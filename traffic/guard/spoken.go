@@ -1,61 +1,72 @@
 package guard
 
-import "weir.dev/weir/model"
+import (
+	"sync"
+	"sync/atomic"
 
-// spoken is the canary's users who have failed last: a test does not hear of them again for now. Who
-// always fails, wherever they are, is drawn to the canary a little more often in one run than in another,
-// and asks again and again: that is chance, and would soon be taken for proof. By how many users chance
-// errs is of the order of the root of their number: of n who were heard of whom one in sixteen always
-// fails, by more than √n in one of thirty thousand runs. So that many are left out, four at least.
+	"weir.dev/weir/model"
+)
+
+// crowd is the users of one arm. Who always fails, whatever serves them, asks again and again. Which arm has more
+// of them is chance, as far as there are two of them or two hundred; but heard each time, the difference would soon
+// be taken for proof. So a test hears once of a user who fails, and leaves them out from then on: of both arms, as
+// else what is the same would look different. How many are left out is bounded, because on a long day
+// everybody fails once: of those heard of an eighth to a quarter, those who failed last.
 //
-// Who is left out is known before the block, so the rest is tested as fairly; and only the canary's are
-// left out, so nothing is held against it that is not there. What is lost is little, as the root is: a
-// canary that goes bad late is heard of by all the others.
+// Who is left out is known before they ask, so the rest is tested as fairly.
+type crowd struct {
+	heard  users
+	all    atomic.Int64 // users in heard
+	failed [every]spoken
+}
+
+// spoken is the users of whom one test has heard that they failed, the last so many: an old set and a young one,
+// which takes the old one's place when it is full.
 type spoken struct {
-	heard, failed users
-	all, kept     int // how many those are
-	most          int // that may be kept: the root of all
-	oldest        int // of ring
-	ring          [mostSpoken]uint16
+	sets  [2]users
+	mu    sync.Mutex // of what follows
+	young int
+	n     int // users in the young set
 }
 
 const (
-	fewSpoken  = 4
-	mostSpoken = 100 // the root of model.Buckets
+	fewSpoken  = 4 // users that a set may have, at least
+	partSpoken = 8 // of all heard, one of so many
 )
 
-// users is a set of buckets, all below model.Buckets: of others some are taken for the same.
-type users [(model.Buckets + 63) / 64]uint64
+// users is a set of users by their numbers.
+type users [model.Numbers / 64]atomic.Uint64
 
-func (u *users) has(bucket uint16) bool { return u[u.word(bucket)]>>(bucket%64)&1 == 1 }
-func (u *users) flip(bucket uint16)     { u[u.word(bucket)] ^= 1 << (bucket % 64) }
-func (u *users) word(bucket uint16) int { return int(bucket/64) % len(u) }
+func (u *users) has(user uint16) bool { return u[user/64%uint16(len(u))].Load()>>(user%64)&1 == 1 }
+func (u *users) add(user uint16)      { u[user/64%uint16(len(u))].Or(1 << (user % 64)) }
 
-func (s *spoken) has(bucket uint16) bool { return s.failed.has(bucket) }
-
-// hear notes that a user was heard.
-func (s *spoken) hear(bucket uint16) {
-	if s.heard.has(bucket) {
-		return
+// hears reports whether a test hears this verdict on a request of a user.
+func (c *crowd) hears(which int, user uint16, v Verdict) bool {
+	if v == None || c.failed[which].has(user) {
+		return false
 	}
-	s.heard.flip(bucket)
-	s.all++
-	if next := s.most + 1; next*next <= s.all && next <= mostSpoken {
-		s.most = next
+	if !c.heard.has(user) {
+		c.heard.add(user)
+		c.all.Add(1) // twice now and then, which does not matter
 	}
+	if v == Bad {
+		c.failed[which].add(user, max(fewSpoken, int(c.all.Load()/partSpoken)))
+	}
+	return true
 }
 
-// add leaves a user out from now on, and hears the oldest again whose place that takes.
-func (s *spoken) add(bucket uint16) {
-	if s.failed.has(bucket) {
-		return
+func (s *spoken) has(user uint16) bool { return s.sets[0].has(user) || s.sets[1].has(user) }
+
+// add leaves a user out from now on, beside as many as a set may have.
+func (s *spoken) add(user uint16, most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.n >= most {
+		s.young, s.n = 1-s.young, 0
+		clear(s.sets[s.young][:])
 	}
-	if s.kept >= max(s.most, fewSpoken) {
-		s.failed.flip(s.ring[s.oldest])
-		s.oldest = (s.oldest + 1) % mostSpoken
-		s.kept--
+	if !s.sets[s.young].has(user) {
+		s.sets[s.young].add(user)
+		s.n++
 	}
-	s.failed.flip(bucket)
-	s.ring[(s.oldest+s.kept)%mostSpoken] = bucket
-	s.kept++
 }

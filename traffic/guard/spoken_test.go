@@ -1,7 +1,6 @@
 package guard
 
 import (
-	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -38,15 +37,15 @@ func TestCanaryThatFailsSomeUsers(t *testing.T) {
 		r := rand.New(rand.NewPCG(5, uint64(late)))
 		j := New(model.Guard{Errors: &model.ErrorGuard{Alpha: 0.001}, Stages: 4}, 1)
 		round, tripped := 0, false
-		for ; round < late+10 && !tripped; round++ { // in each every bucket asks once
-			for _, b := range r.Perm(model.Buckets) {
-				bucket, bad := uint16(b), b%50 == 0
-				if bucket >= 1000 {
-					j.Stable(0, outcome(bad))
+		for ; round < late+10 && !tripped; round++ { // in each every user asks once
+			for _, b := range r.Perm(10_000) {
+				user, bad := uint16(b), b%50 == 0
+				if user >= 1000 {
+					j.Stable(0, user, outcome(bad))
 					continue
 				}
 				bad = bad || round >= late && b%20 == 1
-				tripped = tripped || j.Canary(bucket, outcome(bad))
+				tripped = tripped || j.Canary(user, outcome(bad))
 			}
 		}
 		if !tripped || round <= late {
@@ -55,42 +54,43 @@ func TestCanaryThatFailsSomeUsers(t *testing.T) {
 	}
 }
 
-// TestSpokenUsers: who has failed is left out, but no more than the root of all, and those the newest.
+// TestSpokenUsers: who has failed is left out, as long as no more than an eighth of all have failed since, and never
+// more than a quarter.
 func TestSpokenUsers(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	var s spoken
+	var c crowd
 	var order []uint16 // who failed, the newest last
 	heard := map[uint16]bool{}
 	for range 20_000 {
-		bucket := uint16(r.IntN(6000))
-		if s.has(bucket) {
+		user, bad := uint16(r.IntN(6000)), r.IntN(3) == 0
+		out := c.failed[final].has(user)
+		if c.hears(final, user, verdict(bad)) == out {
+			t.Fatalf("user %d is heard, and left out is %v", user, out)
+		}
+		if out {
 			continue
 		}
-		s.hear(bucket)
-		heard[bucket] = true
-		if r.IntN(3) > 0 {
-			s.add(bucket)
-			order = append(order, bucket)
+		if heard[user] = true; bad {
+			order = append(order, user)
 		}
-		most := max(int(math.Sqrt(float64(len(heard)))), 4)
-		if s.all != len(heard) || s.kept > most {
-			t.Fatalf("%d of %d are left out, of %d", s.kept, s.all, len(heard))
-		}
-		for i, b := range order {
-			if out := i >= len(order)-s.kept; out && !s.has(b) {
-				t.Fatalf("%d is not left out, %d after it are", b, len(order)-i-1)
+		part := max(len(heard)/partSpoken, fewSpoken)
+		for _, u := range order[max(0, len(order)-len(heard)/partSpoken/2):] {
+			if !c.failed[final].has(u) {
+				t.Fatalf("%d of %d have failed, and %d of the newest is not left out", len(order), len(heard), u)
 			}
 		}
-		order = order[max(0, len(order)-mostSpoken):]
-	}
-	var bits int
-	for b := range uint16(model.Buckets) {
-		if s.failed.has(b) {
-			bits++
+		n := 0
+		for u := range uint16(model.Numbers) {
+			if c.failed[final].has(u) {
+				n++
+			}
+		}
+		if n > 2*part {
+			t.Fatalf("%d of %d are left out", n, len(heard))
 		}
 	}
-	if bits != s.kept || s.kept != int(math.Sqrt(float64(len(heard)))) {
-		t.Errorf("%d are left out, and %d counted", bits, s.kept)
+	if n := int(c.all.Load()); n != len(heard) || c.failed[first].has(order[len(order)-1]) {
+		t.Errorf("%d of %d were heard; the other test leaves out %v", n, len(heard), c.failed[first].has(order[len(order)-1]))
 	}
 }
 
@@ -110,6 +110,33 @@ func TestRowOfOne(t *testing.T) {
 		}
 		if got := j.Row(7, true); got != test.want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// TestManyUsersWhoAlwaysFail: the same where each user asks again and again for long, so that any difference between
+// the users whom chance has given to the arms would show in the end.
+func TestManyUsersWhoAlwaysFail(t *testing.T) {
+	if racing || testing.Short() {
+		t.Skip("millions of requests")
+	}
+	g := model.Guard{Errors: &model.ErrorGuard{Alpha: 0.01}}
+	for _, w := range []world{
+		{name: "2 % of 2,000", users: 2_000, brokenUsers: 0.02},
+		{name: "2 % of 20,000", users: 20_000, brokenUsers: 0.02},
+		{name: "6 % of 20,000", users: 20_000, brokenUsers: 0.06},
+		{name: "1 % of 100,000", users: 100_000, brokenUsers: 0.01},
+	} {
+		for _, share := range []float64{0.01, 0.1, 0.5} {
+			t.Run(w.name, func(t *testing.T) {
+				t.Parallel()
+				w.failing, w.rate = always(0.001), always(2000)
+				for i := range uint64(3) {
+					if alarm := w.run(rand.New(rand.NewPCG(12, i)), g, share, 1_500_000); alarm != "" {
+						t.Errorf("share %v, run %d: %s raised an alarm", share, i, alarm)
+					}
+				}
+			})
 		}
 	}
 }

@@ -11,8 +11,6 @@ const (
 	// byFar is by how much the canary's share of bad outcomes has to exceed that of a stable that is
 	// unhealthy itself.
 	byFar = 0.25
-	// mostFailing is of how many who fail in one block the next one does not hear.
-	mostFailing = 64
 	// fewest is on fewer than how many who failed no test acts.
 	fewest = 3
 )
@@ -27,10 +25,7 @@ type test struct {
 	before  counted // of stable, at the end of the last block
 	careful bool    // stable was unhealthy as the block began
 
-	failed  spoken   // before this block
-	failing []uint16 // in it: the first so many
-	canary  total
-	stable  total
+	canary, stable total
 }
 
 // total is all that a test has heard of one arm.
@@ -41,24 +36,16 @@ func (t total) share() float64 { return float64(t.bad) / float64(max(t.all, 1)) 
 func newTest(name, claim string, alpha, borne, expected float64) test {
 	return test{
 		name: name, claim: claim, boundary: boundaryOf(alpha), borne: borne, evidence: newEvidence(expected),
-		failing: make([]uint16, 0, mostFailing),
 	}
 }
 
 // add takes an outcome of the canary, beside all that was counted of stable until now, and says
 // whether there is evidence enough. A block ends as soon as it has outcomes of both arms.
-func (t *test) add(bucket uint16, bad bool, stable counted, unhealthy bool) (trip bool) {
-	if t.failed.has(bucket) {
-		return false
-	}
-	t.failed.hear(bucket)
+func (t *test) add(bad bool, stable counted, unhealthy bool) (trip bool) {
 	t.open.canary++
 	t.canary.all++
 	if bad {
 		t.open.canaryBad++
-		if len(t.failing) < cap(t.failing) {
-			t.failing = append(t.failing, bucket)
-		}
 		t.canary.bad++
 	}
 	news := stable - t.before
@@ -81,10 +68,6 @@ func (t *test) add(bucket uint16, bad bool, stable counted, unhealthy bool) (tri
 // end begins another block, beside all that was counted of stable until now.
 func (t *test) end(stable counted) {
 	t.open, t.before = block{}, stable
-	for _, bucket := range t.failing {
-		t.failed.add(bucket)
-	}
-	t.failing = t.failing[:0]
 }
 
 func (t *test) observation() model.TestObservation {

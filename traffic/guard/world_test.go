@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"weir.dev/weir/model"
+	"weir.dev/weir/traffic/sample"
 )
 
 // A world is users whose requests fail for reasons that have nothing to do with the arm that they
@@ -25,12 +26,13 @@ type world struct {
 	slowness func(now float64) float64
 	// brokenUsers is the share of users of whom every request fails.
 	brokenUsers float64
+	users       int // 0: worldUsers
 }
 
 const (
 	worldUsers = 4096
 	perSecond  = 100.0
-	spacing    = 10 // seconds between tested requests of a bucket, as the proxy has it
+	spacing    = 10 // seconds between tested requests of a user, as the proxy has it
 	sessions   = 64 // at a time
 )
 
@@ -69,7 +71,7 @@ func outages(now float64) float64 {
 }
 
 type worldUser struct {
-	bucket uint16
+	user   sample.User
 	broken bool
 }
 
@@ -83,7 +85,7 @@ func (w world) run(r *rand.Rand, guard model.Guard, share float64, requests int)
 	if activity == nil {
 		activity = alike
 	}
-	users := w.users(r, activity)
+	users := w.drawn(r, activity)
 	var open [sessions]struct {
 		user worldUser
 		bad  bool
@@ -91,7 +93,7 @@ func (w world) run(r *rand.Rand, guard model.Guard, share float64, requests int)
 	for i := range open {
 		open[i].user = users[r.IntN(len(users))]
 	}
-	var tested [model.Buckets]float64
+	var tested [model.Numbers]float64
 	canaries := uint16(share * model.Buckets)
 	now := float64(spacing)
 	for range requests {
@@ -103,21 +105,22 @@ func (w world) run(r *rand.Rand, guard model.Guard, share float64, requests int)
 		failed := s.bad || s.user.broken || r.Float64() < w.failing(now-spacing)
 		// A retry helps half of those that fail.
 		o := Outcome{verdict(failed), verdict(failed && (s.bad || s.user.broken || r.Uint64()&1 == 0))}
-		counts := now-tested[s.user.bucket] >= spacing
+		number := s.user.user.Number()
+		counts := now-tested[number] >= spacing
 		if counts {
-			tested[s.user.bucket] = now
+			tested[number] = now
 		}
-		isCanary := s.user.bucket < canaries
+		isCanary := s.user.user.Bucket() < canaries
 		if !isCanary {
 			j.StableRow(0, o.Final == Bad)
 		}
 		if counts && !isCanary {
-			j.Stable(0, o)
+			j.Stable(0, number, o)
 		}
-		tripped := isCanary && (j.Row(s.user.bucket, o.Final == Bad) || counts && j.Canary(s.user.bucket, o))
+		tripped := isCanary && (j.Row(number, o.Final == Bad) || counts && j.Canary(number, o))
 		if w.slowness != nil {
 			took := time.Duration(w.slowness(now-spacing) * float64(lognormal(r)))
-			tripped = j.timed(s.user.bucket, isCanary, counts, took) || tripped
+			tripped = j.timed(number, isCanary, counts, took) || tripped
 		}
 		if tripped {
 			trip, _ := j.Tripped()
@@ -128,7 +131,7 @@ func (w world) run(r *rand.Rand, guard model.Guard, share float64, requests int)
 }
 
 // timed feeds how long a request took.
-func (j *Judge) timed(bucket uint16, isCanary, counts bool, took time.Duration) (tripped bool) {
+func (j *Judge) timed(user uint16, isCanary, counts bool, took time.Duration) (tripped bool) {
 	b := j.Bounds()
 	if !isCanary {
 		j.StableTook(0, took)
@@ -137,23 +140,27 @@ func (j *Judge) timed(bucket uint16, isCanary, counts bool, took time.Duration) 
 	case !counts || b.Epoch == 0:
 		return false
 	case isCanary:
-		return j.CanaryLate(bucket, b.Epoch, took > b.Canary)
+		return j.CanaryLate(user, b.Epoch, took > b.Canary)
 	}
-	j.StableLate(0, b.Epoch, took > b.Stable)
+	j.StableLate(0, user, b.Epoch, took > b.Stable)
 	return false
 }
 
-// users returns users to draw from, so often as they ask.
-func (w world) users(r *rand.Rand, activity func(int) float64) []worldUser {
+// drawn returns users to draw from, so often as they ask.
+func (w world) drawn(r *rand.Rand, activity func(int) float64) []worldUser {
+	n := w.users
+	if n == 0 {
+		n = worldUsers
+	}
 	var sum float64
-	for u := range worldUsers {
+	for u := range n {
 		sum += activity(u)
 	}
 	var all []worldUser
 	var owed float64
-	for u := range worldUsers {
-		user := worldUser{uint16(r.IntN(model.Buckets)), r.Float64() < w.brokenUsers}
-		for owed += worldUsers * activity(u) / sum; owed >= 1; owed-- {
+	for u := range n {
+		user := worldUser{sample.User(r.Uint64()), r.Float64() < w.brokenUsers}
+		for owed += float64(n) * activity(u) / sum; owed >= 1; owed-- {
 			all = append(all, user)
 		}
 	}
