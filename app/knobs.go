@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -66,7 +67,8 @@ func (a *App) buildRollouts() {
 	}
 }
 
-// newGateClient is what asks gates. It goes wherever backends may be, and so never to the admin API.
+// newGateClient is what asks gates. It goes wherever backends may be, and so never to the admin API; nor
+// to where clouds tell their machines secrets.
 func (a *App) newGateClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DialContext: a.dialName, MaxIdleConns: 16, MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second,
@@ -92,6 +94,9 @@ func (a *App) dialName(ctx context.Context, network, address string) (net.Conn, 
 	}
 	err = errors.New("the name has no address")
 	for _, ip := range found {
+		if tellsSecrets(ip.Unmap()) {
+			return nil, fmt.Errorf("dial %v: this is link-local, where clouds tell machines their secrets: no gate may ask there", ip.Unmap())
+		}
 		conn, problem := a.dial(ctx, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
 		if problem == nil {
 			return conn, nil

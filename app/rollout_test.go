@@ -15,6 +15,7 @@ import (
 
 	"weir.dev/weir/controlplane/rollout"
 	durable "weir.dev/weir/controlplane/state"
+	"weir.dev/weir/model"
 )
 
 // shop is one Weir before two versions of a service, each of which says its name.
@@ -148,7 +149,7 @@ func TestRolloutGoesOn(t *testing.T) {
 	s.stop()
 
 	s.start()
-	if k := (window{s.app}.Rollouts()[0]); k.Share != 50 || k.Run != 1 || k.Generation != 1 {
+	if k := (window{s.app}.Rollouts()[0]); k.Share != model.Buckets/2 || k.Run != 1 || k.Generation != 1 {
 		t.Errorf("after the restart: %+v", k)
 	}
 	if got := s.ask(100); got["one"] == 0 || got["two"] == 0 {
@@ -220,6 +221,6 @@ func TestRolloutWaitsForTheState(t *testing.T) {
 	if err := held.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.until(func(st rollout.Status) bool { return st.Share == 50 })
+	s.until(func(st rollout.Status) bool { return st.Share == model.Buckets/2 })
 	s.stop()
 }

@@ -22,7 +22,7 @@ var rolloutListing = listing{
 	row: func(r map[string]any) []string {
 		figures := child(r, "figures")
 		return []string{
-			word(r["name"]), word(r["phase"]), stageOf(r), word(r["share"]) + " %", word(r["canary"]),
+			word(r["name"]), word(r["phase"]), stageOf(r), word(r["share"]), word(r["canary"]),
 			failedOf(child(figures, "canary")), failedOf(child(figures, "stable")),
 			cmp.Or(word(child(r, "blocking")["message"]), "-"),
 		}
@@ -94,8 +94,12 @@ func rolloutOrder(std Streams, verb, short string) *cobra.Command {
 				_, err := fmt.Fprint(std.Out, done.Patch)
 				return err
 			}
-			_, err = fmt.Fprintf(std.Out, "%s: %s is %s, stage %s, share %s %%\n", done.Done, qualified(args[0]),
-				word(done.Status["phase"]), stageOf(done.Status), word(done.Status["share"]))
+			written := ""
+			if done.Status["unsaved"] == true {
+				written = "; not yet on disk: " + word(done.Status["problem"])
+			}
+			_, err = fmt.Fprintf(std.Out, "%s: %s is %s, stage %s, share %s%s\n", done.Done, qualified(args[0]),
+				word(done.Status["phase"]), stageOf(done.Status), word(done.Status["share"]), written)
 			return err
 		},
 	}
@@ -157,7 +161,7 @@ func (c client) rollout(ctx context.Context, name string) (map[string]any, error
 }
 
 func printRollout(out io.Writer, r map[string]any) {
-	fmt.Fprintf(out, "%s  %s, run %s, stage %s, share %s %%\n", word(r["name"]), word(r["phase"]), word(r["run"]), stageOf(r), word(r["share"]))
+	fmt.Fprintf(out, "%s  %s, run %s, stage %s, share %s\n", word(r["name"]), word(r["phase"]), word(r["run"]), stageOf(r), word(r["share"]))
 	fmt.Fprintf(out, "  stable %s\n  canary %s\n", word(r["stable"]), word(r["canary"]))
 	if b := child(r, "blocking"); b != nil {
 		fmt.Fprintf(out, "  %s: %s\n", word(b["name"]), word(b["message"]))
@@ -195,6 +199,11 @@ func printArms(out io.Writer, figures map[string]any) {
 		}
 	}
 	fmt.Fprintln(out)
+	for _, c := range children(figures["cohorts"]) {
+		if n, _ := c["requests"].(float64); n > 0 {
+			rows = append(rows, []string{"cohort " + word(c["name"]), "-", word(c["requests"]), word(c["failed"]), "-", "-", "-"})
+		}
+	}
 	table(out, []string{"arm", "users", "requests", "failed", "share", "p50", "p99"}, rows)
 	tests := children(figures["tests"])
 	if len(tests) == 0 {
@@ -261,8 +270,7 @@ func rolloutHistory(std Streams) *cobra.Command {
 					if at, err := time.Parse(time.RFC3339, when); err == nil {
 						when = at.Local().Format(time.DateTime)
 					}
-					share, _ := e["share"].(float64)
-					rows[i] = []string{when, word(e["run"]), word(e["stage"]), strconv.FormatFloat(share/100, 'f', -1, 64) + " %", word(e["what"]), word(e["who"]), cmp.Or(word(e["why"]), "-"), cmp.Or(word(e["numbers"]), "-")}
+					rows[i] = []string{when, word(e["run"]), word(e["stage"]), word(e["share"]), word(e["what"]), word(e["who"]), cmp.Or(word(e["why"]), "-"), cmp.Or(word(e["numbers"]), "-")}
 				}
 				table(std.Out, []string{"when", "run", "stage", "share", "what", "who", "why", "numbers"}, rows)
 			})

@@ -96,7 +96,7 @@ func (t *releaseTrack) add(o *model.ReleaseObservation, status *rollout.Status, 
 	if seconds <= 0 {
 		return
 	}
-	s := releaseSample{at: now.UnixMilli(), share: float32(status.Share / 100)}
+	s := releaseSample{at: now.UnixMilli(), share: float32(status.Share) / model.Buckets}
 	before := t.last
 	if before.Run != o.Run || before.Generation != o.Generation || before.Since != o.Since {
 		before = model.ReleaseObservation{}

@@ -73,7 +73,7 @@ func TestRollouts(t *testing.T) {
 // evidence is that of the test that is nearest.
 func TestEvidence(t *testing.T) {
 	h := newHarness(1)
-	h.rollouts = []rollout.Status{{Name: "shop/a", Share: 10}}
+	h.rollouts = []rollout.Status{{Name: "shop/a", Share: model.Buckets / 10}}
 	observe := func(generation, stable, canary, failed uint64, at float64) {
 		h.observed = []model.ReleaseObservation{{
 			Release: "shop/a", Run: 1, Generation: generation,

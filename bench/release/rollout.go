@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -20,13 +22,15 @@ type Rollout struct {
 
 // Status is the part of a Rollout's status that is of use here.
 type Status struct {
-	Phase   string
-	Run     uint64
-	Stage   int
-	Share   float64
-	Elapsed string
-	Problem string
-	Notes   []string
+	Phase      string
+	Run        uint64
+	Began      time.Time // the run
+	Generation uint64
+	Stage      int
+	Share      Percent
+	Elapsed    string
+	Problem    string
+	Notes      []string
 	// Blocking is what blocks the next stage, or has ended the run.
 	Blocking *struct{ Name, Message string }
 	Trip     *Trip
@@ -35,6 +39,16 @@ type Status struct {
 		Stable, Canary Arm
 		Sample         *Sample
 	}
+}
+
+// Percent is a share as Weir says it: of "12.5%" it is 12.5.
+type Percent float64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *Percent) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseFloat(strings.TrimSuffix(string(text), "%"), 64)
+	*p = Percent(n)
+	return err
 }
 
 // Arm is what Weir says of one arm.

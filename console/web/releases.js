@@ -12,8 +12,8 @@ const figure = (n) => String(Number(n.toFixed(n < 1 ? 3 : 1)));
 const time = (text) => new Date(text).toLocaleTimeString("en-GB");
 const trips = (c) => (c.trip ? [{ at: c.trip, name: "reverted" }] : []);
 
-// where is a column without the samples in which there was nothing to see: once a canary was taken
-// back its rule is counted no more.
+// where is a column without the samples in which there was nothing to see: a canary that was taken
+// back has no line.
 const where = (column, there) => column.map((v, i) => (v || there[i] ? v : null));
 
 // around is the part of a history that has something to see: the moment of revert, or what there is yet.
@@ -34,7 +34,7 @@ function around(columns, r) {
 const charts = {
   rates: {
     title: "Requests/s", format: dom.rate, marks: trips,
-    lines: [{ name: "canary", kind: "upstream", of: (c) => c.canaryPerSecond }, { name: "stable", kind: "requests", of: (c) => where(c.stablePerSecond, c.share) }],
+    lines: [{ name: "canary", kind: "upstream", of: (c) => where(c.canaryPerSecond, c.share) }, { name: "stable", kind: "requests", of: (c) => c.stablePerSecond }],
   },
   failed: {
     title: "Share that failed", format: dom.percent, marks: trips,
@@ -52,7 +52,7 @@ const charts = {
 
 function stages(r) {
   return element("ol", { class: "stages" }, ...(r.stages || []).map((s, i) => element("li", { class: i + 1 < r.stage ? "done" : i + 1 === r.stage ? "now" : "" },
-    element("b", {}, `${s.share} %`), s.for ? element("span", { class: "sub" }, i + 1 === r.stage && r.elapsed ? `${r.elapsed} of ${s.for}` : s.for) : null)));
+    element("b", {}, s.share), s.for ? element("span", { class: "sub" }, i + 1 === r.stage && r.elapsed ? `${r.elapsed} of ${s.for}` : s.for) : null)));
 }
 
 const share = (arm) => (arm ? [dom.percent(arm.errorShare), element("span", { class: "sub" }, `${dom.count(arm.failed)} of ${dom.count(arm.requests)}`)] : "–");
@@ -60,7 +60,7 @@ const share = (arm) => (arm ? [dom.percent(arm.errorShare), element("span", { cl
 function row(r) {
   return element("tr", {},
     cell("Rollout", [element("a", { class: "name", href: link("release", { name: r.name }) }, dom.path(r.name)), " ", dom.badge(phases[r.phase], r.phase.toLowerCase()), element("span", { class: "sub" }, dom.place(r.origin))]),
-    cell("Canary has", [`${r.share} %`, element("span", { class: "sub" }, r.stage ? `stage ${r.stage} of ${r.stages?.length || 0}` : "no stage")], "n"),
+    cell("Canary has", [r.share, element("span", { class: "sub" }, r.stage ? `stage ${r.stage} of ${r.stages?.length || 0}` : "no stage")], "n"),
     cell("Canary fails", share(r.figures?.canary), "n"), cell("Stable fails", share(r.figures?.stable), "n"),
     cell("What blocks it", r.blocking ? [element("b", {}, r.blocking.name), " ", r.blocking.message] : element("span", { class: "quiet" }, "nothing")));
 }
@@ -109,7 +109,7 @@ function buttons(r) {
         button.disabled = true;
         try {
           const done = await ask("/api/v1/rollouts", "POST", { name: r.name, do: order, reason: "in the console" });
-          said.textContent = done.patch ? "finished; weir rollout finish prints what to write down" : `${order}: done`;
+          said.textContent = done.patch ? "finished; weir rollout finish prints what to write down" : `${order}: done${done.status?.unsaved ? `; not yet on disk: ${done.status.problem}` : ""}`;
         } catch (err) {
           said.textContent = err instanceof Refusal ? err.detail || err.message : err.message;
         }
@@ -127,9 +127,12 @@ function arms(f) {
     cell("First tries failed", dom.count(a.firstFailed), "n"), cell("Failed", dom.count(a.failed), a.failed ? "n bad" : "n"),
     cell("Share", [dom.percent(a.errorShare), element("span", { class: "sub" }, `${dom.percent(a.low)} to ${dom.percent(a.high)}`)], "n"),
     cell("p50", dom.latency(a.p50Ms), "n"), cell("p95", dom.latency(a.p95Ms), "n"), cell("p99", dom.latency(a.p99Ms), "n"));
+  const cohort = (c) => element("tr", {}, cell("Arm", [element("b", {}, "cohort"), element("span", { class: "sub" }, c.name)]), cell("Users", "–", "n"), cell("Requests", dom.count(c.requests), "n"),
+    cell("First tries failed", "–", "n"), cell("Failed", dom.count(c.failed), c.failed ? "n bad" : "n"), cell("Share", dom.percent(c.requests ? c.failed / c.requests : 0), "n"),
+    ...["p50", "p95", "p99"].map((q) => cell(q, "–", "n")));
   return element("table", { class: "facts" },
     element("thead", {}, element("tr", {}, ...["Arm", "Users", "Requests", "First tries failed", "Failed", "Share", "p50", "p95", "p99"].map((h, i) => element("th", { scope: "col", class: i ? "n" : "" }, h)))),
-    element("tbody", {}, arm("canary", f.canary), arm("stable", f.stable)));
+    element("tbody", {}, arm("canary", f.canary), arm("stable", f.stable), ...(f.cohorts || []).filter((c) => c.requests).map(cohort)));
 }
 
 function test(t) {
@@ -151,7 +154,7 @@ const verdicts = { Pass: "good", Fail: "bad", Inconclusive: "warn", Error: "bad"
 function page(r, events, may) {
   const f = r.figures;
   return [
-    element("p", { class: "lead", "data-key": "lead" }, dom.badge(phases[r.phase], r.phase.toLowerCase()), ` run ${r.run}, canary has ${r.share} % `, dom.place(r.origin)),
+    element("p", { class: "lead", "data-key": "lead" }, dom.badge(phases[r.phase], r.phase.toLowerCase()), ` run ${r.run}, canary has ${r.share} `, dom.place(r.origin)),
     r.trip ? element("p", { class: "bad", "data-key": "trip" }, `Reverted at ${time(r.trip.at)}: ${r.trip.reason}`) : null,
     r.blocking && !r.trip ? element("p", { class: r.phase === "Aborted" ? "bad" : "warn", "data-key": "blocking" }, element("b", {}, r.blocking.name), ` ${r.blocking.message}`) : null,
     r.freeze ? element("p", { class: "warn", "data-key": "freeze" }, `Frozen by ${r.freeze.owner}: ${r.freeze.reason}`) : null,
@@ -166,6 +169,6 @@ function page(r, events, may) {
     dom.card("What happened", "", events.length ? element("table", { class: "facts" },
       element("thead", {}, element("tr", {}, ...["When", "What", "Who", "Why", "Numbers"].map((h) => element("th", { scope: "col" }, h)))),
       element("tbody", {}, ...events.slice(-20).toReversed().map((e) => element("tr", {},
-        cell("When", time(e.at)), cell("What", [e.what, element("span", { class: "sub" }, `canary ${e.share / 100} %`)]), cell("Who", e.who), cell("Why", e.why || "–"), cell("Numbers", e.numbers || "–"))))) : dom.note("Nothing yet.")),
+        cell("When", time(e.at)), cell("What", [e.what, element("span", { class: "sub" }, `canary ${e.share}`)]), cell("Who", e.who), cell("Why", e.why || "–"), cell("Numbers", e.numbers || "–"))))) : dom.note("Nothing yet.")),
   ].filter(Boolean);
 }

@@ -333,7 +333,7 @@ func (e *Explainer) arms(s *model.Split) []model.ArmShare {
 	arms := make([]model.ArmShare, len(s.Arms))
 	for i, weight := range s.Resting() {
 		a := &s.Arms[i]
-		arms[i] = model.ArmShare{Name: a.Name, Cluster: a.Cluster, Weight: a.Weight, Release: releaseText(s, a.Name)}
+		arms[i] = model.ArmShare{Name: a.Name, Cluster: a.Cluster, Weight: a.Weight, Release: s.RoleOf(a.Name)}
 		if whole > 0 {
 			arms[i].Share = float64(weight) / float64(whole)
 		}
@@ -342,18 +342,6 @@ func (e *Explainer) arms(s *model.Split) []model.ArmShare {
 		}
 	}
 	return arms
-}
-
-// releaseText says what an arm is to the Rollout of its split.
-func releaseText(s *model.Split, arm string) string {
-	switch {
-	case s.Release == nil:
-	case arm == s.Release.Stable:
-		return "stable of " + s.Release.Name
-	case arm == s.Release.Canary:
-		return "canary of " + s.Release.Name
-	}
-	return ""
 }
 
 // hosts lists the addresses of a cluster that may be chosen.

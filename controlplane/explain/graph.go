@@ -86,7 +86,7 @@ func ServiceName(cluster string) string {
 func NewGraph(s *model.Snapshot, observed []Call) *Graph {
 	g := &Graph{
 		calls: map[Node][]Call{}, rules: map[string]*model.Route{}, leading: map[string][]way{},
-		called: map[string]bool{}, groups: map[Node]int{},
+		called: map[string]bool{},
 	}
 	clusters := map[string]*model.Cluster{}
 	for _, c := range s.Clusters {
@@ -263,7 +263,7 @@ func (g *Graph) around(start Node, group int) []Node {
 
 // finish sorts the nodes and groups those that reach each other (Tarjan 1972).
 func (g *Graph) finish() {
-	seen := map[Node]bool{}
+	seen := make(map[Node]bool, len(g.calls))
 	note := func(n Node) {
 		if !seen[n] {
 			seen[n] = true
@@ -278,7 +278,9 @@ func (g *Graph) finish() {
 		slices.SortFunc(calls, func(a, b Call) int { return compareNodes(a.To, b.To) })
 	}
 	slices.SortFunc(g.nodes, compareNodes)
-	t := tarjan{graph: g, index: map[Node]int{}, low: map[Node]int{}, on: map[Node]bool{}}
+	n := len(g.nodes)
+	g.groups = make(map[Node]int, n)
+	t := tarjan{graph: g, index: make(map[Node]int, n), low: make(map[Node]int, n), on: map[Node]bool{}}
 	for _, n := range g.nodes {
 		if t.index[n] == 0 {
 			t.visit(n)
@@ -315,7 +317,7 @@ func (t *tarjan) visit(n Node) {
 	t.stack = t.stack[:at]
 	slices.SortFunc(group, compareNodes)
 	for _, m := range group {
-		t.on[m] = false
+		delete(t.on, m)
 		t.graph.groups[m] = len(t.graph.members)
 	}
 	t.graph.members = append(t.graph.members, group)

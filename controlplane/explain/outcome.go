@@ -131,7 +131,7 @@ func (o *outcome) split(s *model.Split) {
 	o.arms = map[string]armOutcome{}
 	for i, weight := range s.Resting() {
 		arm := &s.Arms[i]
-		release := releaseText(s, arm.Name)
+		release := s.RoleOf(arm.Name)
 		if weight == 0 && release == "" {
 			continue
 		}

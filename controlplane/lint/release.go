@@ -2,6 +2,8 @@ package lint
 
 import (
 	"fmt"
+	"net/netip"
+	"net/url"
 	"slices"
 
 	"weir.dev/weir/controlplane/resource"
@@ -38,6 +40,18 @@ func ungatedRelease(p *pass) {
 			p.report(o, "spec.stages[0].share", "is the first stage already: the canary gets everything at once, and no gate is asked before; begin with a small share, or add gates")
 		case guard.Errors == nil && guard.Latency == nil && guard.ConsecutiveFailures == 0:
 			p.report(o, "spec.guard", "tests nothing, and there are no gates: only time passes between the stages, however the canary does; leave the guard at its defaults, or add gates")
+		}
+	})
+}
+
+// untriedCanary finds canaries that get everything by gates that nobody has a hand in, and nothing before: the
+// switch waits for requests that do not come.
+func untriedCanary(p *pass) {
+	p.releases(func(o *resource.Object, rollout *v1alpha1.Rollout, _ *model.Route) {
+		gates := rollout.Spec.Gates
+		approved := slices.ContainsFunc(gates, func(g v1alpha1.Gate) bool { return g.Approval != nil })
+		if len(rollout.Spec.Stages) == 0 && len(rollout.Spec.Cohorts) == 0 && len(gates) > 0 && !approved {
+			p.report(o, "spec.gates", "wait until the canary has had minimumRequests of cohorts, and there are no cohorts: weir rollout promote alone makes the switch; add cohorts that preview it, or an approval")
 		}
 	})
 }
@@ -115,4 +129,29 @@ func copiesToCanary(p *pass) {
 			p.report(o, "spec.canary", "gets copies from %s as well: load that its share does not show, and requests that no test sees; take the copies away before the release", what)
 		}
 	})
+}
+
+// clearCredentials finds gates that show what is secret to everybody on the way.
+func clearCredentials(p *pass) {
+	for o, rollout := range resource.All[*v1alpha1.Rollout](p.set) {
+		for i, g := range rollout.Spec.Gates {
+			var access v1alpha1.GateAccess
+			var at, kind string
+			switch {
+			case g.PromQL != nil && g.PromQL.Address != nil:
+				access, at, kind = g.PromQL.GateAccess, *g.PromQL.Address, "promql"
+			case g.Webhook != nil:
+				access, at, kind = g.Webhook.GateAccess, g.Webhook.URL, "webhook"
+			}
+			if u, err := url.Parse(at); err == nil && access.SecretRef != nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+				p.report(o, fmt.Sprintf("spec.gates[%d].%s.secretRef", i, kind), "is shown to %s in clear text: whoever is on the way may read and use it; ask by https://", u.Host)
+			}
+		}
+	}
+}
+
+// loopback reports whether a host is this machine by its name or address.
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }

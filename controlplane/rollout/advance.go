@@ -225,7 +225,7 @@ func (r *Rollout) restaged(before *translate.RolloutPlan) bool {
 		return true
 	}
 	if before != nil && stageWith(stages(before), r.Share) >= 0 { // what has passed was for another stage
-		r.Elapsed, r.saved = 0, 0
+		r.Elapsed = 0
 	}
 	r.Stage, r.dirty = r.next(), true
 	return false
@@ -274,7 +274,7 @@ func (r *Rollout) suspect() {
 }
 
 func (r *Rollout) suspicion() string {
-	return "timeouts, retries or sampling of the rule have changed while the canary had " + Percent(r.Share) +
+	return "timeouts, retries or sampling of the rule have changed while the canary had " + model.Share(r.Share).String() +
 		": the stage begins anew, and answers that users got are compared, not tries"
 }
 

@@ -9,7 +9,8 @@ import (
 )
 
 // Command does what somebody wants. The error is ErrUnknown, a *Refusal, or says why it could not be
-// written down.
+// written down. What takes from a canary is done whatever the disk does, and Status.Unsaved says that it is not there
+// yet; nothing takes longer than a few times state.Patience.
 func (l *Loop) Command(name string, c Command) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -26,10 +27,6 @@ func (l *Loop) Command(name string, c Command) error {
 		}
 	}
 	l.thaw(l.rollouts[name])
-	_ = l.settle() // an error is shown
-	if l.rollouts[name] == nil {
-		return fmt.Errorf("%s: %w", name, ErrUnknown)
-	}
 	c.Reason, c.OverrideFreeze = tidy(c.Reason), tidy(c.OverrideFreeze)
 	refused, err := l.step(name, Event{Command: &c}), l.settle()
 	if refused != "" {
@@ -67,6 +64,7 @@ func (l *Loop) status(p *translate.RolloutPlan) Status {
 		r.plan = p
 	}
 	s := r.Status()
+	_, s.Unsaved = l.unsaved[p.Name]
 	if l.problem != "" && (l.store == nil || l.unsaved[p.Name] != nil || r.Phase.running() || r.Phase == Waiting) {
 		s.Problem = l.problem
 	}

@@ -3,6 +3,8 @@ package rollout
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -68,8 +70,10 @@ func (k *gatekeeper) one(ctx context.Context, g *translate.PlannedGate, q *Quest
 			verdict, message = k.objective(g.SLO)
 		case g.Query != nil:
 			verdict, message = k.query(ctx, g.Query)
+			message = g.Query.Access.Redact(message)
 		case g.Webhook != nil:
 			verdict, message = k.webhook(ctx, g, q)
+			message = g.Webhook.Access.Redact(message)
 		default:
 			message = "this kind of gate is not known"
 		}
@@ -89,9 +93,13 @@ func (k *gatekeeper) objective(name string) (Verdict, string) {
 func (k *gatekeeper) query(ctx context.Context, g *translate.QueryGate) (Verdict, string) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	var querier Querier = prometheus{k.client, g.Address}
-	if g.Address == "" {
-		querier = k.queries
+	querier := k.queries
+	if g.Address != "" {
+		asked, err := k.server(&g.Access)
+		if err != nil {
+			return Error, err.Error()
+		}
+		querier = prometheus{asked, g.Address}
 	}
 	if querier == nil {
 		return Error, "no time series are kept here"
@@ -143,6 +151,10 @@ func (k *gatekeeper) webhook(ctx context.Context, g *translate.PlannedGate, q *Q
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	asked, err := k.server(&g.Webhook.Access)
+	if err != nil {
+		return Error, err.Error()
+	}
 	body, err := json.Marshal(webhookQuestion{g.Name, *q})
 	if err != nil {
 		return Error, err.Error()
@@ -152,7 +164,7 @@ func (k *gatekeeper) webhook(ctx context.Context, g *translate.PlannedGate, q *Q
 		return Error, err.Error()
 	}
 	req.Header.Set("Content-Type", "application/json")
-	status, said, err := k.do(req, maxVerdict)
+	status, said, err := asked.do(req, maxVerdict)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return Error, sentence("the webhook did not answer within %v", timeout)
@@ -172,16 +184,45 @@ func (k *gatekeeper) webhook(ctx context.Context, g *translate.PlannedGate, q *Q
 		}
 		return answer.Verdict, answer.Message
 	}
-	return Error, sentence("the webhook's verdict is %q, want Pass, Fail or Inconclusive", tidy(string(answer.Verdict)))
+	return Error, sentence("the webhook's verdict is %q, want Pass, Fail or Inconclusive", answer.Verdict)
+}
+
+// server is one that a gate asks.
+type server struct {
+	client        *http.Client
+	authorization string // empty: none
+}
+
+// server is who is known by what access says, and knows us by it.
+func (k *gatekeeper) server(access *translate.GateAccess) (server, error) {
+	s := server{k.client, access.Authorization()}
+	if access.Problem != "" {
+		return s, errors.New(access.Problem)
+	}
+	if access.CAs == "" {
+		return s, nil
+	}
+	base, ok := k.client.Transport.(*http.Transport)
+	if !ok {
+		base = &http.Transport{}
+	}
+	transport := base.Clone()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(access.CAs))
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	transport.DisableKeepAlives = true // nobody has this transport the next time
+	client := *k.client
+	client.Transport = transport
+	s.client = &client
+	return s, nil
 }
 
 // do returns the answer to a request, if it is no longer than so many bytes.
-func (k *gatekeeper) do(req *http.Request, most int64) (status int, body []byte, err error) {
-	return do(k.client, req, most)
-}
-
-func do(client *http.Client, req *http.Request, most int64) (status int, body []byte, err error) {
-	resp, err := client.Do(req)
+func (s server) do(req *http.Request, most int64) (status int, body []byte, err error) {
+	if s.authorization != "" {
+		req.Header.Set("Authorization", s.authorization)
+	}
+	resp, err := s.client.Do(req)
 	if err != nil {
 		var wrapped *url.Error
 		if errors.As(err, &wrapped) { // the URL may have a password in it
@@ -199,7 +240,7 @@ func do(client *http.Client, req *http.Request, most int64) (status int, body []
 
 // prometheus answers queries by the HTTP API of one at an address.
 type prometheus struct {
-	client  *http.Client
+	server
 	address string
 }
 
@@ -221,7 +262,7 @@ func (p prometheus) Query(ctx context.Context, query string, at time.Time) ([]mo
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	status, body, err := do(p.client, req, maxAnswer)
+	status, body, err := p.do(req, maxAnswer)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"weir.dev/weir/controlplane/resource"
 	"weir.dev/weir/controlplane/translate"
 	"weir.dev/weir/model"
 )
@@ -247,4 +249,99 @@ func TestInterval(t *testing.T) {
 			t.Errorf("%d of %d: %.4f to %.4f, want %.4f to %.4f", c.k, c.n, low, high, c.low, c.high)
 		}
 	}
+}
+
+// TestGateAccess asks servers that want to be shown a token or a password, and whose certificate nobody but an
+// authority of the gate's own vouches for. What is secret is never in what the gate says.
+func TestGateAccess(t *testing.T) {
+	var shown atomic.Value
+	shown.Store("")
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		shown.Store(r.Header.Get("Authorization"))
+		if r.URL.Path == "/hook" {
+			fmt.Fprintf(w, `{"verdict": "Pass", "message": "you are %s"}`, r.Header.Get("Authorization"))
+			return
+		}
+		w.WriteHeader(401)
+		fmt.Fprintf(w, `{"status": "error", "error": "nobody knows %s"}`, r.Header.Get("Authorization"))
+	})
+	server := httptest.NewTLSServer(handler)
+	defer server.Close()
+	authority := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	least := 0.0
+	for _, c := range []struct {
+		access  string // a gate's, of the webhook and of the query
+		secrets string // the entries of Secret s
+		header  string
+		says    []string
+	}{
+		{"", "", "", []string{"certificate", "certificate"}},
+		{"caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]", "", "", []string{"you are", "nobody knows"}},
+		{
+			"caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}], secretRef: {name: s}", "token: \"geheim-17\\n\"", "Bearer geheim-17",
+			[]string{"you are Bearer (redacted)", "nobody knows Bearer (redacted)"},
+		},
+		{
+			"caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}], secretRef: {name: s}", "username: weir, password: geheim-17", "Basic d2VpcjpnZWhlaW0tMTc=",
+			[]string{"you are Basic (redacted)", "nobody knows Basic (redacted)"},
+		},
+		{"secretRef: {name: none}", "", "", []string{"secretRef: ", "secretRef: "}},
+		{"secretRef: {name: s}", "password: geheim-17", "", []string{"has neither the entry token", "has neither the entry token"}},
+		{"caCertificateRefs: [{group: '', kind: ConfigMap, name: none}]", "", "", []string{"caCertificateRefs[0]: ", "caCertificateRefs[0]: "}},
+	} {
+		plan := plannedGates(t, server.URL, c.access, c.secrets, authority)
+		k := newGatekeeper(Config{Client: &http.Client{}})
+		for i, g := range plan {
+			shown.Store("")
+			if g.Query != nil {
+				g.Query.Min = &least
+			}
+			result := k.ask(t.Context(), &Round{Gates: []translate.PlannedGate{g}})[0]
+			if !strings.Contains(result.Message, c.says[i]) || strings.Contains(result.Message, "geheim") || strings.Contains(result.Message, "d2Vpcj") {
+				t.Errorf("%q: %+v, want that it says %q", c.access, result, c.says[i])
+			}
+			if shown.Load() != c.header {
+				t.Errorf("%q: the server is shown %q, want %q", c.access, shown.Load(), c.header)
+			}
+		}
+		if text, err := json.Marshal(plan); err != nil || strings.Contains(string(text)+fmt.Sprintf("%+v %#v", *plan[0].Webhook, *plan[1].Query), "geheim") {
+			t.Errorf("%q: the plan shows the secret: %s %v", c.access, text, err)
+		}
+	}
+}
+
+// plannedGates are a webhook and a query of a Rollout with this access.
+func plannedGates(t *testing.T, url, access, secrets, authority string) []translate.PlannedGate {
+	t.Helper()
+	if access != "" {
+		access = ", " + access
+	}
+	text := fmt.Sprintf(`apiVersion: weir.dev/v1alpha1
+kind: Rollout
+metadata: {name: cart}
+spec:
+  targetRef: {group: gateway.networking.k8s.io, kind: HTTPRoute, name: shop, sectionName: cart}
+  stable: {group: weir.dev, kind: Backend, name: stable}
+  canary: {group: weir.dev, kind: Backend, name: next}
+  stages: [{share: 100%%}]
+  gates:
+  - {name: hook, webhook: {url: "%[1]s/hook"%[2]s}}
+  - {name: query, promql: {query: up, min: "0", address: "%[1]s"%[2]s}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: s}
+stringData: {%[3]s}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: ca}
+data: {ca.crt: %[4]q}
+`, url, access, secrets, authority)
+	var decoder resource.Decoder
+	objects, problems := decoder.Decode("gates.yaml", []byte(text))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return translate.Translate(translate.Input{Set: resource.NewSet(objects, nil)}).Rollouts[0].Gates
 }

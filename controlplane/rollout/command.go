@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"weir.dev/weir/controlplane/translate"
+	"weir.dev/weir/model"
 )
 
 // commanded does what somebody wants, or refuses it.
@@ -53,7 +54,7 @@ func (r *Rollout) start(c *Command) string {
 	case r.halt() != "":
 		return "it cannot start: " + r.halt()
 	case r.Phase.running():
-		return sentence("run %d is under way (%s, %s): abort it first", r.Run, r.Phase, Percent(r.Share))
+		return sentence("run %d is under way (%s, %v): abort it first", r.Run, r.Phase, model.Share(r.Share))
 	}
 	if why := r.thawed(c); why != "" {
 		return why
@@ -154,7 +155,7 @@ func (r *Rollout) finish(c *Command) string {
 	case r.Phase == Finished:
 		return "" // the patch may be asked for again
 	case r.Phase != Succeeded:
-		return sentence("it has not succeeded: it is %s, with %s", r.Phase, Percent(r.Share))
+		return sentence("it has not succeeded: it is %s, with %v", r.Phase, model.Share(r.Share))
 	}
 	r.enter(Finished, nil)
 	r.note("finished", c.By, c.Reason)

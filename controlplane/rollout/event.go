@@ -76,15 +76,15 @@ type Action struct {
 
 // Entry is one line of the history of a Rollout.
 type Entry struct {
-	At         time.Time `json:"at"`
-	Run        uint64    `json:"run"`
-	Generation uint64    `json:"generation"`
-	Stage      int       `json:"stage"` // from 1; 0: none
-	Share      int       `json:"share"` // of model.Buckets, after it
-	What       string    `json:"what"`
-	Who        string    `json:"who"` // a person, rollout, configuration or proxy
-	Why        string    `json:"why,omitempty"`
-	Numbers    string    `json:"numbers,omitempty"` // of both arms, before it
+	At         time.Time   `json:"at"`
+	Run        uint64      `json:"run"`
+	Generation uint64      `json:"generation"`
+	Stage      int         `json:"stage"` // from 1; 0: none
+	Share      model.Share `json:"share"` // after it
+	What       string      `json:"what"`
+	Who        string      `json:"who"` // a person, rollout, configuration or proxy
+	Why        string      `json:"why,omitempty"`
+	Numbers    string      `json:"numbers,omitempty"` // of both arms, before it
 }
 
 // Verdict is what a gate says.
@@ -117,13 +117,13 @@ type Round struct {
 
 // Question is what a gate is told.
 type Question struct {
-	Rollout   string  `json:"rollout"`
-	Run       uint64  `json:"run"`
-	Stage     int     `json:"stage"`     // from 1; the present one
-	Share     float64 `json:"share"`     // of the canary, in per cent
-	NextShare float64 `json:"nextShare"` // that it is to get, in per cent
-	Stable    string  `json:"stable"`
-	Canary    string  `json:"canary"`
+	Rollout   string      `json:"rollout"`
+	Run       uint64      `json:"run"`
+	Stage     int         `json:"stage"`     // from 1; the present one
+	Share     model.Share `json:"share"`     // of the canary
+	NextShare model.Share `json:"nextShare"` // that it is to get
+	Stable    string      `json:"stable"`
+	Canary    string      `json:"canary"`
 }
 
 // RoundResult is what became of a Round.

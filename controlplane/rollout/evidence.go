@@ -1,14 +1,19 @@
 package rollout
 
 import (
+	"slices"
 	"time"
 
+	"weir.dev/weir/controlplane/translate"
 	"weir.dev/weir/model"
 )
 
 // Counts is what was seen of a stage by observations that are no longer the last one: of earlier
 // generations, or of a proxy that has begun anew.
-type Counts struct{ Stable, Canary ArmCounts }
+type Counts struct {
+	Stable, Canary ArmCounts
+	Cohorts        []model.CohortObservation `json:",omitempty"`
+}
 
 // ArmCounts are requests of one arm.
 type ArmCounts struct {
@@ -28,6 +33,26 @@ func (c *ArmCounts) add(a *model.ArmObservation) {
 	c.Users = max(c.Users, a.Users)
 }
 
+// empty reports whether nothing was seen.
+func (c *Counts) empty() bool {
+	return c.Stable.Requests == 0 && c.Canary.Requests == 0 &&
+		!slices.ContainsFunc(c.Cohorts, func(o model.CohortObservation) bool { return o.Requests > 0 })
+}
+
+// addCohorts adds up by name.
+func (c *Counts) addCohorts(list []model.CohortObservation) {
+	c.Cohorts = slices.Clone(c.Cohorts)
+	for _, o := range list {
+		at := slices.IndexFunc(c.Cohorts, func(known model.CohortObservation) bool { return known.Name == o.Name })
+		if at < 0 {
+			c.Cohorts = append(c.Cohorts, o)
+			continue
+		}
+		c.Cohorts[at].Requests += o.Requests
+		c.Cohorts[at].Failed += o.Failed
+	}
+}
+
 // said is how many requests say something about the arm.
 func (c *ArmCounts) said() uint64 { return c.Requests - min(c.Requests, c.Excluded) }
 
@@ -37,6 +62,7 @@ func (r *Rollout) counts() Counts {
 	if r.Seen != nil {
 		c.Stable.add(&r.Seen.Stable)
 		c.Canary.add(&r.Seen.Canary)
+		c.addCohorts(r.Seen.Cohorts)
 	}
 	return c
 }
@@ -75,11 +101,11 @@ func (r *Rollout) observed(o *model.ReleaseObservation) {
 			r.fold()
 		}
 	}
-	if r.Seen == nil {
+	first, seen := r.Seen == nil, *o
+	r.Seen, r.live, r.seenAt = &seen, true, r.clock
+	if first || r.clock-r.saved >= saveEvery && r.plan != nil && r.thin() != nil { // then it is requests that the stage waits for
 		r.dirty = true
 	}
-	seen := *o
-	r.Seen, r.live, r.seenAt = &seen, true, r.clock
 }
 
 // behind reports whether an observation was made before another of the same proxy and generation.
@@ -114,13 +140,33 @@ func (r *Rollout) unsound() *Signal {
 
 // thin says of which arm too little is known; nil: enough is of both.
 func (r *Rollout) thin() *Signal {
-	if r.Share == 0 {
-		return nil // cohorts are not counted
-	}
 	c, want := r.counts(), uint64(max(r.plan.MinimumRequests, 1))
+	if r.Share == 0 {
+		return r.unseen(&c, want)
+	}
 	if c.Canary.said() >= want && (r.Share == model.Buckets || c.Stable.said() >= want) {
 		return nil
 	}
 	return &Signal{"requests", sentence("of %d requests that are wanted of each arm in this stage, the canary has had %d and stable %d",
 		want, c.Canary.said(), c.Stable.said())}
+}
+
+// unseen says what gates alone lack to give the canary everything at once: what nobody has tried is not
+// known to be good because nothing is known against it. nil: nothing, or a person decides.
+func (r *Rollout) unseen(c *Counts, want uint64) *Signal {
+	gates := r.plan.Gates
+	if r.plan.Strategy != translate.StrategyBlueGreen || len(gates) == 0 || slices.ContainsFunc(gates, func(g translate.PlannedGate) bool { return len(g.Approval) > 0 }) {
+		return nil
+	}
+	had, failed := c.Canary.said(), c.Canary.Failed // of callers that have chosen it
+	for _, o := range c.Cohorts {
+		had, failed = had+o.Requests, failed+o.Failed
+	}
+	switch {
+	case had >= want:
+		return nil
+	case had == 0 && len(r.plan.Release.Cohorts) == 0:
+		return &Signal{"requests", sentence("gates alone make the switch after %d requests of cohorts, and there are no cohorts: add some, an approval gate, or promote it", want)}
+	}
+	return &Signal{"requests", sentence("of %d requests of cohorts that gates alone want before the switch, the canary has had %d, %d of which failed", want, had, failed)}
 }

@@ -49,7 +49,7 @@ func (r *Rollout) consult(next int) {
 		Run: r.Run, Generation: r.Generation, Number: r.round, Gates: ask,
 		Ask: Question{
 			Rollout: r.Name, Run: r.Run, Stage: r.stageNumber(), Stable: r.Stable, Canary: r.Canary,
-			Share: percent(r.Share), NextShare: percent(stages(r.plan)[next].Share),
+			Share: model.Share(r.Share), NextShare: model.Share(stages(r.plan)[next].Share),
 		},
 	}
 	if len(ask) > 0 {
@@ -58,8 +58,6 @@ func (r *Rollout) consult(next int) {
 	}
 	r.judged(&RoundResult{Run: r.Run, Generation: r.Generation, Number: r.round})
 }
-
-func percent(share int) float64 { return float64(share) * 100 / model.Buckets }
 
 // judged takes note of what gates have said. Answers to an older question are passed over.
 func (r *Rollout) judged(round *RoundResult) {

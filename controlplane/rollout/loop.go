@@ -145,7 +145,7 @@ func (l *Loop) act() {
 	} else {
 		l.replan()
 	}
-	l.tune()
+	l.tune(nil)
 }
 
 // take has the store by one of the keeper's ways.
@@ -260,14 +260,19 @@ func (l *Loop) say(name string, e *Entry) {
 		level = slog.LevelWarn
 	}
 	l.cfg.Log.LogAttrs(context.Background(), level, "rollout", slog.String("rollout", name), slog.String("what", e.What),
-		slog.Uint64("run", e.Run), slog.String("share", Percent(e.Share)), slog.String("by", e.Who), slog.String("why", e.Why), slog.String("seen", e.Numbers))
+		slog.Uint64("run", e.Run), slog.String("share", e.Share.String()), slog.String("by", e.Who), slog.String("why", e.Why), slog.String("seen", e.Numbers))
 }
 
-// tune tells proxies all knobs, if they have changed.
-func (l *Loop) tune() {
+// tune tells proxies all knobs, if they have changed. Of what is not on disk yet they are told only what takes
+// from a canary.
+func (l *Loop) tune(unwritten map[string]*turn) {
 	knobs := make([]model.ReleaseKnob, 0, len(l.plans))
 	for _, name := range slices.Sorted(maps.Keys(l.rollouts)) {
-		if k := l.rollouts[name].Knob(); k != nil {
+		r := l.rollouts[name]
+		if t := unwritten[name]; t != nil && !t.retreat {
+			r = t.was
+		}
+		if k := r.Knob(); k != nil {
 			knobs = append(knobs, *k)
 		}
 	}

@@ -96,6 +96,9 @@ func (h *history) observation(t *rapid.T) Event {
 		StableUnhealthy: rapid.IntRange(0, 9).Draw(t, "unhealthy") == 0,
 	}
 	o.Stable.Requests, o.Canary.Requests = h.count, h.count
+	if h.r.Share == 0 { // cohorts alone
+		o.Canary.Requests, o.Cohorts = 0, []model.CohortObservation{{Name: "preview", Requests: h.count}}
+	}
 	switch rapid.IntRange(0, 19).Draw(t, "kind") {
 	case 0:
 		o.Generation -= min(o.Generation, 1)
@@ -121,6 +124,9 @@ func TestAnyHistory(t *testing.T) {
 			was, knob, elapsed, lasted := h.r.State, h.r.Knob(), h.r.Elapsed, h.r.lasts()
 			counts := h.r.counts()
 			heard := counts.Canary.said() + h.count
+			for _, c := range counts.Cohorts {
+				heard += c.Requests
+			}
 			frozen := h.r.freeze != nil
 			actions := h.r.Step(h.now, e)
 			h.check(t, e, &was, knob, actions)
@@ -129,7 +135,7 @@ func TestAnyHistory(t *testing.T) {
 				if elapsed+maxStep < lasted {
 					t.Fatalf("more after %v of %v", elapsed, lasted)
 				}
-				if c := h.r.plan.MinimumRequests; was.Share > 0 && int(heard) < c {
+				if c := h.r.plan.MinimumRequests; (was.Share > 0 || h.r.plan.Strategy == translate.StrategyBlueGreen) && int(heard) < c {
 					t.Fatalf("more after %d requests at most of %d", heard, c)
 				}
 				if frozen && e.Freeze == nil {

@@ -104,7 +104,7 @@ type Rollout struct {
 	clock   time.Duration // that has passed in steps: it never jumps
 	seenAt  time.Duration // by clock; when Seen was news
 	live    bool          // Seen is of this process's time
-	saved   time.Duration // Elapsed as it was saved
+	saved   time.Duration // by clock; when State was saved last
 	round   uint64        // of gates
 	asking  bool          // gates are being asked
 	askedAt time.Duration // by clock
@@ -130,7 +130,7 @@ func New(name, lost string) *Rollout {
 }
 
 // Restore returns the state machine of a Rollout as it was saved.
-func Restore(s State) *Rollout { return &Rollout{State: s, saved: s.Elapsed} }
+func Restore(s State) *Rollout { return &Rollout{State: s} }
 
 // clone returns a copy that may be stepped while the original is kept.
 func (r *Rollout) clone() *Rollout {
@@ -184,7 +184,7 @@ func (r *Rollout) pass() {
 		r.clock += passed
 		if (r.Phase == Progressing || r.Phase == Holding) && r.unsound() == nil && r.Elapsed < r.lasts() {
 			r.Elapsed += passed
-			r.dirty = r.dirty || r.Elapsed-r.saved >= saveEvery
+			r.dirty = r.dirty || r.clock-r.saved >= saveEvery
 		}
 	}
 	r.last = r.now
@@ -193,7 +193,7 @@ func (r *Rollout) pass() {
 func (r *Rollout) actions() []Action {
 	var list []Action
 	if r.dirty || len(r.notes) > 0 {
-		r.saved = r.Elapsed
+		r.saved = r.clock
 		list = append(list, Action{Do: Save, Retreat: r.retreat})
 	}
 	for i := range r.notes {
@@ -237,7 +237,7 @@ func (r *Rollout) note(what, who, why string) {
 // noteOf is note where the numbers of both arms are those of a stage that is over.
 func (r *Rollout) noteOf(numbers, what, who, why string) {
 	r.notes = append(r.notes, Entry{
-		At: r.now, Run: r.Run, Generation: r.Generation, Stage: r.stageNumber(), Share: r.Share,
+		At: r.now, Run: r.Run, Generation: r.Generation, Stage: r.stageNumber(), Share: model.Share(r.Share),
 		What: what, Who: who, Why: why, Numbers: numbers,
 	})
 }
@@ -262,7 +262,7 @@ func (r *Rollout) divide(share int) {
 
 // restage begins a stage, or begins the present one anew.
 func (r *Rollout) restage(stage int) {
-	r.Stage, r.StageBegan, r.Elapsed, r.saved = stage, r.now, 0, 0
+	r.Stage, r.StageBegan, r.Elapsed = stage, r.now, 0
 	r.Counted, r.Seen, r.live, r.seenAt = Counts{}, nil, false, r.clock
 	r.Fails, r.Approvals, r.Verdicts, r.Gates = nil, nil, nil, hashGates(r.plan.Gates)
 	r.asking, r.askedAt = false, r.clock-askEvery
@@ -362,11 +362,6 @@ func (r *Rollout) stageNumber() int {
 		return 0
 	}
 	return r.Stage + 1
-}
-
-// Percent writes a share of model.Buckets: 150 is 1.5 %.
-func Percent(share int) string {
-	return strconv.FormatFloat(float64(share)*100/model.Buckets, 'f', -1, 64) + " %"
 }
 
 func sentence(format string, args ...any) string { return fmt.Sprintf(format, args...) }

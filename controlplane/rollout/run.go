@@ -56,7 +56,7 @@ func (l *Loop) await(ctx context.Context) {
 	defer l.mu.Unlock()
 	if l.store == nil && ctx.Err() == nil {
 		l.take(func() (*state.Store, error) { return s, err })
-		l.tune()
+		l.tune(nil)
 	}
 }
 

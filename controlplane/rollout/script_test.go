@@ -21,9 +21,10 @@ var update = flag.Bool("update", false, "rewrite the scripts' answers")
 // A script of testdata is paragraphs: commands, a line of dashes, and what came of them. Commands:
 //
 //	plan [KEY=VALUE...]            stages=1%:2m,100% gates=owner,slo approval=NAME:WHO min=500 subject=v1 weights=90,10
-//	                               strategy=BlueGreen policy=p1 problem="..." ; what is not said stays as it was
+//	                               strategy=BlueGreen cohort=preview policy=p1 problem="..." ; what is not said stays as it was
 //	run DURATION [KEY=VALUE...]    that much time, with a tick and an observation each second; canary=10 stable=90
-//	                               requests, cfailed=1 sfailed=1 failures each second; unhealthy silent
+//	                               requests, cfailed=1 sfailed=1 failures each second; unhealthy silent; preview=5
+//	                               pfailed=1 of a cohort
 //	see [KEY=VALUE...]             one observation: gen=2 run=1 since=-5s canary=100 (all in all) trip="..."
 //	jump DURATION                  the clock of the wall; no tick is missed
 //	tick DURATION                  one tick after so much time
@@ -193,6 +194,8 @@ func (s *script) newPlan(args map[string]string) {
 			release.Subject = model.Hash(v)
 		case "min":
 			p.MinimumRequests = int(s.number(v))
+		case "cohort":
+			release.Cohorts = []model.Cohort{{Name: v, When: "true"}}
 		case "policy":
 			p.Policy = model.Hash(v)
 		case "problem":
@@ -253,6 +256,10 @@ func (s *script) run(d time.Duration, args map[string]string) {
 			o.Stable.Failed += s.number(args["sfailed"])
 			o.Canary.Users = min(o.Canary.Requests, 100)
 			o.Stable.Users = min(o.Stable.Requests, 9900)
+			if args["preview"] != "" {
+				was := append(o.Cohorts, model.CohortObservation{})[0]
+				o.Cohorts = []model.CohortObservation{{Name: "preview", Requests: was.Requests + s.number(args["preview"]), Failed: was.Failed + s.number(args["pfailed"])}}
+			}
 			said := *o
 			s.step(Event{Observation: &said})
 		}
@@ -331,7 +338,7 @@ func (s *script) step(e Event) {
 			for _, g := range a.Round.Gates {
 				names = append(names, g.Name)
 			}
-			fmt.Fprintf(s.out, "%s ask %s, before %v %%\n", at, strings.Join(names, " "), a.Round.Ask.NextShare)
+			fmt.Fprintf(s.out, "%s ask %s, before %v\n", at, strings.Join(names, " "), a.Round.Ask.NextShare)
 		case Refuse:
 			fmt.Fprintf(s.out, "%s refuse: %s\n", at, a.Refusal)
 		}
@@ -382,7 +389,7 @@ func knobText(k *model.ReleaseKnob) string {
 
 func (s *script) status() {
 	st := s.r.Status()
-	fmt.Fprintf(s.out, "%s run %d stage %d of %d, %v %%", st.Phase, st.Run, st.Stage, len(st.Stages), st.Share)
+	fmt.Fprintf(s.out, "%s run %d stage %d of %d, %v", st.Phase, st.Run, st.Stage, len(st.Stages), st.Share)
 	if st.Elapsed != "" {
 		fmt.Fprintf(s.out, ", %s", st.Elapsed)
 	}
@@ -399,5 +406,8 @@ func (s *script) status() {
 	if f := st.Figures; f != nil {
 		fmt.Fprintf(s.out, "  canary %d requests, %d failed (%.4f..%.4f); stable %d requests, %d failed\n",
 			f.Canary.Requests, f.Canary.Failed, f.Canary.Low, f.Canary.High, f.Stable.Requests, f.Stable.Failed)
+		for _, c := range f.Cohorts {
+			fmt.Fprintf(s.out, "  cohort %s %d requests, %d failed\n", c.Name, c.Requests, c.Failed)
+		}
 	}
 }

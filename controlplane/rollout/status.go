@@ -19,7 +19,7 @@ type Status struct {
 	Run        uint64             `json:"run"`
 	Began      time.Time          `json:"began,omitzero"` // the run
 	Generation uint64             `json:"generation"`
-	Share      float64            `json:"share"` // of the canary, in per cent of what both arms have
+	Share      model.Share        `json:"share"` // of the canary, of what both arms have
 	Stage      int                `json:"stage"` // from 1; 0: none
 	Stages     []StageStatus      `json:"stages,omitempty"`
 	// Elapsed is how much of the stage has been observed.
@@ -35,20 +35,21 @@ type Status struct {
 	// Notes say what may have spoilt the comparison in this run.
 	Notes   []string     `json:"notes,omitempty"`
 	Problem string       `json:"problem,omitempty"` // why nothing can be decided: the state cannot be written
+	Unsaved bool         `json:"unsaved,omitempty"` // proxies know of it, and the disk does not yet
 	Origin  model.Origin `json:"origin,omitzero"`
 }
 
 // StageStatus is one stage of a plan.
 type StageStatus struct {
-	Share float64 `json:"share"` // in per cent
-	For   string  `json:"for,omitempty"`
+	Share model.Share `json:"share"`
+	For   string      `json:"for,omitempty"`
 }
 
 // Status says how far the Rollout is.
 func (r *Rollout) Status() Status {
 	s := Status{
 		Name: r.Name, Phase: r.Phase, Since: r.PhaseBegan, Stable: r.Stable, Canary: r.Canary, Subject: r.Subject,
-		Run: r.Run, Began: r.Began, Generation: r.Generation, Share: percent(r.Share), Stage: r.stageNumber(),
+		Run: r.Run, Began: r.Began, Generation: r.Generation, Share: model.Share(r.Share), Stage: r.stageNumber(),
 		Blocking: r.Signal, Trip: r.Trip, Gates: r.Verdicts, Approvals: r.Approvals, Freeze: r.freeze, Notes: r.Notes,
 	}
 	if s.Figures = r.Last; r.Phase.running() {
@@ -58,7 +59,7 @@ func (r *Rollout) Status() Status {
 	if p := r.plan; p != nil {
 		s.Strategy, s.Origin = p.Strategy, p.Origin
 		for _, stage := range stages(p) {
-			shown := StageStatus{Share: percent(stage.Share)}
+			shown := StageStatus{Share: model.Share(stage.Share)}
 			if stage.For > 0 {
 				shown.For = stage.For.String()
 			}

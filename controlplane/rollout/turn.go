@@ -51,11 +51,14 @@ func (l *Loop) step(name string, e Event) (refused string) {
 
 // settle writes down what has been decided, all at once however many Rollouts there are, and then does it.
 // Where that cannot be written down nothing has happened, and the error says why; but what takes from a
-// canary is done all the same.
+// canary is done before, whatever the disk does.
 func (l *Loop) settle() error {
 	turns := l.turns
 	l.turns = map[string]*turn{}
 	names := slices.Sorted(maps.Keys(turns))
+	if slices.ContainsFunc(names, func(name string) bool { return turns[name].tune && turns[name].retreat }) {
+		l.tune(turns)
+	}
 	err := l.write(names, turns)
 	if err != nil {
 		l.failed(err)
@@ -70,7 +73,7 @@ func (l *Loop) settle() error {
 		tune = tune || t.tune
 	}
 	if tune {
-		l.tune()
+		l.tune(nil)
 	}
 	for _, name := range names {
 		if t := turns[name]; t.ask != nil {
@@ -127,6 +130,9 @@ func (l *Loop) undo(names []string, turns map[string]*turn, err error) ([]string
 			return false
 		}
 		undone = err
+		if errors.Is(err, state.ErrHangs) && l.unsaved[name] == nil { // it may come to be there
+			l.unsaved[name] = []Entry{}
+		}
 		l.rollouts[name] = t.was
 		if t.was.plan == nil && t.was.Run == 0 {
 			delete(l.rollouts, name) // as if it had not been seen

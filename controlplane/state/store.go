@@ -12,11 +12,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Store keeps JSON values by bucket and key. Reads are answered from memory; what Commit has returned
 // without an error is on disk. It is safe for concurrent use.
+//
+// A disk that hangs holds nobody up for longer than Patience: reads go on, and one write at a time waits for it.
 type Store struct {
+	writing chan struct{} // has room for the one that writes
+	hangs   atomic.Bool   // it has had its time, unless nobody writes by now
+
 	mu     sync.RWMutex
 	values map[string]map[string][]byte // by bucket and key
 	bytes  int                          // of all values
@@ -32,6 +39,12 @@ var ErrHeld = errors.New("another process holds the state folder")
 // ErrFull says that a store keeps as much as it may. What is smaller than before it takes nevertheless.
 var ErrFull = errors.New("the state is full")
 
+// ErrHangs says that the disk has not answered in time. What was to be written may be on it later, or not.
+var ErrHangs = fmt.Errorf("the disk has not answered for %v", Patience)
+
+// Patience is how long Commit waits for the disk.
+const Patience = 2 * time.Second
+
 // ErrClosed says that a store has been closed.
 var ErrClosed = errors.New("the state is closed")
 
@@ -45,7 +58,7 @@ const (
 // nothing survives. While another process holds the folder the error is ErrHeld. A file that is damaged
 // is moved aside, and Lost says so: only what cannot be opened or made at all is an error.
 func Open(folder string, log *slog.Logger) (*Store, error) {
-	s := &Store{values: map[string]map[string][]byte{}, tails: map[tail][]string{}}
+	s := &Store{writing: make(chan struct{}, 1), values: map[string]map[string][]byte{}, tails: map[tail][]string{}}
 	if folder == "" {
 		return s, nil
 	}
@@ -76,6 +89,10 @@ func (s *Store) Lost() string {
 
 // Regain forgets that something was lost: whoever had to know does.
 func (s *Store) Regain() error {
+	if err := s.turn(time.After(Patience)); err != nil {
+		return err
+	}
+	defer func() { <-s.writing }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lost == "" {
@@ -169,35 +186,93 @@ func (s *Store) Secret(name string, size int) ([]byte, error) {
 // secrets is the bucket of secrets. The file as a whole is for its owner's eyes alone.
 const secrets = "secrets"
 
-// Commit makes all changes of a batch, or none and returns why.
-func (s *Store) Commit(b *Batch) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return ErrClosed
+// turn waits until nobody else writes, which is for as long as they may take.
+func (s *Store) turn(late <-chan time.Time) error {
+	select {
+	case s.writing <- struct{}{}:
+	default:
+		if s.hangs.Load() {
+			return ErrHangs
+		}
+		select {
+		case s.writing <- struct{}{}:
+		case <-late:
+			s.hangs.Store(true)
+			return ErrHangs
+		}
 	}
-	changes, err := s.changes(b)
-	if err != nil || len(changes) == 0 {
+	s.hangs.Store(false)
+	return nil
+}
+
+// Commit makes all changes of a batch, or none and returns why. It takes no longer than Patience: of
+// ErrHangs nobody knows which.
+func (s *Store) Commit(b *Batch) error {
+	late := time.NewTimer(Patience)
+	defer late.Stop()
+	if err := s.turn(late.C); err != nil {
 		return err
 	}
-	bytes := s.bytes
+	changes, bytes, err := s.plan(b)
+	if err != nil || len(changes) == 0 {
+		<-s.writing
+		return err
+	}
+	if s.disk == nil {
+		s.keep(changes, bytes)
+		<-s.writing
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := s.disk.write(changes)
+		if err == nil {
+			s.keep(changes, bytes)
+		}
+		<-s.writing
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("state: %w", err)
+		}
+		return nil
+	case <-late.C:
+		s.hangs.Store(true)
+		return ErrHangs
+	}
+}
+
+// plan is what a batch changes, and how many bytes there are then.
+func (s *Store) plan(b *Batch) (changes []change, bytes int, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, 0, ErrClosed
+	}
+	if changes, err = s.changes(b); err != nil {
+		return nil, 0, err
+	}
+	bytes = s.bytes
 	for _, c := range changes {
 		bytes += len(c.value) - len(s.values[c.bucket][c.key])
 	}
 	if bytes > maxBytes && bytes > s.bytes {
-		return fmt.Errorf("%w: %d bytes, want at most %d", ErrFull, bytes, maxBytes)
+		return nil, 0, fmt.Errorf("%w: %d bytes, want at most %d", ErrFull, bytes, maxBytes)
 	}
-	if s.disk != nil {
-		if err := s.disk.write(changes); err != nil {
-			return fmt.Errorf("state: %w", err)
-		}
-	}
+	return changes, bytes, nil
+}
+
+// keep has reads answered by what is on disk now.
+func (s *Store) keep(changes []change, bytes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, c := range changes {
 		apply(s.values, c)
 		s.index(c)
 	}
 	s.bytes = bytes
-	return nil
 }
 
 // change is one key with what it becomes. nil removes it.
@@ -269,8 +344,13 @@ func (s *Store) room(st step, before []change) (key string, oldest []change) {
 	return fmt.Sprintf("%s%s%020d", st.key, numbered, next), oldest
 }
 
-// Close gives the folder to whoever waits for it. Later calls of Commit fail.
+// Close gives the folder to whoever waits for it. Later calls of Commit fail. While the disk hangs it cannot be
+// closed: the end of the process does it.
 func (s *Store) Close() error {
+	if err := s.turn(time.After(Patience)); err != nil {
+		return err
+	}
+	defer func() { <-s.writing }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

@@ -471,3 +471,48 @@ func FuzzExamine(f *testing.F) {
 		}
 	})
 }
+
+// TestDiskThatHangs: whoever writes is told in time, whoever reads does not wait, and what comes to be on disk in the end
+// is what is read.
+func TestDiskThatHangs(t *testing.T) {
+	folder := t.TempDir()
+	s := open(t, folder)
+	put(t, s, "a", "one", 1)
+	other, err := s.disk.db.Begin(true) // nobody else gets to write
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit := func(value int) error {
+		var b Batch
+		b.Put("a", "one", value)
+		return s.Commit(&b)
+	}
+	for i := range 3 {
+		if err := commit(2 + i); !errors.Is(err, ErrHangs) {
+			t.Errorf("commit %d: %v", i, err)
+		}
+		if v, _ := read[int](t, s, "a", "one"); v != 1 {
+			t.Errorf("%d is read, which is not on disk", v)
+		}
+	}
+	if err := s.Close(); !errors.Is(err, ErrHangs) {
+		t.Errorf("closed: %v", err)
+	}
+	if err := other.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	s.writing <- struct{}{} // the first one is through
+	<-s.writing
+	if v, _ := read[int](t, s, "a", "one"); v != 2 {
+		t.Errorf("%d is read, want the one that the disk had begun with", v)
+	}
+	if err := commit(9); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := read[int](t, open(t, folder), "a", "one"); v != 9 {
+		t.Errorf("%d is on disk", v)
+	}
+}
