@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -57,5 +58,44 @@ func TestNoGateReachesTheAdminAddress(t *testing.T) {
 	}
 	if _, err := client.Get("http://inside.test:9902/"); err == nil || !reached {
 		t.Errorf("another port: dialled %v, %v", reached, err)
+	}
+}
+
+// TestNoGateReachesMetadata: what gates ask is never where a cloud tells a machine its secrets, by whatever name
+// and after whatever redirect; loopback is fine.
+func TestNoGateReachesMetadata(t *testing.T) {
+	server := httptest.NewServer(http.RedirectHandler("http://metadata.test/latest/", http.StatusTemporaryRedirect))
+	defer server.Close()
+	names := map[string]string{"metadata.test": "169.254.169.254", "six.test": "::ffff:169.254.169.254", "local.test": "127.0.0.1"}
+	var dialled []netip.AddrPort
+	a, err := New(Config{
+		Dial: func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+			dialled = append(dialled, to)
+			return new(net.Dialer).DialContext(ctx, "tcp", to.String())
+		},
+		Resolve: func(_ context.Context, name string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr(names[name])}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := strings.Cut(strings.TrimPrefix(server.URL, "http://"), ":")
+	client := a.newGateClient() // follows redirects, which gates do not
+	for _, url := range []string{
+		"http://169.254.169.254/", "http://[::ffff:169.254.169.254]/", "https://169.254.170.2/", "http://[fe80::1]:9090/", "http://[64:ff9b::169.254.169.254]/",
+		"http://[fd00:ec2::254]/", "http://metadata.test/", "http://six.test/", "http://local.test:" + port + "/",
+	} {
+		dialled = nil
+		resp, err := client.Post(url, "application/json", http.NoBody)
+		if err == nil {
+			resp.Body.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "no gate may ask there") {
+			t.Errorf("%s: %v", url, err)
+		}
+		if local := strings.Contains(url, "local.test"); local != (len(dialled) == 1) {
+			t.Errorf("%s: dialled %v", url, dialled)
+		}
 	}
 }

@@ -3,8 +3,6 @@ package app
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -15,7 +13,6 @@ import (
 
 	"weir.dev/weir/console"
 	"weir.dev/weir/controlplane/resource"
-	"weir.dev/weir/controlplane/resource/v1alpha1"
 )
 
 const (
@@ -23,7 +20,6 @@ const (
 	maxDrills        = 16                      // at once
 	maxDrill         = time.Hour + time.Minute // one: a phase of a Drill, and the time that who runs it has to end it
 	leastDrill       = time.Second
-	drillPrefix      = "drill-" // of the FaultPolicies that drills bring with them
 	drillNoSource    = "nothing is configured yet"
 )
 
@@ -38,6 +34,7 @@ type drills struct {
 }
 
 type runningDrill struct {
+	name   string
 	object *resource.Object
 	timer  *time.Timer
 }
@@ -70,9 +67,10 @@ func (a *App) StartDrill(_ context.Context, o console.DrillOrder) error {
 	}
 	o.Namespace = cmp.Or(o.Namespace, defaultNamespace)
 	expires := time.Now().Add(lasts)
-	object, err := faultPolicyOf(o, expires)
-	if err != nil {
-		return err
+	faults := resource.DrillFaults{Namespace: o.Namespace, Name: o.Name, Reason: o.Reason, TargetRefs: o.TargetRefs, Faults: o.Faults}
+	object, wrong := faults.Policy(expires)
+	if object == nil {
+		return &console.WrongDrill{Problems: texts(wrong)}
 	}
 	d := &a.drills
 	d.mu.Lock()
@@ -86,50 +84,39 @@ func (a *App) StartDrill(_ context.Context, o console.DrillOrder) error {
 		return fmt.Errorf("%w: %s", console.ErrConflict, drillNoSource)
 	case d.running[object.Key] != nil:
 		return fmt.Errorf("%w: drill %s runs already", console.ErrConflict, o.Name)
-	case d.last.Get(object.Key) != nil:
-		return fmt.Errorf("%w: there is a FaultPolicy named %s; name the drill otherwise", console.ErrConflict, object.Key.Name)
+	case faults.Taken(d.last) != "":
+		return fmt.Errorf("%w: %s", console.ErrConflict, faults.Taken(d.last))
 	case len(d.running) >= maxDrills:
 		return fmt.Errorf("%w: %d drills run already, which is the most", console.ErrConflict, maxDrills)
 	}
 	if d.running == nil {
 		d.running = map[resource.Key]*runningDrill{}
 	}
-	d.running[object.Key] = &runningDrill{object: object, timer: time.AfterFunc(lasts, func() { a.endDrill(object.Key) })}
+	d.running[object.Key] = &runningDrill{name: o.Name, object: object, timer: time.AfterFunc(lasts, func() { a.endDrill(object.Key) })}
 	a.redeliver()
-	if problems := a.drillProblems(object.Key); len(problems) > 0 {
+	if problems := a.pipeline.now.Load().output.UselessFaults(object.Key); len(problems) > 0 {
 		d.running[object.Key].timer.Stop()
 		delete(d.running, object.Key)
 		a.redeliver()
-		return &console.WrongDrill{Problems: problems}
+		return &console.WrongDrill{Problems: texts(problems)}
 	}
 	a.log.LogAttrs(context.Background(), slog.LevelWarn, "a drill breaks something on purpose", slog.String("drill", o.Namespace+"/"+o.Name),
 		slog.String("by", o.By), slog.String("reason", o.Reason), slog.Time("until", expires))
 	return nil
 }
 
-// drillProblems says why a drill's FaultPolicy breaks nothing; nil where it does.
-func (a *App) drillProblems(key resource.Key) (problems []string) {
-	policy := key.Namespace + "/" + key.Name
-	for _, s := range a.proxy.Faults() {
-		if s.Fault.Policy == policy {
-			return nil
-		}
+// texts are what diagnostics say, without where.
+func texts(found []resource.Diagnostic) (list []string) {
+	for _, d := range found {
+		list = append(list, strings.TrimPrefix(d.Field+": "+d.Message, ": "))
 	}
-	for _, d := range a.pipeline.now.Load().output.Diagnostics {
-		if d.Object == key {
-			problems = append(problems, d.Message)
-		}
-	}
-	if problems == nil {
-		problems = []string{"its targets have no rule that is served"}
-	}
-	return problems
+	return list
 }
 
 // StopDrill implements console.Drills.
 func (a *App) StopDrill(_ context.Context, namespace, name string) error {
 	namespace = cmp.Or(namespace, defaultNamespace)
-	if !a.endDrill(drillKey(namespace, name)) {
+	if !a.endDrill(resource.DrillFaults{Namespace: namespace, Name: name}.Key()) {
 		return fmt.Errorf("%w: no drill %s/%s runs", console.ErrConflict, namespace, name)
 	}
 	return nil
@@ -147,7 +134,7 @@ func (a *App) endDrill(key resource.Key) bool {
 	run.timer.Stop()
 	delete(d.running, key)
 	a.redeliver()
-	a.log.LogAttrs(context.Background(), slog.LevelInfo, "a drill is over", slog.String("drill", key.Namespace+"/"+strings.TrimPrefix(key.Name, drillPrefix)))
+	a.log.LogAttrs(context.Background(), slog.LevelInfo, "a drill is over", slog.String("drill", key.Namespace+"/"+run.name))
 	return true
 }
 
@@ -160,37 +147,4 @@ func (a *App) endDrills() {
 	for _, key := range keys {
 		a.endDrill(key)
 	}
-}
-
-func drillKey(namespace, name string) resource.Key {
-	return resource.Key{Group: v1alpha1.Group, Kind: v1alpha1.KindFaultPolicy, Namespace: namespace, Name: drillPrefix + name}
-}
-
-// faultPolicyOf makes the FaultPolicy of a drill, read as strictly as one in a file.
-func faultPolicyOf(o console.DrillOrder, expires time.Time) (*resource.Object, error) {
-	data, err := json.Marshal(map[string]any{
-		"apiVersion": v1alpha1.Group + "/" + v1alpha1.Version, "kind": v1alpha1.KindFaultPolicy,
-		"metadata": map[string]any{"name": drillPrefix + o.Name, "namespace": o.Namespace},
-		"spec": map[string]any{
-			"targetRefs": o.TargetRefs, "faults": o.Faults, "reason": o.Reason, "expires": expires.Add(time.Second).UTC().Format(time.RFC3339),
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	var decoder resource.Decoder
-	objects, diagnostics := decoder.Decode("drill "+o.Name, data)
-	var problems []string
-	for _, d := range diagnostics {
-		if d.Severity == resource.Error {
-			problems = append(problems, strings.TrimPrefix(d.Field+": "+d.Message, ": "))
-		}
-	}
-	if len(problems) > 0 {
-		return nil, &console.WrongDrill{Problems: problems}
-	}
-	if len(objects) != 1 || objects[0].Value == nil {
-		return nil, errors.New("a drill's faults could not be read")
-	}
-	return objects[0], nil
 }

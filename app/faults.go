@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"weir.dev/weir/console"
+	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/controlplane/resource/v1alpha1"
+	"weir.dev/weir/controlplane/translate"
 	"weir.dev/weir/model"
 )
 
@@ -132,6 +135,40 @@ func (f *faultControl) list(now time.Time) []console.Fault {
 		list = append(list, view)
 	}
 	return list
+}
+
+// clockCheck is how long the clock is trusted to go on as it does.
+const clockCheck = time.Minute
+
+// untilExpiry is when to look at the clock for something that expires, or zero for nothing that does.
+func untilExpiry(at time.Time) time.Duration {
+	if at.IsZero() {
+		return clockCheck
+	}
+	return min(max(time.Until(at), 0), clockCheck)
+}
+
+// nextExpiry is when the first FaultPolicy expires of those that had not; zero: there is none.
+func nextExpiry(set *resource.Set, now time.Time) (first time.Time) {
+	for _, f := range resource.All[*v1alpha1.FaultPolicy](set) {
+		if at := f.Spec.Expires.Time; at.After(now) && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
+}
+
+// rejudge has what is live judged by the present time: statuses and diagnostics of what has expired. The snapshot
+// stays, for engines know themselves what is over, and count it until the next change.
+func (p *pipeline) rejudge() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next := *p.now.Load()
+	next.judged = time.Now()
+	out := translate.Translate(translate.Input{Set: next.set, Memo: p.memo, Local: localAddresses(), Now: next.judged})
+	out.Snapshot = next.output.Snapshot
+	next.output = out
+	p.publish(&next)
 }
 
 // Faults implements console.Faults.

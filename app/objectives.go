@@ -99,13 +99,18 @@ var verdicts = map[slo.State]rollout.Verdict{
 	slo.Healthy: rollout.Pass, slo.Burning: rollout.Fail, slo.Exhausted: rollout.Fail, slo.NoData: rollout.Inconclusive,
 }
 
-// Judge implements rollout.Objectives.
+// Judge implements rollout.Objectives. A state that is kept only so that it does not flap is no evidence
+// against a release: three failures in a row end its run.
 func (o objectives) Judge(name string) (rollout.Verdict, string) {
 	s, ok := o.tracker.Status(name)
 	if !ok {
 		return rollout.Error, "there is no ServiceLevelObjective " + name
 	}
-	return verdicts[s.State], name + " is " + string(s.State) + ": " + s.Reason
+	verdict := verdicts[s.State]
+	if s.Until != nil {
+		verdict = rollout.Inconclusive
+	}
+	return verdict, name + " is " + string(s.State) + ": " + s.Reason
 }
 
 // Frozen implements rollout.Objectives.

@@ -26,6 +26,7 @@ const retryAfter = 5 * time.Second
 type state struct {
 	set     *resource.Set
 	output  translate.Output
+	judged  time.Time // when output was made, but for its snapshot
 	applied time.Time
 	problem error // of the engines; nil when everything is in effect
 }
@@ -74,7 +75,7 @@ func (p *pipeline) deliver(set *resource.Set) {
 	defer p.mu.Unlock()
 	begin := time.Now()
 	out := translate.Translate(translate.Input{Set: set, Memo: p.memo, Local: localAddresses(), Now: begin})
-	next := &state{set: set, output: out, problem: p.apply(set, out.Snapshot), applied: time.Now()}
+	next := &state{set: set, output: out, judged: begin, problem: p.apply(set, out.Snapshot), applied: time.Now()}
 	if p.planned != nil {
 		p.planned(out)
 	}
@@ -126,7 +127,7 @@ func (p *pipeline) account() *account {
 		closed = p.closed()
 	}
 	next := &account{of: now, objects: objectsOf(now.set, p.dates.follow(now.output.WithClosed(closed), time.Now()))}
-	if p.told != nil && p.told.of.set == now.set {
+	if p.told != nil && p.told.of.set == now.set && p.told.of.judged.Equal(now.judged) { // only tried again
 		next.diagnostics = p.told.diagnostics
 	} else {
 		next.diagnostics = slices.Concat(now.set.Diagnostics, now.output.Diagnostics, lint.Run(now.set, now.output))
@@ -197,8 +198,8 @@ func tidyAfter(objects int) time.Duration {
 	return 500*time.Millisecond + time.Duration(objects)*200*time.Microsecond
 }
 
-// tend follows what is live, until ctx ends: it logs what there is to say about it, and
-// tries again, from time to time, what could not be put into effect.
+// tend follows what is live, until ctx ends: it logs what there is to say about it, says what has
+// expired, and tries again, from time to time, what could not be put into effect.
 func (p *pipeline) tend(ctx context.Context) {
 	startPacing()
 	tick := time.NewTicker(retryAfter)
@@ -207,6 +208,9 @@ func (p *pipeline) tend(ctx context.Context) {
 	defer rest.Stop()
 	quiet := time.NewTimer(time.Hour)
 	quiet.Stop() // until there has been a change
+	var expires time.Time
+	expiry := time.NewTimer(clockCheck)
+	defer expiry.Stop()
 	changed := p.changed
 	for {
 		select {
@@ -218,10 +222,18 @@ func (p *pipeline) tend(ctx context.Context) {
 			changed = p.changed
 		case <-quiet.C:
 			memory.tidy()
+		case <-expiry.C:
+			if !expires.IsZero() && !time.Now().Before(expires) {
+				p.rejudge()
+				expires = time.Time{}
+			}
+			expiry.Reset(untilExpiry(expires))
 		case <-changed:
 			begin := time.Now()
 			told := p.account()
 			changed = nil
+			expires = nextExpiry(told.of.set, told.of.judged)
+			expiry.Reset(untilExpiry(expires))
 			quiet.Reset(tidyAfter(told.of.set.Len()))
 			rest.Reset(restFactor * time.Since(begin))
 		}

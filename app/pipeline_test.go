@@ -1,10 +1,13 @@
 package app
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"weir.dev/weir/controlplane/resource"
 	"weir.dev/weir/telemetry"
@@ -66,6 +69,88 @@ func TestProblemsAreLoggedOnce(t *testing.T) {
 	if n := strings.Count(log.String(), "problem is gone"); n != 1 {
 		t.Errorf("its end is logged %d times: %s", n, &log)
 	}
+}
+
+// TestExpiryIsTold: the status of a FaultPolicy says on time that it has expired, and so does lint, while what is
+// served stays the same.
+func TestExpiryIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d resource.Decoder
+		objects, problems := d.Decode("faults.yaml", []byte(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: weir}
+spec: {controllerName: weir.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: weir
+  listeners: [{name: web, port: 8080, protocol: HTTP}]
+---
+apiVersion: weir.dev/v1alpha1
+kind: Backend
+metadata: {name: shop}
+spec: {endpoints: [{address: 10.0.0.1, port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop}
+spec:
+  parentRefs: [{name: edge}]
+  rules: [{backendRefs: [{group: weir.dev, kind: Backend, name: shop}]}]
+---
+apiVersion: weir.dev/v1alpha1
+kind: FaultPolicy
+metadata: {name: late}
+spec: {expires: "2000-01-01T02:30:00Z", reason: a rehearsal, faults: [{name: late, share: 1%, delay: {fixed: 1s}}], targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: shop}]}
+---
+apiVersion: weir.dev/v1alpha1
+kind: FaultPolicy
+metadata: {name: later}
+spec: {expires: "2000-01-01T04:00:00Z", reason: a rehearsal, faults: [{name: late, share: 1%, delay: {fixed: 1s}}], targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: shop}]}
+`))
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		engine := &fakeEngine{}
+		p := newPipeline([]Engine{engine}, telemetry.NewMetrics(1), slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go p.tend(ctx)
+		p.deliver(resource.NewSet(objects, nil))
+		for _, c := range []struct {
+			until string
+			over  int
+		}{{"2000-01-01T02:29:59Z", 0}, {"2000-01-01T02:30:00Z", 1}, {"2000-01-01T03:59:59Z", 1}, {"2000-01-01T04:00:00Z", 2}} {
+			at, err := time.Parse(time.RFC3339, c.until)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Until(at) + time.Millisecond)
+			synctest.Wait()
+			told, expired, said := p.account(), 0, 0
+			for _, o := range told.objects() {
+				for _, condition := range o.Conditions {
+					if o.Kind == "FaultPolicy" && condition.Type == "Programmed" && condition.Status == "False" && condition.Reason == "Expired" {
+						expired++
+					}
+				}
+			}
+			for _, d := range told.diagnostics {
+				if d.Rule == "lasting-fault" {
+					said++
+				}
+			}
+			if expired != c.over || said != c.over {
+				t.Errorf("at %s: %d are said to be expired, lint says it of %d; want %d", c.until, expired, said, c.over)
+			}
+		}
+		if len(engine.applied) != 1 {
+			t.Errorf("applied %d times, want once", len(engine.applied))
+		}
+	})
 }
 
 func TestPercent(t *testing.T) {

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"context"
+	"log/slog"
 	"strings"
 
 	"weir.dev/weir/console"
@@ -52,6 +54,19 @@ func (w window) Protections() []console.Protection {
 	return list
 }
 
+// CloseBreaker closes a breaker, and says in the log who wanted it.
+func (w window) CloseBreaker(o console.BreakerOrder) (was string, ok bool) {
+	state, ok := w.proxy.CloseBreaker(o.Target)
+	was = stateText(state)
+	if ok {
+		w.log.LogAttrs(context.Background(), slog.LevelWarn, "a breaker is closed by hand", slog.String("backend", o.Target), slog.String("was", was),
+			slog.String("by", o.By), slog.String("reason", o.Reason))
+	}
+	return was, ok
+}
+
+func stateText(s breaker.State) string { return strings.ReplaceAll(s.String(), " ", "-") }
+
 // breakerOf shows a breaker; nil: nothing of it is configured.
 func breakerOf(b *cluster.BreakerStatus) *console.Breaker {
 	shown := &console.Breaker{Mode: string(b.Mode)}
@@ -63,7 +78,7 @@ func breakerOf(b *cluster.BreakerStatus) *console.Breaker {
 	if b.Trips {
 		t := &b.Trip
 		shown.Trip = &console.Trip{
-			State: strings.ReplaceAll(t.State.String(), " ", "-"), Since: b.Since, Failures: t.Failures, Needed: t.Needed, Of: t.Of, Passed: t.Passed,
+			State: stateText(t.State), Since: b.Since, Failures: t.Failures, Needed: t.Needed, Of: t.Of, Passed: t.Passed,
 		}
 		if t.State == breaker.Open {
 			shown.Trip.Wait = max(t.Wait.Seconds(), 0)

@@ -1,9 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +33,8 @@ func lintCommand(std Streams) *cobra.Command {
 		Use:   "lint -f PATH...",
 		Short: "Say what is wrong with resources, without serving them",
 		Long: "Lint reads resources as `weir run` does and prints every problem with file, line and column: schema and\n" +
-			"rules of each kind, references that do not resolve, routes that nothing reaches.\n\n" +
+			"rules of each kind, references that do not resolve, routes that nothing reaches. Drills are checked as\n" +
+			"`weir drill run` does, against the routes that are given with them.\n\n" +
 			"The exit code is 1 if there is an error; warnings alone do not fail.",
 		Example: "  weir lint -f ./routes",
 		Args:    noArgs,
@@ -76,16 +81,29 @@ func parseOverrides(values []string) (lint.Config, error) {
 }
 
 func runLint(ctx context.Context, std Streams, files []string, rules lint.Config, output *format) error {
+	drills, found, err := readDrills(&std, files)
+	if err != nil {
+		return err
+	}
 	set, err := read(ctx, std, files)
 	if err != nil {
 		return err
 	}
-	out := translate.Translate(translate.Input{Set: set})
-	r := report{Objects: set.Len(), Diagnostics: []resource.Diagnostic{}}
+	if rules.Now.IsZero() {
+		rules.Now = time.Now()
+	}
+	memo := translate.NewMemo()
+	out := translate.Translate(translate.Input{Set: set, Memo: memo})
+	r := report{Objects: set.Len() + len(drills), Diagnostics: []resource.Diagnostic{}}
 	r.Diagnostics = append(r.Diagnostics, set.Diagnostics...)
+	r.Diagnostics = append(r.Diagnostics, found...)
 	r.Diagnostics = append(r.Diagnostics, rules.Apply(out.Diagnostics)...)
 	r.Diagnostics = append(r.Diagnostics, rules.Run(set, out)...)
+	for _, d := range drills {
+		r.Diagnostics = append(r.Diagnostics, lintDrill(d, set, memo, rules)...)
+	}
 	resource.SortDiagnostics(r.Diagnostics)
+	r.Diagnostics = slices.Compact(r.Diagnostics) // a file that is no YAML is read twice
 	for _, d := range r.Diagnostics {
 		switch d.Severity {
 		case resource.Error:
@@ -108,6 +126,56 @@ func runLint(ctx context.Context, std Streams, files []string, rules lint.Config
 		err = errFindings
 	}
 	return err
+}
+
+// readDrills reads the Drills that files hold, and says what is wrong with them. What cannot be read at all, who
+// reads the rest will say. Standard input is read here, and put back.
+func readDrills(std *Streams, paths []string) (drills []*resource.Object, found []resource.Diagnostic, err error) {
+	add := func(name string, data []byte) {
+		objects, diagnostics := resource.DecodeDrills(name, data)
+		drills, found = append(drills, objects...), append(found, diagnostics...)
+	}
+	paths = slices.Clone(paths)
+	if i := slices.Index(paths, "-"); i >= 0 {
+		data, err := io.ReadAll(io.LimitReader(std.In, resource.MaxFile+1))
+		if err != nil {
+			return nil, nil, err
+		}
+		std.In = bytes.NewReader(data)
+		add("stdin", data)
+		paths = slices.DeleteFunc(paths, func(p string) bool { return p == "-" })
+	}
+	names, _ := source.List(paths)
+	for _, name := range names {
+		if data, err := source.ReadFile(name); err == nil {
+			add(name, data)
+		}
+	}
+	return drills, found, nil
+}
+
+// lintDrill says what is wrong with the faults of a Drill, had it been run now: they are a FaultPolicy beside the
+// set, which has its fields in the same places.
+func lintDrill(o *resource.Object, set *resource.Set, memo *translate.Memo, rules lint.Config) []resource.Diagnostic {
+	d, ok := o.Value.(*resource.Drill)
+	if !ok {
+		return nil // refused, which was said
+	}
+	faults := d.Faults()
+	faults.Namespace, faults.Name = o.Key.Namespace, o.Key.Name
+	policy, found := faults.Policy(rules.Now.Add(d.Spec.Phases()[1].For))
+	if text := faults.Taken(set); text != "" {
+		found = append(found, resource.Diagnostic{Rule: resource.RuleDuplicate, Field: "metadata.name", Message: text})
+	} else if policy != nil {
+		with := set.With([]*resource.Object{policy})
+		out := translate.Translate(translate.Input{Set: with, Memo: memo})
+		out.Diagnostics = append(out.Diagnostics, out.UselessFaults(policy.Key)...)
+		found = slices.DeleteFunc(append(rules.Apply(out.Diagnostics), rules.Run(with, out)...), func(d resource.Diagnostic) bool { return d.Object != policy.Key })
+	}
+	for i := range found {
+		found[i].At, found[i].Object = o.Position(found[i].Field), o.Key
+	}
+	return found
 }
 
 // read takes the first set of a source and ends it.

@@ -153,6 +153,7 @@ type ruleFileRule struct {
 	Alert       string            `json:"alert"`
 	Expr        string            `json:"expr"`
 	For         string            `json:"for,omitempty"`
+	Keep        string            `json:"keep_firing_for,omitempty"`
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations"`
 }
@@ -182,6 +183,9 @@ func ruleFileOf(groups []model.RuleGroup) ruleFile {
 			rule := ruleFileRule{Alert: r.Name, Expr: r.Expr, Labels: r.Labels, Annotations: r.Annotations}
 			if r.For > 0 {
 				rule.For = seconds(r.For)
+			}
+			if r.Keep > 0 {
+				rule.Keep = seconds(r.Keep)
 			}
 			group.Rules = append(group.Rules, rule)
 		}

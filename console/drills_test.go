@@ -38,3 +38,24 @@ func TestDrills(t *testing.T) {
 		t.Errorf("without a token: %d", w.Code)
 	}
 }
+
+func TestCloseBreaker(t *testing.T) {
+	h := newHarness(1)
+	for body, want := range map[string]string{
+		`{"target":"backend/shop/cart","reason":"it is back"}`: `200 {"done":"closed","was":"open"}`,
+		`{"target":"backend/shop/none"}`:                       "404",
+		`{}`:                                                   "400",
+		`{"target":7}`:                                         "400",
+	} {
+		w := h.do("POST", "/api/v1/breakers/close", body, "Authorization", "Bearer "+testToken)
+		if got := fmt.Sprint(w.Code, " ", w.Body); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
+		if w.Code == 200 && (h.breaker.By == "" || h.breaker.Reason != "it is back") {
+			t.Errorf("ordered %+v, want who and why", h.breaker)
+		}
+	}
+	if w := h.do("POST", "/api/v1/breakers/close", `{"target":"backend/shop/cart"}`); w.Code != 401 {
+		t.Errorf("without a token: %d", w.Code)
+	}
+}

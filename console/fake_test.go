@@ -25,6 +25,7 @@ const testToken = "correct-horse-battery-staple"
 
 // fake provides everything that a console asks for.
 type fake struct {
+	breaker     BreakerOrder
 	mu          sync.Mutex
 	snapshot    *model.Snapshot
 	state       State
@@ -57,6 +58,11 @@ func (f *fake) Objects() []Object         { return f.objects }
 func (f *fake) Diagnostics() []Diagnostic { return f.diagnostics }
 func (f *fake) Hosts() []Host             { return f.hosts }
 func (f *fake) Protections() []Protection { return f.protected }
+
+func (f *fake) CloseBreaker(o BreakerOrder) (was string, ok bool) {
+	f.breaker = o
+	return "open", o.Target == "backend/shop/cart"
+}
 
 func (f *fake) call(name string) error {
 	f.mu.Lock()

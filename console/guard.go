@@ -62,8 +62,8 @@ func (c *Console) checkHost(next http.Handler) http.Handler {
 		if !c.ours(r.Host) {
 			problem{
 				Status: http.StatusMisdirectedRequest, Title: "unknown host name", Where: "header Host",
-				Detail: "the admin server is asked by IP address, as localhost, or by a configured name",
-				Remedy: "use the address, or configure the name",
+				Detail: "the admin server is asked by IP address, as localhost, or by a name that it was started with",
+				Remedy: "use the address, or start it with --admin-name",
 			}.write(w)
 			return
 		}

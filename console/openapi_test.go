@@ -60,6 +60,7 @@ func TestDocumentAndHandlersAgree(t *testing.T) {
 					"/api/v1/log-level": `{"level":"warn"}`, "/api/v1/explain": `{"url":"http://a.example.com/"}`, "/api/v1/budgets": `{"route":"shop/r0"}`,
 					"/api/v1/rollouts": `{"name":"shop/a","do":"promote"}`, "/api/v1/faults/stop": `{"all":true}`, "/api/v1/faults/resume": `{"all":true}`,
 					"/api/v1/drills": `{"name":"slow"}`, "/api/v1/drills/stop": `{"name":"slow"}`, "/api/v1/shadows/reset": `{"shadow":"shop/s"}`,
+					"/api/v1/breakers/close": `{"target":"backend/shop/cart"}`,
 				}[path]
 			}
 			w := h.do(method, path, body, "Authorization", "Bearer "+testToken)

@@ -8,6 +8,21 @@ type Resilience interface {
 	// breaker, a retry budget, a throttle, a limit, or resources that can come to an end.
 	// Ejections and Actions are not its to fill.
 	Protections() []Protection
+	// CloseBreaker closes the breaker that an order names, and returns the state that it was in; false if
+	// there is none that trips.
+	CloseBreaker(o BreakerOrder) (was string, ok bool)
+}
+
+// BreakerOrder has a breaker closed that is open or half open.
+type BreakerOrder struct {
+	Target string `json:"target" doc:"the backend, as /api/v1/resilience names it: backend/shop/checkout"`
+	Reason string `json:"reason,omitempty"`
+	By     string `json:"-"`
+}
+
+type breakerDoneView struct {
+	Done string `json:"done" doc:"what was done"`
+	Was  string `json:"was" doc:"what it was before: closed, half-open or open"`
 }
 
 // Kinds of targets of protections.

@@ -30,7 +30,34 @@ func (c *Console) resilienceEndpoints(get func(path, summary string, parameters 
 		}), list[Protection]{}, c.serveResilience, http.StatusBadRequest),
 		get("/api/v1/resilience/history", "What protections did in the last ten minutes.",
 			historyParameters[len(historyParameters)-1:], actsView{}, c.serveActHistory, http.StatusBadRequest),
+		{
+			method: "POST", path: "/api/v1/breakers/close", summary: "Closes an open breaker at once, whatever its probes say.",
+			body: BreakerOrder{}, status: 200, answer: breakerDoneView{}, media: "application/json", problems: []int{400, 404, 413},
+			mutation: true, handle: c.closeBreaker,
+		},
 	}
+}
+
+func (c *Console) closeBreaker(w http.ResponseWriter, r *http.Request) {
+	wrong := problem{Status: http.StatusBadRequest, Title: "which breaker", Where: "request body", Remedy: `send {"target": "backend/namespace/name"}`}
+	var order BreakerOrder
+	if !readBody(w, r, &order, wrong) {
+		return
+	}
+	if order.Target == "" {
+		wrong.write(w)
+		return
+	}
+	order.By = PrincipalOf(r.Context()).Name
+	was, ok := c.cfg.Resilience.CloseBreaker(order)
+	if !ok {
+		problem{
+			Status: http.StatusNotFound, Title: "no such breaker", Where: "request body",
+			Detail: "no live backend of that name has a breaker that trips", Remedy: "see /api/v1/resilience",
+		}.write(w)
+		return
+	}
+	answer(w, breakerDoneView{"closed", was})
 }
 
 func (c *Console) serveResilience(w http.ResponseWriter, r *http.Request) {

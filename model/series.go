@@ -21,6 +21,7 @@ type AlertRule struct {
 	Name        string
 	Expr        string
 	For         time.Duration     // how long an alert is pending
+	Keep        time.Duration     // how long it goes on firing after it is in no answer any more: Prometheus's keep_firing_for
 	Labels      map[string]string // over those of the answer
 	Annotations map[string]string
 }
@@ -32,5 +33,6 @@ type Alert struct {
 	Annotations map[string]string
 	Firing      bool      // false: pending
 	Since       time.Time // when it began to be pending
+	Gone        time.Time // since when it is in no answer, though firing still; zero: it is
 	Value       float64
 }

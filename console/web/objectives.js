@@ -89,5 +89,5 @@ function burns(o) {
     element("thead", {}, element("tr", {}, ...heads.map((h) => element("th", { scope: "col" }, h)))),
     element("tbody", {}, ...(o.burns || []).map((b) => element("tr", {}, cell("Alert", b.severity),
       cell("Long", b.long), cell("Burns", times(b.longBurn)), cell("Short", b.short), cell("Burns", times(b.shortBurn)), cell("Limit", times(b.factor)),
-      cell("State", b.longBurn === undefined ? dom.badge("unknown", "no data") : b.burning ? dom.badge(b.severity === "page" ? "bad" : "warn", "burns") : dom.badge("good", "quiet")))))));
+      cell("State", b.longBurn === undefined ? dom.badge("unknown", "no data") : b.burning ? dom.badge(b.severity === "page" ? "bad" : "warn", b.until ? `until ${new Date(b.until).toLocaleTimeString("en-GB")}` : "burns") : dom.badge("good", "quiet")))))));
 }

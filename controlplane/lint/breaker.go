@@ -20,6 +20,9 @@ func idleBreaker(p *pass) {
 		say := func(field, format string, args ...any) {
 			s.cluster(c, []string{"circuitBreaker." + field}, resource.Warning, format, args...)
 		}
+		if *b == (model.Breaker{Mode: model.ModeObserve}) {
+			say("mode", "there is nothing to observe: neither a bound nor a trip is set")
+		}
 		if b.MaxPending > 0 && b.MaxConnections == 0 {
 			say("maxPending", "nothing ever waits: requests wait only where maxConnections are open and busy, and there is no maxConnections")
 		}

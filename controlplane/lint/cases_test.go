@@ -78,6 +78,21 @@ func TestCases(t *testing.T) {
 			gateway: "overload: {concurrency: {limit: 10}, mode: Observe}", route: "overload: {throttle: {acceptRatio: \"2.0\"}, mode: Enforce}",
 			rule: "overload-without-limit", severity: "warning", text: "the mode is that of the policy whose overload.concurrency holds",
 		},
+		"a mode of priorities alone": {
+			route: "overload: {priority: [{class: Sheddable}], mode: Observe}", rule: "overload-without-limit", severity: "warning", text: "priorities alone refuse nothing",
+		},
+		"priorities that are switched off": {
+			route: "overload: {priority: [{class: Sheddable}], mode: Disabled}", rule: "overload-without-limit",
+		},
+		"a queue of a limit that is switched off": {
+			route: "overload: {concurrency: {limit: 0}, queue: {size: 10}}", rule: "overload-without-limit", severity: "warning", text: "switches it off",
+		},
+		"a breaker that observes nothing": {
+			backend: "circuitBreaker: {mode: Observe}", rule: "idle-breaker", severity: "warning", text: "nothing to observe",
+		},
+		"a breaker that observes a bound": {
+			backend: "circuitBreaker: {maxRequests: 10, mode: Observe}", rule: "idle-breaker",
+		},
 		"a mode of a throttle": {
 			route: "overload: {throttle: {acceptRatio: \"2.0\"}, mode: Observe}", rule: "overload-without-limit",
 		},

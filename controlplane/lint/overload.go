@@ -41,25 +41,45 @@ func overloadWithoutLimit(p *pass) {
 	for _, r := range p.routes() {
 		if r.Overload != nil {
 			heeded[r.Origins["overload.degrade"].Object] = true
-			moded[r.Origins["overload.mode"].Object] = true
+			if o := r.Overload; limited(o) || o.Throttle != nil || o.Mode != model.ModeObserve {
+				moded[r.Origins["overload.mode"].Object] = true
+			}
 		}
 	}
 	for o, policy := range resource.All[*v1alpha1.TrafficPolicy](p.set) {
 		l := policy.Spec.Overload
-		if l == nil || l.Concurrency != nil {
+		if l == nil || l.Concurrency != nil && (l.Concurrency.Adaptive != nil || l.Concurrency.Limit != nil && *l.Concurrency.Limit > 0) {
 			continue
 		}
 		if l.Queue != nil {
-			p.report(o, "spec.overload.queue", "has no effect: a queue goes with the limit of the same policy, and this one has no overload.concurrency")
+			none := "this one has no overload.concurrency"
+			if l.Concurrency != nil {
+				none = "this one switches it off, with overload.concurrency.limit: 0"
+			}
+			p.report(o, "spec.overload.queue", "has no effect: a queue goes with the limit of the same policy, and %s", none)
 		}
 		name := v1alpha1.KindTrafficPolicy + "/" + o.Key.Namespace + "/" + o.Key.Name
 		if l.Mode != nil && !moded[name] {
-			p.report(o, "spec.overload.mode", "has no effect: the mode is that of the policy whose overload.concurrency holds, and without one there must be a throttle or a priority; write it there")
+			p.report(o, "spec.overload.mode", "has no effect: the mode is that of the policy whose overload.concurrency holds, and without one there must be a throttle, for priorities alone refuse nothing; write it there")
 		}
 		if len(l.Degrade) > 0 && !heeded[name] {
 			p.report(o, "spec.overload.degrade", "has no effect: its steps are shares of a limit, and no rule below has overload.concurrency")
 		}
 	}
+}
+
+// unreachablePriority finds priorities behind one that every request has.
+func unreachablePriority(p *pass) {
+	s := p.sayings()
+	p.overloads(func(r *model.Route, o *model.Overload) {
+		all := slices.IndexFunc(o.Priorities, func(c model.Priority) bool { return c.When == "" || c.When == "true" })
+		if all < 0 || all == len(o.Priorities)-1 {
+			return
+		}
+		s.rule(r, []string{"overload.priority"}, resource.Warning, "no request comes to number %d and those behind it: number %d has every one, as %v; put what has no condition last",
+			all+2, all+1, o.Priorities[all].Class)
+	})
+	s.report()
 }
 
 // shedByNoClass finds steps that shed a class which no request has, or every one.

@@ -1,8 +1,10 @@
 package resource
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -93,6 +95,58 @@ var drill = &kind{
 func DecodeDrills(file string, data []byte) ([]*Object, []Diagnostic) {
 	d := Decoder{only: drill}
 	return d.Decode(file, data)
+}
+
+// DrillFaults are what a drill breaks. TargetRefs and Faults are those of a FaultPolicy, in whatever becomes
+// their JSON.
+type DrillFaults struct {
+	Namespace, Name, Reason string
+	TargetRefs, Faults      any
+}
+
+// Faults are the faults of a Drill.
+func (d *Drill) Faults() DrillFaults {
+	return DrillFaults{d.Namespace, d.Name, d.Spec.Reason, d.Spec.TargetRefs, d.Spec.Faults}
+}
+
+// drillPrefix begins the names of the FaultPolicies that drills bring with them.
+const drillPrefix = "drill-"
+
+// Key is that of the FaultPolicy that the drill brings with it.
+func (d DrillFaults) Key() Key {
+	return Key{Group: v1alpha1.Group, Kind: v1alpha1.KindFaultPolicy, Namespace: d.Namespace, Name: drillPrefix + d.Name}
+}
+
+// Taken says that a set has a FaultPolicy of that name; empty: it has none.
+func (d DrillFaults) Taken(s *Set) string {
+	key := d.Key()
+	if s.Get(key) == nil {
+		return ""
+	}
+	return fmt.Sprintf("there is a FaultPolicy named %s; name the drill otherwise", key.Name)
+}
+
+// Policy is the FaultPolicy that the drill brings with it, read as strictly as one in a file; nil if something is
+// wrong.
+func (d DrillFaults) Policy(expires time.Time) (*Object, []Diagnostic) {
+	key := d.Key()
+	data, err := json.Marshal(map[string]any{
+		"apiVersion": v1alpha1.Group + "/" + v1alpha1.Version, "kind": v1alpha1.KindFaultPolicy,
+		"metadata": map[string]any{"name": key.Name, "namespace": d.Namespace},
+		"spec": map[string]any{
+			"targetRefs": d.TargetRefs, "faults": d.Faults, "reason": d.Reason, "expires": expires.Add(time.Second).UTC().Format(time.RFC3339),
+		},
+	})
+	if err != nil {
+		return nil, []Diagnostic{{Rule: RuleSchema, Object: key, Message: err.Error()}}
+	}
+	var decoder Decoder
+	objects, diagnostics := decoder.Decode("drill "+d.Name, data)
+	diagnostics = slices.DeleteFunc(diagnostics, func(d Diagnostic) bool { return d.Severity != Error })
+	if len(diagnostics) > 0 || len(objects) != 1 {
+		return nil, diagnostics
+	}
+	return objects[0], nil
 }
 
 // maxDrillPhase bounds a phase: what is broken on purpose is not forgotten.

@@ -62,6 +62,7 @@ func checkGate(g *v1alpha1.Gate, path string, report reportFunc) {
 	}
 	if w := g.Webhook; w != nil {
 		checkURL(w.URL, path+"webhook.url", report)
+		checkGateAccess(&w.GateAccess, w.URL, path+"webhook.", report)
 		if d := span(w.Timeout); d > maxGateTimeout {
 			report(path+"webhook.timeout", fmt.Sprintf("%s is more than %v, which is what a gate waits at most", *w.Timeout, maxGateTimeout))
 		}
@@ -94,6 +95,14 @@ func checkQuery(q *v1alpha1.QueryGate, path string, report reportFunc) {
 	}
 	if q.Address != nil {
 		checkURL(*q.Address, path+"address", report)
+		checkGateAccess(&q.GateAccess, *q.Address, path, report)
+	}
+}
+
+// checkGateAccess reports authorities for a server that shows no certificate.
+func checkGateAccess(a *v1alpha1.GateAccess, address, path string, report reportFunc) {
+	if len(a.CACertificateRefs) > 0 && strings.HasPrefix(address, "http:") {
+		report(path+"caCertificateRefs", "is for https://: a server that is asked by http:// shows no certificate")
 	}
 }
 

@@ -61,6 +61,7 @@ func rule(p *translate.ObjectivePlan, w BurnWindow) model.AlertRule {
 	return model.AlertRule{
 		Name: AlertName,
 		Expr: "(" + above(w.Long) + ") and (" + above(w.Short) + ")",
+		Keep: w.Keep(),
 		Labels: map[string]string{
 			"severity": string(w.Severity), "slo": p.Name, "namespace": namespace, "objective": name, "long": promDuration(w.Long), "short": promDuration(w.Short),
 		},

@@ -318,7 +318,7 @@ func TestBudgetArithmetic(t *testing.T) {
 		plan := translate.ObjectivePlan{Objective: objective, Window: 30 * 24 * time.Hour}
 		e := events{good, bad}
 		whole := Status{Window: "30d"}
-		whole.judge(BurnWindows(plan.Window), func(time.Duration) events { return e }, e, allowed(&plan))
+		whole.judge(BurnWindows(plan.Window), &alerts{}, func(time.Duration) (events, bool) { return e, true }, e, allowed(&plan), time.Time{})
 		if good+bad == 0 {
 			if whole.State != NoData || whole.Budget != nil {
 				t.Fatalf("%+v", whole)
@@ -383,7 +383,7 @@ func TestRules(t *testing.T) {
 	r := groups[0].Rules[0]
 	want := `(sum by (slo) (rate(weir_slo_events_total{slo="shop/cart", result="bad"}[1h])) / sum by (slo) (rate(weir_slo_events_total{slo="shop/cart"}[1h])) > 0.0144)` +
 		` and (sum by (slo) (rate(weir_slo_events_total{slo="shop/cart", result="bad"}[5m])) / sum by (slo) (rate(weir_slo_events_total{slo="shop/cart"}[5m])) > 0.0144)`
-	if r.Expr != want || r.Labels["severity"] != "page" || r.Labels["slo"] != "shop/cart" {
+	if r.Expr != want || r.Keep != 5*time.Minute || r.Labels["severity"] != "page" || r.Labels["slo"] != "shop/cart" {
 		t.Errorf("%s\nwant\n%s", r.Expr, want)
 	}
 }

@@ -35,6 +35,7 @@ type Status struct {
 	Severity  Severity     `json:"severity,omitempty" doc:"of Burning: page or ticket"`
 	Reason    string       `json:"reason" doc:"one sentence with numbers"`
 	Since     time.Time    `json:"since" doc:"when the state began"`
+	Until     *time.Time   `json:"until,omitempty" doc:"of Burning and Exhausted: what made it so no longer holds, and at this time the state ends if it does not again"`
 	Good      float64      `json:"good" doc:"requests in the window"`
 	Bad       float64      `json:"bad"`
 	Ratio     *float64     `json:"ratio,omitempty" doc:"share of good requests in the window"`
@@ -63,7 +64,9 @@ type Burn struct {
 	Factor    float64  `json:"factor" doc:"above which it burns, in both"`
 	LongBurn  *float64 `json:"longBurn,omitempty" doc:"how many times too fast the budget burns over the long window"`
 	ShortBurn *float64 `json:"shortBurn,omitempty"`
-	Burning   bool     `json:"burning"`
+	Burning   bool     `json:"burning" doc:"whether the alert is on"`
+	// Until is there from when the condition no longer holds.
+	Until *time.Time `json:"until,omitempty" doc:"of an alert that is on: its condition no longer holds, and at this time it ends if it does not again"`
 }
 
 // events are requests in a window.
@@ -103,18 +106,53 @@ func (e events) budget(allowed float64) *Budget {
 	return &Budget{Allowed: e.total() * allowed, Spent: spent, Remaining: 1 - spent}
 }
 
-// judge fills in what follows from the events of each window. whole are those of the objective's own
-// window; known is false if the series cannot be read.
-func (s *Status) judge(windows []BurnWindow, of func(time.Duration) events, whole events, allowed float64) {
+// judge fills in what follows from the events of each window, and from what was so shortly before. of
+// gives a window's events, and false if the series cannot be read; whole are those of the objective's own window.
+func (s *Status) judge(windows []BurnWindow, before *alerts, of func(time.Duration) (events, bool), whole events, allowed float64, now time.Time) {
 	s.Good, s.Bad, s.Ratio, s.Budget = whole.good, whole.bad, whole.ratio(), whole.budget(allowed)
 	if s.Budget == nil {
 		s.Good, s.Bad = 0, 0
 	}
-	s.Burns = nil
-	s.Severity = ""
+	s.burn(windows, before, of, allowed, now)
+	spent := s.Budget != nil && s.Budget.Remaining < 0
+	exhausted, until := before.exhausted.see(now, spent, s.Budget != nil, windows[0].Long)
 	var worst *Burn
+	for i := range s.Burns { // the most severe come first; of those, one that holds
+		b := &s.Burns[i]
+		if b.Burning && (worst == nil || worst.Severity == b.Severity && worst.Until != nil && b.Until == nil) {
+			worst = b
+		}
+	}
+	if s.Severity = ""; worst != nil {
+		s.Severity = worst.Severity
+	}
+	switch {
+	case s.Budget == nil:
+		s.State, s.Reason = NoData, "no requests in "+s.Window
+	case spent:
+		s.State, s.Reason = Exhausted, fmt.Sprintf("%s of %s requests were bad in %s, and %s may be", count(whole.bad), count(whole.total()), s.Window, count(s.Budget.Allowed))
+	case exhausted:
+		s.State, s.Until = Exhausted, until
+		s.Reason = fmt.Sprintf("%s of the budget is left again; this ends at %s if it stays so", percent(s.Budget.Remaining), clock(*until))
+	case worst != nil && worst.Until != nil:
+		s.State, s.Until = Burning, ends(s.Burns)
+		s.Reason = fmt.Sprintf("the budget no longer burns more than %s times too fast over both %s and %s; this ends at %s if it stays so",
+			number(worst.Factor), worst.Long, worst.Short, clock(*s.Until))
+	case worst != nil:
+		s.State, s.Until = Burning, ends(s.Burns)
+		s.Reason = fmt.Sprintf("the budget burns %s times too fast over %s and %s times over %s; more than %s is too fast",
+			number(*worst.LongBurn), worst.Long, number(*worst.ShortBurn), worst.Short, number(worst.Factor))
+	default:
+		s.State, s.Reason = Healthy, fmt.Sprintf("%s of the budget is left", percent(s.Budget.Remaining))
+	}
+}
+
+// burn fills in how each alert stands.
+func (s *Status) burn(windows []BurnWindow, before *alerts, of func(time.Duration) (events, bool), allowed float64, now time.Time) {
+	s.Burns = nil
 	for i, w := range windows {
-		long, short := of(w.Long), of(w.Short)
+		long, knownLong := of(w.Long)
+		short, knownShort := of(w.Short)
 		b := Burn{
 			Severity: w.Severity, Long: promDuration(w.Long), Short: promDuration(w.Short), Factor: w.Factor,
 			LongBurn: long.burn(allowed), ShortBurn: short.burn(allowed),
@@ -122,28 +160,28 @@ func (s *Status) judge(windows []BurnWindow, of func(time.Duration) events, whol
 		if i == 0 {
 			s.Recent = long.ratio()
 		}
-		b.Burning = b.LongBurn != nil && b.ShortBurn != nil && *b.LongBurn > w.Factor && *b.ShortBurn > w.Factor
+		holds := b.LongBurn != nil && b.ShortBurn != nil && *b.LongBurn > w.Factor && *b.ShortBurn > w.Factor
+		b.Burning, b.Until = before.of(w).see(now, holds, knownLong && knownShort, w.Keep())
 		s.Burns = append(s.Burns, b)
-		if b.Burning && worst == nil { // the most severe come first
-			worst = &b
-		}
-	}
-	switch {
-	case s.Budget == nil:
-		s.State, s.Reason = NoData, "no requests in "+s.Window
-	case s.Budget.Remaining < 0:
-		s.State, s.Reason = Exhausted, fmt.Sprintf("%s of %s requests were bad in %s, and %s may be", count(whole.bad), count(whole.total()), s.Window, count(s.Budget.Allowed))
-	case worst != nil:
-		s.State = Burning
-		s.Reason = fmt.Sprintf("the budget burns %s times too fast over %s and %s times over %s; more than %s is too fast",
-			number(*worst.LongBurn), worst.Long, number(*worst.ShortBurn), worst.Short, number(worst.Factor))
-	default:
-		s.State, s.Reason = Healthy, fmt.Sprintf("%s of the budget is left", percent(s.Budget.Remaining))
-	}
-	if worst != nil {
-		s.Severity = worst.Severity
 	}
 }
+
+// ends is when the last of the alerts that are on ends; nil if the condition of one holds.
+func ends(burns []Burn) *time.Time {
+	var last *time.Time
+	for i := range burns {
+		switch b := &burns[i]; {
+		case b.Burning && b.Until == nil:
+			return nil
+		case b.Burning && (last == nil || b.Until.After(*last)):
+			last = b.Until
+		}
+	}
+	return last
+}
+
+// clock writes a moment that is not far away.
+func clock(at time.Time) string { return at.UTC().Format("15:04:05 UTC") }
 
 func number(v float64) string {
 	if v >= 100 {

@@ -60,6 +60,7 @@ type objective struct {
 	counter  counter
 	rollouts []string
 	status   Status
+	alerts   alerts
 	judged   bool
 }
 
@@ -67,7 +68,7 @@ type objective struct {
 type window struct {
 	at     time.Time
 	events map[string]events
-	stored map[string]events // what the newest samples of the counters were
+	since  map[string]events // what the counters of this process were at their newest samples in it
 }
 
 // New returns a tracker without objectives.
@@ -91,6 +92,8 @@ func (t *Tracker) Plan(plans []translate.ObjectivePlan, rollouts []translate.Rol
 		o := before[p.Name]
 		if o == nil || o.plan.Latency != p.Latency { // what counts as bad is something else
 			o = &objective{}
+		} else if o.plan.Objective != p.Objective || o.plan.Window != p.Window { // other alerts
+			o.alerts = alerts{}
 		}
 		o.plan, o.rollouts = p, nil
 		for object, cluster := range o.objects() {
@@ -189,10 +192,10 @@ func (t *Tracker) Evaluate(ctx context.Context) bool {
 	due := t.due(now)
 	t.mu.Unlock()
 	if len(due) > 0 {
-		stored, err := t.ask(ctx, Metric+ours, now)
+		since, err := t.sampled(ctx, now)
 		for _, length := range due {
 			if err == nil {
-				err = t.renew(ctx, length, stored, now)
+				err = t.renew(ctx, length, since, now)
 			}
 		}
 		t.mu.Lock()
@@ -261,8 +264,25 @@ func (t *Tracker) ask(ctx context.Context, query string, now time.Time) (map[str
 	return all, nil
 }
 
-// renew asks for the events of a window. stored is what the newest sample of each counter says.
-func (t *Tracker) renew(ctx context.Context, length time.Duration, stored map[string]events, now time.Time) error {
+// sampled asks for the newest sample of each counter. One that is above what this process has counted is
+// of the process before, so that all that was counted here came later.
+func (t *Tracker) sampled(ctx context.Context, now time.Time) (map[string]events, error) {
+	stored, err := t.ask(ctx, Metric+ours, now)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, o := range t.objectives {
+		if name := o.plan.Name; t.count(o).total() < stored[name].total() {
+			delete(stored, name)
+		}
+	}
+	return stored, nil
+}
+
+// renew asks for the events of a window. since is what the newest samples of the counters say.
+func (t *Tracker) renew(ctx context.Context, length time.Duration, since map[string]events, now time.Time) error {
 	all, err := t.ask(ctx, fmt.Sprintf("sum by (slo, result) (increase(%s%s[%s] anchored))", Metric, ours, promDuration(length)), now)
 	if err != nil {
 		return err
@@ -270,7 +290,7 @@ func (t *Tracker) renew(ctx context.Context, length time.Duration, stored map[st
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.answered = true
-	t.windows[length] = &window{at: now, events: all, stored: stored}
+	t.windows[length] = &window{at: now, events: all, since: since}
 	return nil
 }
 
@@ -293,8 +313,9 @@ func (t *Tracker) judge(o *objective, now time.Time) {
 		s.Estimated = t.cfg.Exact != nil && !t.cfg.Exact(p.Latency)
 	}
 	current := t.count(o)
-	s.judge(BurnWindows(p.Window), func(length time.Duration) events { return t.within(p.Name, length, now, events{}) },
-		t.within(p.Name, p.Window, now, current), allowed(p))
+	of := func(length time.Duration) (events, bool) { return t.within(p.Name, length, now, current) }
+	whole, _ := of(p.Window)
+	s.judge(BurnWindows(p.Window), &o.alerts, of, whole, allowed(p), now)
 	if s.State == NoData && t.problem != "" {
 		s.Reason = "the time series cannot be read: " + t.problem
 	}
@@ -312,23 +333,22 @@ func (t *Tracker) judge(o *objective, now time.Time) {
 	o.status = s
 }
 
-// within are the events of an objective in the time before now; with current not zero, those that came
-// after the store was asked are in it, too. None are known if the store has not answered for long.
-func (t *Tracker) within(name string, length time.Duration, now time.Time, current events) events {
+// within are the events of an objective in the time before now, so that all windows are of one moment:
+// to what the store said of each are added those that were counted since. One that was asked for
+// a while ago begins that much earlier, which is not more than Every or a hundredth of its length. False if the store
+// has not answered for long.
+func (t *Tracker) within(name string, length time.Duration, now time.Time, current events) (events, bool) {
 	w := t.windows[length]
 	if w == nil || now.Sub(w.at) > refresh(length)+oldest {
-		return events{}
+		return events{}, false
 	}
-	e := w.events[name]
-	then := w.stored[name]
-	if current.total() < then.total() { // that sample is of another process
+	e, then := w.events[name], w.since[name]
+	if current.total() < then.total() { // the objective has begun anew
 		then = events{}
 	}
-	if current.total() > 0 {
-		e.good += max(current.good-then.good, 0)
-		e.bad += max(current.bad-then.bad, 0)
-	}
-	return e
+	e.good += max(current.good-then.good, 0)
+	e.bad += max(current.bad-then.bad, 0)
+	return e, true
 }
 
 func (t *Tracker) say(s *Status, before State) {

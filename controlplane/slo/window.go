@@ -28,6 +28,14 @@ type BurnWindow struct {
 	Factor      float64
 }
 
+// longestKeep bounds for how long an alert stays on whose condition no longer holds.
+const longestKeep = time.Hour
+
+// Keep is for how long the alert stays on after its condition held last: as long as its short window, and an
+// hour at most. A burn near its factor is then one alert, and not one at every second look; to begin
+// takes no longer than without.
+func (w BurnWindow) Keep() time.Duration { return min(w.Short, longestKeep) }
+
 // month is the window that the workbook's table is made for.
 const month = 30 * 24 * time.Hour
 

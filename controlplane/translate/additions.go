@@ -19,7 +19,9 @@ type addition struct {
 	targets  []targetView
 	problems []resource.Diagnostic // of the object as a whole
 	deps     []resource.Key
-	expired  bool // a FaultPolicy whose time has passed
+	// unresolved are references of a Rollout's gates.
+	unresolved []fateProblem
+	expired    bool // a FaultPolicy whose time has passed
 
 	// One of these is set, unless no version was ever accepted.
 	rollout   *rollout
@@ -187,6 +189,7 @@ func (t *translator) readAddition(o *resource.Object) *addition {
 	r := &additionReader{policyReader: policyReader{reporter: reporter{object: o}, view: &policyView{object: o}, root: "spec."}, add: a, now: t.now}
 	refs := additionKinds[i].read(r, o.Value)
 	a.problems = r.diagnostics
+	t.accessGates(a)
 	for i, ref := range refs {
 		at := targetView{index: i, target: targetOf(o.Key, ref), single: a.rollout != nil}
 		a.deps = append(a.deps, at.object)

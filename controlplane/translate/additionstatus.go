@@ -11,6 +11,7 @@ import (
 
 	"weir.dev/weir/controlplane/resource"
 	"weir.dev/weir/controlplane/resource/v1alpha1"
+	"weir.dev/weir/model"
 )
 
 // policyReasonExpired is why a FaultPolicy is not programmed whose time has passed.
@@ -39,11 +40,11 @@ func (t *translator) fateDiagnostics() []resource.Diagnostic {
 	return append(list, t.gateDiagnostics()...)
 }
 
-// gateDiagnostics tell of gates that name objectives which are not there.
+// gateDiagnostics tell of gates that name what is not there.
 func (t *translator) gateDiagnostics() []resource.Diagnostic {
 	var list []resource.Diagnostic
 	for _, o := range t.objectsOf(groupWeir, v1alpha1.KindRollout) {
-		for _, p := range t.missingObjectives(t.additions.views[o.Key]) {
+		for _, p := range t.unresolvedGates(t.additions.views[o.Key]) {
 			r := reporter{object: o}
 			r.error(RuleUnresolved, p.field, "%s", p.message)
 			list = append(list, r.diagnostics...)
@@ -52,13 +53,13 @@ func (t *translator) gateDiagnostics() []resource.Diagnostic {
 	return list
 }
 
-// missingObjectives are the gates of a Rollout without the objective that they name.
-func (t *translator) missingObjectives(a *addition) []fateProblem {
+// unresolvedGates are what the gates of a Rollout name that is not there: objectives, authorities and credentials.
+func (t *translator) unresolvedGates(a *addition) []fateProblem {
 	v, ok := a.object.Value.(*v1alpha1.Rollout)
 	if !ok {
 		return nil
 	}
-	var missing []fateProblem
+	missing := slices.Clone(a.unresolved)
 	for i, g := range v.Spec.Gates {
 		if g.SLO == nil {
 			continue
@@ -72,6 +73,27 @@ func (t *translator) missingObjectives(a *addition) []fateProblem {
 		}
 	}
 	return missing
+}
+
+// UselessFaults says why nothing is broken by a FaultPolicy; nil: something is.
+func (o *Output) UselessFaults(policy resource.Key) (why []resource.Diagnostic) {
+	name := pathName(policy)
+	for _, table := range o.Snapshot.RouteTables {
+		for _, e := range table.Entries {
+			if slices.ContainsFunc(e.Route.Faults, func(f model.Fault) bool { return f.Policy == name }) {
+				return nil
+			}
+		}
+	}
+	for _, d := range o.Diagnostics {
+		if d.Object == policy {
+			why = append(why, d)
+		}
+	}
+	if why == nil {
+		why = []resource.Diagnostic{{Rule: RuleUnresolved, Object: policy, Field: "spec.targetRefs", Message: "have no rule that is served"}}
+	}
+	return why
 }
 
 // additionStatuses are those of the additions, gateway by gateway.
@@ -92,7 +114,7 @@ func (t *translator) additionStatuses() []Status {
 // the rules that there are.
 func (t *translator) additionConditions(a *addition, targets []targetView) []metav1.Condition {
 	targets = slices.Clone(targets)
-	unresolved := t.missingObjectives(a)
+	unresolved := t.unresolvedGates(a)
 	for i := range targets {
 		at := &targets[i]
 		slot := t.route(at.object)

@@ -180,7 +180,7 @@ var versions = map[string]func(drawing) string{
 		target := d.one("target", "HTTPRoute, name: h1", "HTTPRoute, name: h2", "GRPCRoute, name: g1")
 		return beginning("Rollout", d, "rollout") + "  targetRef: {group: gateway.networking.k8s.io, kind: " + target + ", sectionName: r}\n  stable: " + d.one("stable", "{group: weir.dev, kind: Backend, name: b}", "{name: s, port: 80}") +
 			"\n  canary: " + d.one("canary", "{name: s, port: 54}", "{name: s, namespace: other, port: 80}", "{group: weir.dev, kind: Backend, name: u}", "{name: s, port: 53}") +
-			"\n  stages: [{share: " + d.one("share", "1%", "2%") + "}, {share: 100%}]\n  gates: [{name: a, slo: {name: " + d.one("gate", "slo", "gone") + "}}]\n  " + d.one("revision", "", "revision: v2") + "\n"
+			"\n  stages: [{share: " + d.one("share", "1%", "2%") + "}, {share: 100%}]\n  gates: [{name: a, slo: {name: " + d.one("gate", "slo", "gone") + "}}, {name: b, webhook: {url: 'https://a.test', secretRef: {name: " + d.one("secret", "token", "cert") + "}}}]\n  " + d.one("revision", "", "revision: v2") + "\n"
 	},
 	"rollout-2": func(d drawing) string {
 		target := d.one("target", "HTTPRoute, name: h1", "GRPCRoute, name: g1")
@@ -233,6 +233,9 @@ var versions = map[string]func(drawing) string{
 	},
 	"default": func(d drawing) string {
 		return "apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {team: " + d.one("team", "a", "b") + "}}\n"
+	},
+	"token": func(d drawing) string {
+		return "apiVersion: v1\nkind: Secret\nmetadata: {name: token}\nstringData: {" + d.one("entry", "token", "username") + ": a}\n"
 	},
 	"cert": func(drawing) string {
 		return "apiVersion: v1\nkind: Secret\nmetadata: {name: cert}\ntype: kubernetes.io/tls\nstringData: {tls.crt: \"{{crt a.test}}\", tls.key: \"{{key a.test}}\"}\n"

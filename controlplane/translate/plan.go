@@ -74,12 +74,14 @@ type QueryGate struct {
 	Query    string
 	Min, Max *float64 // one at least
 	Address  string   // the URL of a Prometheus; empty: our own time series
+	Access   GateAccess
 }
 
 // WebhookGate is a URL to ask, and for how long to wait.
 type WebhookGate struct {
 	URL     string
 	Timeout time.Duration
+	Access  GateAccess
 }
 
 // ObjectivePlan is what a ServiceLevelObjective promises.

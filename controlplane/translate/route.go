@@ -294,7 +294,7 @@ func (b *routeBuild) variant(r *ruleView, l *listenerView, suffix string) *model
 			b.use(s.Cluster, r.shadowRefs[i], l.gateway.key)
 		}
 	}
-	route.Hash = model.HashOf(route)
+	route.Hash = model.HashOf(&route)
 	return &route
 }
 

@@ -133,6 +133,41 @@ stringData: {tls.crt: "{{crt NAME}}", tls.key: "{{key NAME}}"}
 	}
 }
 
+// TestGatesAskWithTheNewToken: a new token is shown from then on, and makes a gate no other one.
+func TestGatesAskWithTheNewToken(t *testing.T) {
+	memo := NewMemo()
+	gate := func(token string) PlannedGate {
+		var decoder resource.Decoder
+		objects, diagnostics := decoder.Decode("in.yaml", []byte(`
+apiVersion: weir.dev/v1alpha1
+kind: Rollout
+metadata: {name: r}
+spec:
+  targetRef: {group: gateway.networking.k8s.io, kind: HTTPRoute, name: r, sectionName: r}
+  stable: {group: weir.dev, kind: Backend, name: old}
+  canary: {group: weir.dev, kind: Backend, name: new}
+  stages: [{share: 100%}]
+  gates: [{name: a, webhook: {url: 'https://a.test', secretRef: {name: token}}}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: token}
+stringData: {token: `+token+`}
+`))
+		if len(diagnostics) > 0 {
+			t.Fatal(diagnostics)
+		}
+		return Translate(Input{Set: resource.NewSet(objects, nil), Memo: memo}).Rollouts[0].Gates[0]
+	}
+	before, after := gate("old-one"), gate("new-one")
+	if b, a := before.Webhook.Access.Authorization(), after.Webhook.Access.Authorization(); b != "Bearer old-one" || a != "Bearer new-one" {
+		t.Errorf("shown %q, then %q", b, a)
+	}
+	if model.HashOf(before) != model.HashOf(after) {
+		t.Error("another token makes another gate, whose failures and hash of a secret would be written down")
+	}
+}
+
 // TestRetainedSecret: a Secret whose newest version is wrong leaves its listener as it is, and
 // the listener's status says which version is served.
 func TestRetainedSecret(t *testing.T) {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"math"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -337,6 +338,22 @@ func (s *Set) Breakers() []BreakerStatus {
 		}
 	}
 	return list
+}
+
+// CloseBreaker closes the breaker of a cluster, also of those that are the same backend behind a gateway with
+// settings of its own (name@gateway), and returns the state that it was in, of several the one furthest from closed.
+// False if none of them trips.
+func (s *Set) CloseBreaker(name string) (was breaker.State, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.order {
+		own, _, _ := strings.Cut(c.name, "@")
+		g, spec := c.protection.guard.Load(), c.spec.Load()
+		if (c.name == name || own == name) && g != nil && spec != nil && spec.Breaker.Trip != nil {
+			was, ok = max(was, g.trip.Close(int64(transport.Now()))), true
+		}
+	}
+	return was, ok
 }
 
 // breaker is called with set.mu held.

@@ -83,6 +83,30 @@ func trips() model.Breaker {
 	return model.Breaker{MaxRequests: 100, Trip: &model.Trip{Failures: 0.5, Of: 6, OpenFor: 10 * time.Second, Probes: 2}}
 }
 
+// TestCloseBreaker: a breaker is closed by the name of its cluster, or of the backend of several.
+func TestCloseBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Config{Metrics: telemetry.NewMetrics(2), Shards: 2, Random: func() uint64 { return 0 }})
+		spec := guarded(trips())
+		spec.Name = "c@default/edge"
+		apply(t, s, spec, nil)
+		c := s.Cluster(spec.Name)
+		for _, name := range []string{spec.Name, "c"} {
+			for range 3 {
+				admit(t, c, false, "").Done(transport.Now(), true)
+			}
+			admit(t, c, false, telemetry.ProtectTrip)
+			if was, ok := s.CloseBreaker("backend/shop/other"); ok {
+				t.Errorf("another one was %v", was)
+			}
+			if was, ok := s.CloseBreaker(name); !ok || was != breaker.Open {
+				t.Errorf("%s was %v (%v), want open", name, was, ok)
+			}
+		}
+		admit(t, c, false, "").Done(transport.Now(), false)
+	})
+}
+
 func TestTripsAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c, m := guardedSet(t, trips())

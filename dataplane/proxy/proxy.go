@@ -23,6 +23,7 @@ import (
 	"weir.dev/weir/dataplane/stream"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
+	"weir.dev/weir/traffic/breaker"
 	"weir.dev/weir/traffic/pressure"
 )
 
@@ -208,6 +209,11 @@ func (p *Proxy) Hosts() []cluster.HostStatus { return p.clusters.Hosts() }
 
 // Breakers returns the protection of every cluster that has one.
 func (p *Proxy) Breakers() []cluster.BreakerStatus { return p.clusters.Breakers() }
+
+// CloseBreaker closes a cluster's breaker, and returns the state that it was in; false if there is none that trips.
+func (p *Proxy) CloseBreaker(name string) (was breaker.State, ok bool) {
+	return p.clusters.CloseBreaker(name)
+}
 
 // Closed returns why listeners of the live snapshot are not open, by their names.
 func (p *Proxy) Closed() map[string]error { return p.listeners.Failed() }

@@ -54,7 +54,8 @@ func (s *Store) metadata(_ context.Context, form url.Values, out *reply) error {
 
 func (s *Store) buildInfo(_ context.Context, _ url.Values, out *reply) error {
 	return out.set(map[string]string{
-		// What clients choose features by: the version of the libraries.
+		// What clients choose features by: the version of the libraries, and that nothing is called a feature. Grafana
+		// also takes what answers status/flags for Thanos.
 		"version": "3.15.0", "revision": s.cfg.Version, "branch": "weir", "buildUser": "weir", "buildDate": "", "goVersion": runtime.Version(),
 	})
 }
@@ -65,6 +66,7 @@ type alertView struct {
 	Annotations map[string]string `json:"annotations"`
 	State       string            `json:"state"`
 	ActiveAt    time.Time         `json:"activeAt"`
+	KeepFiring  *time.Time        `json:"keepFiringSince,omitempty"`
 	Value       string            `json:"value"`
 }
 
@@ -73,7 +75,11 @@ func viewOf(a *model.Alert) alertView {
 	if a.Firing {
 		state = "firing"
 	}
-	return alertView{notNil(a.Labels), notNil(a.Annotations), state, a.Since, strconv.FormatFloat(a.Value, 'e', -1, 64)}
+	view := alertView{notNil(a.Labels), notNil(a.Annotations), state, a.Since, nil, strconv.FormatFloat(a.Value, 'e', -1, 64)}
+	if !a.Gone.IsZero() {
+		view.KeepFiring = &a.Gone
+	}
+	return view
 }
 
 func notNil(m map[string]string) map[string]string {
@@ -117,6 +123,14 @@ type ruleView struct {
 	Type           string            `json:"type"`
 }
 
+// rulesFile is where rules are said to be written: Grafana makes a folder of it.
+const rulesFile = "weir"
+
+// asked reports whether a form asks for what is so named, as one of some or because it asks for all.
+func asked(form url.Values, parameter, name string) bool {
+	return len(form[parameter]) == 0 || slices.Contains(form[parameter], name)
+}
+
 func (s *Store) listRules(_ context.Context, form url.Values, out *reply) error {
 	kind := form.Get("type")
 	if kind != "" && kind != "alert" && kind != "record" {
@@ -126,16 +140,20 @@ func (s *Store) listRules(_ context.Context, form url.Values, out *reply) error 
 	a := &s.alerts
 	a.mu.Lock()
 	for _, g := range a.groups {
-		wanted := len(form["rule_group[]"]) == 0 || slices.Contains(form["rule_group[]"], g.Name)
+		wanted := asked(form, "rule_group[]", g.Name) && asked(form, "file[]", rulesFile)
 		if !wanted || kind == "record" { // there are none
 			continue
 		}
 		view := groupView{
-			Name: g.Name, File: "weir", Interval: g.Interval.Seconds(), EvaluationTime: g.took.Seconds(), LastEvaluation: g.last,
+			Name: g.Name, File: rulesFile, Interval: g.Interval.Seconds(), EvaluationTime: g.took.Seconds(), LastEvaluation: g.last,
 		}
 		for _, r := range g.rules {
-			if names := form["rule_name[]"]; len(names) == 0 || slices.Contains(names, r.Name) {
-				view.Rules = append(view.Rules, r.view())
+			if asked(form, "rule_name[]", r.Name) {
+				rule := r.view()
+				if form.Get("exclude_alerts") == "true" {
+					rule.Alerts = []alertView{}
+				}
+				view.Rules = append(view.Rules, rule)
 			}
 		}
 		if len(view.Rules) > 0 {
@@ -148,7 +166,7 @@ func (s *Store) listRules(_ context.Context, form url.Values, out *reply) error 
 
 func (r *ruleState) view() ruleView {
 	v := ruleView{
-		State: "inactive", Name: r.Name, Query: r.Expr, Duration: r.For.Seconds(), Labels: notNil(r.Labels), Annotations: notNil(r.Annotations),
+		State: "inactive", Name: r.Name, Query: r.Expr, Duration: r.For.Seconds(), KeepFiringFor: r.Keep.Seconds(), Labels: notNil(r.Labels), Annotations: notNil(r.Annotations),
 		Alerts: []alertView{}, Health: r.health, LastError: r.err, EvaluationTime: r.took.Seconds(), LastEvaluation: r.last, Type: "alerting",
 	}
 	for _, a := range r.alerts() {

@@ -17,7 +17,7 @@ import (
 //	                 answered            for as long as For says
 //	(none) ─────────────────────► pending ─────────────────────► firing
 //	   ▲                             │                              │
-//	   └──────── not answered ───────┴──────────────────────────────┘
+//	   └──────── not answered ───────┴─ (firing: for as long as Keep says)
 //
 // A question that fails changes nothing: the rule's health is bad, and its alerts stay as they are.
 type alerting struct {
@@ -144,10 +144,18 @@ func (r *ruleState) take(answer []model.Sample, err error, now time.Time) {
 			alert = &model.Alert{Name: r.Name, Labels: labels, Since: now}
 			r.active[key] = alert
 		}
-		alert.Value, alert.Annotations = one.Value, r.Annotations
+		alert.Value, alert.Annotations, alert.Gone = one.Value, r.Annotations, time.Time{}
 		alert.Firing = alert.Firing || now.Sub(alert.Since) >= r.For
 	}
-	maps.DeleteFunc(r.active, func(key string, _ *model.Alert) bool { return !found[key] })
+	maps.DeleteFunc(r.active, func(key string, alert *model.Alert) bool { return !found[key] && !r.keeps(alert, now) })
+}
+
+// keeps reports whether an alert goes on firing that was not in the answer.
+func (r *ruleState) keeps(alert *model.Alert, now time.Time) bool {
+	if alert.Gone.IsZero() {
+		alert.Gone = now
+	}
+	return alert.Firing && now.Sub(alert.Gone) < r.Keep
 }
 
 // list returns all alerts.

@@ -220,6 +220,20 @@ func (t *Trip) judge(now int64, p Pass, failed bool) {
 	}
 }
 
+// Close closes the breaker whatever its probes say, and returns the state that it was in. Tries that are
+// under way say nothing about it any more.
+func (t *Trip) Close(now int64) (was State) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if was = t.state; was == Open && now >= t.until.Load() {
+		was = HalfOpen
+	}
+	if was != Closed {
+		t.close(now)
+	}
+	return was
+}
+
 // open is called with mu held, as are close, turn and lasts.
 func (t *Trip) open(now int64, spec *model.Trip) {
 	t.turn(Open, now)

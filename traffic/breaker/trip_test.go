@@ -42,6 +42,38 @@ func (t *Trip) run(now int64, tries string) State {
 	return t.Status(now).State
 }
 
+// TestClose: by hand a breaker is closed at once from wherever it is, and what was under way says nothing any more.
+func TestClose(t *testing.T) {
+	b := newTrip(halfOf(6))
+	if was := b.Close(0); was != Closed {
+		t.Errorf("was %v, want closed", was)
+	}
+	late, _, _ := b.Admit(0)
+	b.run(0, "----")
+	if was := b.Close(3 * sec); was != Open {
+		t.Errorf("was %v, want open", was)
+	}
+	b.Done(3*sec, late, true)
+	if s := b.run(3*sec, "--"); s != Closed {
+		t.Errorf("two failures, and it is %v: it remembers what was before", s)
+	}
+	if s := b.run(3*sec, "-"); s != Open {
+		t.Errorf("three failures, and it is %v", s)
+	}
+	probe, _, ok := b.Admit(13 * sec)
+	if was := b.Close(13 * sec); !ok || was != HalfOpen {
+		t.Errorf("was %v, want half open", was)
+	}
+	b.Done(14*sec, probe, true)
+	if s := b.Status(14 * sec); s.State != Closed || s.Failures != 0 {
+		t.Errorf("after a probe that was under way failed: %+v", s)
+	}
+	b.run(14*sec, "---")
+	if was := b.Close(24 * sec); was != HalfOpen {
+		t.Errorf("was %v, want half open, whose time has come", was)
+	}
+}
+
 func TestWorkedExample(t *testing.T) {
 	b := newTrip(halfOf(6))
 	if s := b.run(0, "+-+-"); s != Closed {

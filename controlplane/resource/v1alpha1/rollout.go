@@ -59,7 +59,8 @@ type RolloutSpec struct {
 	Revision *string `json:"revision,omitempty"`
 
 	// Strategy is Canary, the default, or BlueGreen: cohorts preview, and once the gates pass one
-	// switch gives the canary everything.
+	// switch gives the canary everything. Gates without an approval among them are asked only when
+	// the cohorts together have made minimumRequests.
 	// +optional
 	Strategy *RolloutStrategy `json:"strategy,omitempty"`
 
@@ -95,7 +96,8 @@ type RolloutSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	Gates []Gate `json:"gates,omitempty"`
 
-	// MinimumRequests are those that each arm must have had in a stage before the next is entered.
+	// MinimumRequests are those that each arm must have had in a stage before the next is entered;
+	// of BlueGreen those of the cohorts to the canary before gates alone make the switch.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000000
@@ -289,6 +291,8 @@ type ObjectiveGate struct {
 // QueryGate is a query and what its value must be.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.min) || has(self.max)",message="needs min, max or both"
+// +kubebuilder:validation:XValidation:rule="has(self.address) || !has(self.caCertificateRefs)",fieldPath=".caCertificateRefs",message="is for the server at address: without one Weir's own time series are asked"
+// +kubebuilder:validation:XValidation:rule="has(self.address) || !has(self.secretRef)",fieldPath=".secretRef",message="is for the server at address: without one Weir's own time series are asked"
 type QueryGate struct {
 	// Query is PromQL whose value is one number.
 	// +required
@@ -310,6 +314,24 @@ type QueryGate struct {
 	// +kubebuilder:validation:MinLength=8
 	// +kubebuilder:validation:MaxLength=2048
 	Address *string `json:"address,omitempty"`
+
+	GateAccess `json:",inline"`
+}
+
+// GateAccess is what a server that a gate asks is known by, and what it knows Weir by.
+type GateAccess struct {
+	// CACertificateRefs are ConfigMaps or Secrets whose entry ca.crt holds the certificates of the authorities
+	// whose word is taken for the server; absent: those of the system.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	CACertificateRefs []gatewayv1.LocalObjectReference `json:"caCertificateRefs,omitempty"`
+
+	// SecretRef is a Secret with what Weir shows to the server: the entry token is sent as a bearer
+	// token, or else username and password (type kubernetes.io/basic-auth) by basic authentication.
+	// +optional
+	SecretRef *gatewayv1.SecretObjectReference `json:"secretRef,omitempty"`
 }
 
 // Number is a decimal, such as "-0.25" or "3".
@@ -330,6 +352,8 @@ type WebhookGate struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^(0+(h|m|s|ms))+$')",message="must be above 0s: nobody waits forever"
 	Timeout *gatewayv1.Duration `json:"timeout,omitempty"`
+
+	GateAccess `json:",inline"`
 }
 
 // ApprovalGate waits for a person.
