@@ -75,7 +75,7 @@ func folds(b []byte, s string) bool {
 func field(lines []byte) (name, value, rest []byte) {
 	line, rest, _ := bytes.Cut(lines, []byte("\r\n"))
 	name, value, _ = bytes.Cut(line, []byte(":"))
-	return name, bytes.Trim(value, " \t"), rest
+	return name, trim(value), rest
 }
 
 // read reads a head up to its end, which is there, and returns where its fields begin.

@@ -103,6 +103,17 @@ var staticNames = map[string]int{
 	"www-authenticate":            61,
 }
 
+// trim cuts spaces and tabs off both ends: what bytes.Trim does, but that does not prepare for any others.
+func trim(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
 // lower folds ASCII letters, and nothing else, to lower case.
 var lower = lowerTable()
 

@@ -49,15 +49,18 @@ func checkStream(t *testing.T, s *Stream) {
 	var req http1.Request
 	all := bytes.Clone(s.In.Bytes())
 	n, err := req.Parse(all, &limits)
-	if err == nil && (n == 0 || n != len(all)) && len(all) < limits.MaxHead {
-		t.Errorf("%d of %d bytes are a head: %q", n, len(all), all)
+	if err == nil && n == 0 && len(all) < limits.MaxHead {
+		t.Errorf("there is no head in %q", all)
 	}
 	var chunks http1.Chunked
 	var b transport.Buffer
 	defer b.Release()
-	for err == nil && n > 0 && req.Body != http1.BodyNone {
-		if _, readErr := s.Conn.ReadInto(&b, transport.Wait{Gap: time.Second}); readErr != nil {
-			break
+	b.Append(all[n:]) // what had come of the body
+	for come := b.Len() > 0; err == nil && n > 0 && req.Body != http1.BodyNone; come = false {
+		if !come {
+			if _, readErr := s.Conn.ReadInto(&b, transport.Wait{Gap: time.Second}); readErr != nil {
+				break
+			}
 		}
 		used := b.Len()
 		if req.Body == http1.BodyChunked {

@@ -23,6 +23,7 @@ func newGate() gate { return gate{woken: make(chan struct{}, 1)} }
 // open has whoever waits look again.
 func (g *gate) open() {
 	if g.waiting {
+		g.waiting = false
 		signal(g.woken)
 	}
 }

@@ -1,8 +1,6 @@
 package http2
 
-import (
-	"weir.dev/weir/dataplane/transport"
-)
+import "weir.dev/weir/dataplane/transport"
 
 func (m *mux) onHeaders(f frame, p []byte) *fault {
 	if f.stream%2 == 0 {
@@ -97,7 +95,7 @@ func (m *mux) onTrailers(f frame) *fault {
 	case s.rest > 0:
 		return errLengthBody
 	}
-	s.trailers = append(s.trailers[:0], m.head.fields...)
+	s.trailers = append(append(append(s.trailers[:0], "0\r\n"...), m.head.fields...), "\r\n"...)
 	s.endIn()
 	s.reads.open()
 	return nil
@@ -144,8 +142,9 @@ func (m *mux) onRequest(f frame) *fault {
 	}
 	s.scratch = h.appendTo(s.scratch[:0], s.chunked)
 	s.In.Append(s.scratch)
-	m.work.Add(1)
-	go m.serveStream(s)
+	m.mu.Lock()
+	m.begin(s)
+	m.mu.Unlock()
 	return nil
 }
 
@@ -155,9 +154,8 @@ func (m *mux) takesMore() bool {
 	return m.current < l.Streams && m.current+m.unsaid < l.unsaid() && len(m.streams) < l.handlers()
 }
 
-// serveStream runs the handler.
-func (m *mux) serveStream(s *Stream) {
-	defer m.work.Done()
+// serveStream runs the handler, and reports whether its goroutine stays.
+func (m *mux) serveStream(s *Stream, jobs chan *Stream) (stays bool) {
 	intact := false
 	defer func() {
 		if !intact {
@@ -167,15 +165,15 @@ func (m *mux) serveStream(s *Stream) {
 			m.sever(errReset) // nobody knows in what state it was left
 		}
 	}()
-	transport.Deepen(int(s.id))
 	s.gather()
 	m.cfg.Handle(s)
-	m.finish(s)
+	stays = m.finish(s, jobs)
 	intact = true
+	return stays
 }
 
-// finish ends a stream whose handler has returned.
-func (m *mux) finish(s *Stream) {
+// finish ends a stream whose handler has returned, and reports whether its goroutine stays.
+func (m *mux) finish(s *Stream, jobs chan *Stream) (stays bool) {
 	m.mu.Lock()
 	again := !s.closed // else a goroutine that the handler left behind might still use it
 	s.hangUp()
@@ -192,10 +190,12 @@ func (m *mux) finish(s *Stream) {
 		m.endLocked(errDone)
 	}
 	m.kick()
+	stays = m.stay(jobs)
 	m.mu.Unlock()
 	if again {
 		m.pool.recycle(s)
 	} else {
 		s.In.Release()
 	}
+	return stays
 }

@@ -68,7 +68,7 @@ type mux struct {
 	restAfter time.Duration // without a stream, after which Serve returns; 0: never
 	read      int64
 
-	work sync.WaitGroup // handlers and the writer
+	work sync.WaitGroup // the crew, at work or waiting
 
 	mu       sync.Mutex
 	streams  map[uint32]*Stream // that somebody uses
@@ -77,6 +77,7 @@ type mux struct {
 	unsaid   int                // streams that are not, but whose end may not have been written
 	saying   int                // those of them whose end is being written
 	idle     transport.Instant  // when the last one was given up
+	crew     crew
 	calm     allowance
 	share    Share
 	resets   []uint32 // streams that we reset, the last ones: what was on its way may come
@@ -87,8 +88,7 @@ type mux struct {
 	out       []byte // frames to be written
 	spare     []byte
 	holders   []*output // of their memory
-	writing   bool      // the writer is at work
-	writer    func()    // write, bound once, so that to begin it allocates nothing
+	writing   bool      // one of the crew is at work on that
 	noTable   bool      // the other side's decoder knows that there is no dynamic table
 	outWindow int64
 	outFirst  int64     // of new streams
@@ -209,7 +209,11 @@ func (m *mux) rests() bool {
 		return false
 	}
 	idle := transport.Now().Sub(m.idle)
-	return idle >= m.restAfter && idle < m.cfg.KeepAlive
+	if idle < m.restAfter || idle >= m.cfg.KeepAlive {
+		return false
+	}
+	m.crew.disband()
+	return true
 }
 
 // serve reads and handles frames. A *fault is said to the client; after any other error

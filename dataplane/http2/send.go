@@ -35,24 +35,19 @@ func (m *mux) kick() {
 		return
 	}
 	m.writing = true
-	m.work.Add(1)
-	if m.writer == nil {
-		m.writer = m.write
-	}
-	go m.writer()
+	m.begin(nil)
 }
 
-// write is the connection's writer: it exists while there is something to write. It lets
-// others run first, so that what they have to say leaves in the same write.
-func (m *mux) write() {
-	defer m.work.Done()
+// write is the connection's writer: it is at work while there is something to write. It lets
+// others run first, so that what they have to say leaves in the same write. It reports whether its
+// goroutine stays.
+func (m *mux) write(jobs chan *Stream) (stays bool) {
 	defer func() {
 		if f := recover(); f != nil {
 			m.cfg.Panicked(f)
 			m.sever(errReset)
 		}
 	}()
-	transport.Deepen(0)
 	for {
 		runtime.Gosched()
 		m.mu.Lock()
@@ -60,11 +55,12 @@ func (m *mux) write() {
 		if len(p) == 0 || m.phase == phaseOver {
 			m.rest()
 			last := m.phase == phaseEnding
+			stays := !last && m.stay(jobs)
 			m.mu.Unlock()
 			if last {
 				m.hangUp()
 			}
-			return
+			return stays
 		}
 		m.out = m.spare[:0]
 		m.spare = nil
@@ -166,6 +162,7 @@ func (m *mux) endLocked(why *fault) {
 func (m *mux) sever(why error) {
 	m.mu.Lock()
 	m.phase = phaseOver
+	m.crew.disband()
 	m.loseAll(why)
 	if m.timer != nil {
 		m.timer.Stop()

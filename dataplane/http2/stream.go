@@ -47,10 +47,10 @@ type Stream struct {
 	// What comes: the body of a request, or of an answer.
 	got      queue
 	inEnded  bool
-	chunked  bool  // it is read in chunks
-	closing  bool  // the last chunk is in pending, or has been read
-	rest     int64 // bytes that are to come; -1: not announced
-	trailers []byte
+	chunked  bool   // it is read in chunks
+	closing  bool   // the last chunk is in pending, or has been read
+	rest     int64  // bytes that are to come; -1: not announced
+	trailers []byte // behind the last chunk, with that
 	pending  []byte // bytes to be read before those in got
 	memory   [64]byte
 	inWindow int64
@@ -64,6 +64,7 @@ type Stream struct {
 	queued    bool // waits for its turn
 	turn      bool
 	part      part // of the writing side, as are these:
+	now       bool // it does not wait
 	resp      http1.Response
 	left      int64 // bytes of the body or chunk
 	line      []byte
@@ -215,7 +216,7 @@ func (s *Stream) take(p []byte) (int, error) {
 		s.closing = true
 		s.pending = lastChunk
 		if len(s.trailers) > 0 {
-			s.pending = []byte("0\r\n" + string(s.trailers) + "\r\n")
+			s.pending = s.trailers
 		}
 		n += s.unpend(p[n:])
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"os"
 )
 
 // part is what a stream's user writes next.
@@ -29,7 +30,17 @@ const (
 var errAnswer = errors.New("malformed message")
 
 // Write takes the next bytes of the answer, or of the request.
-func (s *Stream) Write(p []byte) (n int, err error) {
+func (s *Stream) Write(p []byte) (int, error) { return s.write(p, false) }
+
+// WriteNow takes as much of p as it can without waiting, and returns how many bytes that was. Write
+// says why it was not all.
+func (s *Stream) WriteNow(p []byte) int {
+	n, _ := s.write(p, true)
+	return n
+}
+
+func (s *Stream) write(p []byte, now bool) (n int, err error) {
+	s.now = now
 	for n < len(p) && err == nil {
 		var used int
 		used, err = s.put(p[n:])
@@ -200,7 +211,7 @@ func (s *Stream) putTrailer(p []byte) (int, error) {
 	line := bytes.TrimSuffix(p[:end], []byte("\r"))
 	if len(line) > 0 {
 		name, value, _ := bytes.Cut(line, []byte(":"))
-		s.tail = appendField(s.tail, name, bytes.Trim(value, " \t"))
+		s.tail = appendField(s.tail, name, trim(value))
 		return end + 1, nil
 	}
 	s.part = partOver
@@ -248,6 +259,9 @@ func (s *Stream) send(p []byte, end bool) (n int, err error) {
 			continue
 		}
 		s.yield()
+		if s.now {
+			return n, os.ErrDeadlineExceeded
+		}
 		if s.outWindow > 0 && !s.queued {
 			s.queued = true
 			m.waiting = append(m.waiting, s)

@@ -369,14 +369,28 @@ func (c *Conn) writeOnce() error {
 	if c.raw != nil {
 		return c.raw.Write(d.call)
 	}
+	if p, ok := c.nc.(prompt); ok {
+		if d.wrote(p.WriteNow(d.p)); len(d.p) == 0 {
+			return nil
+		}
+	}
 	if err := c.arm(d, c.nc.SetWriteDeadline); errors.Is(err, ErrInterrupted) {
 		return err
 	}
 	n, err := c.nc.Write(d.p)
+	d.wrote(n)
+	return err
+}
+
+// prompt is a net.Conn that takes what it can without a wait, for which it needs no deadline: of a stream
+// of HTTP/2 that is nearly always all.
+type prompt interface{ WriteNow(p []byte) int }
+
+// wrote notes that n bytes have been written.
+func (d *direction) wrote(n int) {
 	if d.p = d.p[n:]; n > 0 {
 		d.progress(n)
 	}
-	return err
 }
 
 // Exchange sends p, a whole request, on a connection that has been idle, and reads the

@@ -205,3 +205,42 @@ func TestBuffer(t *testing.T) {
 	}
 	b.Release()
 }
+
+// TestPrompt: what is taken at once is written without a deadline, and the rest with one.
+func TestPrompt(t *testing.T) {
+	for room, want := range map[int]string{0: "until hello", 3: "hel until lo", 5: "hello"} {
+		nc := &promptly{room: room}
+		if err := New(nc).Write([]byte("hello"), Wait{Gap: time.Hour}); err != nil {
+			t.Errorf("room for %d: %v", room, err)
+		}
+		if got := strings.Join(nc.did, " "); got != want {
+			t.Errorf("room for %d: did %q, want %q", room, got, want)
+		}
+	}
+}
+
+// promptly is a net.Conn that takes so many bytes without a wait.
+type promptly struct {
+	net.Conn
+	room int
+	did  []string
+}
+
+func (p *promptly) WriteNow(b []byte) int {
+	n := min(p.room, len(b))
+	p.room -= n
+	if n > 0 {
+		p.did = append(p.did, string(b[:n]))
+	}
+	return n
+}
+
+func (p *promptly) Write(b []byte) (int, error) {
+	p.did = append(p.did, string(b))
+	return len(b), nil
+}
+
+func (p *promptly) SetWriteDeadline(time.Time) error {
+	p.did = append(p.did, "until")
+	return nil
+}

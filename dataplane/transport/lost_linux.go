@@ -1,10 +1,6 @@
 package transport
 
-import (
-	"errors"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // AwaitReset waits until the peer of a connection resets it, whose stream has been read to its
 // end: nil. Other errors are those of a wait; where sockets cannot be watched, ErrUnsupported.
@@ -17,12 +13,12 @@ func (c *Conn) AwaitReset(w Wait) error {
 	d.begin(nil, w)
 	defer d.end()
 	ready := func(fd uintptr) bool {
-		fds := [1]unix.PollFd{{Fd: int32(fd)}} // what it always reports is what is wanted
-		if _, err := unix.Poll(fds[:], 0); err != nil && !errors.Is(err, unix.EINTR) {
-			d.err = err
+		got, errno := sysPoll(fd, 0) // what it always reports is what is wanted
+		if errno != 0 && errno != unix.EINTR {
+			d.err = errno
 			return true
 		}
-		if d.err = nil; fds[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
+		if d.err = nil; got&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
 			return true
 		}
 		d.err = c.arm(d, c.nc.SetReadDeadline)
