@@ -30,7 +30,7 @@ const (
 
 	longestStart = 10 * time.Second
 	// What GOGC may be: below the one, collecting would cost more than the memory is worth.
-	minPercent, maxPercent = 25, 800
+	minPercent, maxPercent = 15, 800
 	// and once the start is over: twice what is live, where that is little. Handshakes of TLS make
 	// garbage, and next to nothing else does: this halves what they spend on its collection.
 	calmPercent = 200

@@ -98,17 +98,22 @@ func Command(std Streams) *cobra.Command {
 		Long: "Weir serves HTTP, gRPC, TCP and UDP by policy written as Gateway API resources, from plain files that may\nchange at any time.\n\n" +
 			"  weir run -f ./routes                               serve what the files say\n" +
 			"  weir run --listen :8080 --to http://127.0.0.1:3000 serve without any file",
-		Version:       versionText(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	// cobra's own flag is printed by a template: were one reachable, the linker would keep every exported method there is.
+	asked := root.Flags().Bool("version", false, "print the version of this program")
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *asked {
+			_, err := fmt.Fprintln(std.Out, versionText())
+			return err
+		}
+		return cmd.Help()
 	}
 	root.SetIn(std.In)
 	root.SetOut(std.Out)
 	root.SetErr(std.Err)
-	root.Flags().Bool("version", false, "print the version of this program")
-	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if wrong := cmd.ValidateArgs(cmd.Flags().Args()); wrong != nil && cmd.HasSubCommands() {
 			return wrong // the flag is of the command that was meant
@@ -118,7 +123,7 @@ func Command(std Streams) *cobra.Command {
 	root.AddCommand(
 		runCommand(std), lintCommand(std), explainCommand(std), budgetCommand(std), diffCommand(std), testCommand(std), fmtCommand(std),
 		simulateCommand(std), getCommand(std),
-		rolloutCommand(std), sloCommand(std), shadowCommand(std), faultCommand(std), drillCommand(std), versionCommand(std),
+		rolloutCommand(std), sloCommand(std), shadowCommand(std), faultCommand(std), breakerCommand(std), drillCommand(std), versionCommand(std),
 	)
 	return root
 }

@@ -16,6 +16,9 @@ const (
 	maxExpanded = 100_000 // values below aliases
 )
 
+// usualFields is how many fields most objects have at most.
+const usualFields = 32
+
 // converter turns the nodes of one object into what JSON could say, and remembers where
 // each field was written. Lines are those of the node.
 type converter struct {

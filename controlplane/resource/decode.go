@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	"go.yaml.in/yaml/v3"
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"weir.dev/weir/model"
 )
@@ -29,7 +28,7 @@ type Decoder struct {
 type fileMemo struct {
 	mu       sync.Mutex
 	pieces   map[[sha256.Size]byte]*decoded // by their text
-	verdicts map[model.Hash]*verdict        // by content
+	verdicts map[model.Hash]any             // values by content; nil: refused
 	layouts  map[uint64]places              // by their hash: documents that look alike share one
 }
 
@@ -44,14 +43,10 @@ type decoded struct {
 	line    int
 }
 
-// document is one object as it was written.
+// document is one object as it was written, and the Object that it is where it was written first.
 type document struct {
-	key      Key
+	Object
 	content  model.Hash
-	value    any // nil: refused
-	targets  []gatewayv1.LocalPolicyTargetReferenceWithSectionName
-	at       place
-	fields   places
 	problems []problem
 	discreet bool // nothing that is said quotes a value
 }
@@ -78,7 +73,7 @@ func (d *Decoder) Decode(file string, data []byte) ([]*Object, []Diagnostic) {
 	if unreadable != nil {
 		return nil, []Diagnostic{unreadable.diagnostic(file, 0, Key{})}
 	}
-	next := fileMemo{pieces: map[[sha256.Size]byte]*decoded{}, verdicts: map[model.Hash]*verdict{}, layouts: map[uint64]places{}}
+	next := fileMemo{pieces: map[[sha256.Size]byte]*decoded{}, verdicts: map[model.Hash]any{}, layouts: map[uint64]places{}}
 	var (
 		objects     []*Object
 		diagnostics []Diagnostic
@@ -168,8 +163,10 @@ func (d *Decoder) memo(file string) *fileMemo {
 func (m *fileMemo) remember(sum [sha256.Size]byte, result *decoded) {
 	m.pieces[sum] = result
 	for _, doc := range result.documents {
-		m.verdicts[doc.content] = &verdict{value: doc.value}
-		doc.fields = m.share(doc.fields)
+		m.verdicts[doc.content] = doc.Value
+		if shared := m.share(doc.fields); !doc.placed() { // others may be reading it otherwise
+			doc.fields = shared
+		}
 	}
 }
 
@@ -180,7 +177,9 @@ func (m *fileMemo) share(p places) places {
 	if same, ok := m.layouts[key]; ok && slices.Equal(same, p) {
 		return same
 	}
-	p = append(make(places, 0, len(p)), p...)
+	if len(p) < cap(p) {
+		p = append(make(places, 0, len(p)), p...)
+	}
 	m.layouts[key] = p
 	return p
 }
@@ -224,13 +223,19 @@ func (r *decoded) at(file string, line int) []*Object {
 	return r.objects
 }
 
+// placed tells whether the document's own Object has been given out.
+func (doc *document) placed() bool { return doc.At.Line > 0 }
+
 func (doc *document) object(file string, line int) *Object {
-	o := &Object{
-		Key: doc.key, Value: doc.value, Targets: doc.targets, fields: doc.fields, line: line, root: doc.at,
-		At: Position{File: file, Line: line + int(doc.at.line), Column: int(doc.at.column)},
+	o := &doc.Object
+	if doc.placed() {
+		moved := doc.Object
+		o = &moved
 	}
+	o.At, o.line = Position{File: file, Line: line + int(doc.root.line), Column: int(doc.root.column)}, line
+	o.Problems = nil
 	for _, p := range doc.problems {
-		o.Problems = append(o.Problems, p.diagnostic(file, line, doc.key))
+		o.Problems = append(o.Problems, p.diagnostic(file, line, doc.Key))
 	}
 	if o.Value != nil {
 		o.Hash = doc.hash(file, line)
@@ -252,7 +257,7 @@ func (doc *document) hash(file string, line int) model.Hash {
 }
 
 // decodePiece decodes a piece. If it is not YAML and exact, the first wrong line is sought.
-func decodePiece(p piece, known map[model.Hash]*verdict, only *kind, exact bool) *decoded {
+func decodePiece(p piece, known map[model.Hash]any, only *kind, exact bool) *decoded {
 	nodes, broken := parse(p.text, exact)
 	if broken != nil {
 		return &decoded{loose: []problem{*broken}, broken: true}
@@ -281,7 +286,7 @@ func shift(node *yaml.Node, columns int) {
 // listDepth is how deep lists may be in lists.
 const listDepth = 2
 
-func (r *decoded) add(node *yaml.Node, known map[model.Hash]*verdict, depth int) {
+func (r *decoded) add(node *yaml.Node, known map[model.Hash]any, depth int) {
 	if node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null" {
 		return // an empty document
 	}

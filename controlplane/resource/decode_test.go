@@ -542,3 +542,18 @@ func TestMergesAreBounded(t *testing.T) {
 		t.Error("nothing was said")
 	}
 }
+
+// TestDecodeLeavesWhatItGave checks that an object that has moved in its file is another one: the former is in use.
+func TestDecodeLeavesWhatItGave(t *testing.T) {
+	const text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n"
+	var d Decoder
+	before, _ := d.Decode("f.yaml", []byte("# one\n---\n"+text))
+	was := *before[0]
+	after, _ := d.Decode("f.yaml", []byte("# one\n# two\n---\n"+text))
+	if diff := cmp.Diff(&was, before[0], cmp.AllowUnexported(Object{}, place{})); diff != "" {
+		t.Errorf("the former object has changed (-before +after):\n%s", diff)
+	}
+	if after[0] == before[0] || after[0].At.Line != was.At.Line+1 || after[0].Hash == was.Hash || after[0].Position("metadata.name").Line != was.Position("metadata.name").Line+1 {
+		t.Errorf("before at %v, after at %v; want a line further, with another hash", before[0].At, after[0].At)
+	}
+}

@@ -18,16 +18,11 @@ import (
 	"weir.dev/weir/model"
 )
 
-// verdict is what became of an object with a given content.
-type verdict struct {
-	value any // nil: refused
-}
-
 // addObject decodes one object and judges it.
-func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]*verdict) {
-	var c converter
+func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]any) {
+	c := converter{fields: make(places, 0, usualFields)}
 	object := c.object(node)
-	doc := &document{at: placeOf(node), fields: c.fields, problems: c.problems}
+	doc := &document{Object: Object{root: placeOf(node), fields: c.fields}, problems: c.problems}
 	if c.refused {
 		r.loose = append(r.loose, c.problems...)
 		return
@@ -47,28 +42,28 @@ func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]*verdict) {
 	if k.group == "" && k.name == "Secret" {
 		defer doc.hideValues()
 	}
-	doc.key = keyOf(k, object)
-	if doc.key.Name == "" {
+	doc.Key = keyOf(k, object)
+	if doc.Key.Name == "" {
 		message := fmt.Sprintf("required: this %s has no name", k.name)
 		if n := nodeAt(node, "metadata.name"); n != nil && n.Kind == yaml.ScalarNode && n.Value != "" {
 			message = fmt.Sprintf("expected a string; quote it: %q", n.Value)
 		}
 		r.loose = append(append(r.loose, doc.problems...), problem{
-			rule: RuleSchema, at: doc.fields.find(doc.at, "metadata.name"), field: "metadata.name", message: message,
+			rule: RuleSchema, at: doc.fields.find(doc.root, "metadata.name"), field: "metadata.name", message: message,
 		})
 		return
 	}
 	if long := doc.tooLong(); long != "" {
 		r.loose = append(r.loose, problem{
-			rule: RuleSchema, at: doc.fields.find(doc.at, long), field: long, message: fmt.Sprintf("longer than %d characters", maxName),
+			rule: RuleSchema, at: doc.fields.find(doc.root, long), field: long, message: fmt.Sprintf("longer than %d characters", maxName),
 		})
 		return
 	}
 	r.documents = append(r.documents, doc)
 	delete(object, "status") // as a cluster does: it is not the author's to write
 	doc.content = hashOf(object)
-	if v := known[doc.content]; v != nil && v.value != nil && len(doc.problems) == 0 {
-		doc.value = v.value
+	if v := known[doc.content]; v != nil && len(doc.problems) == 0 {
+		doc.Value = v
 		return
 	}
 	j := judgement{kind: k, doc: doc, node: node, seen: map[string]bool{}, said: map[problem]bool{}}
@@ -77,9 +72,9 @@ func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]*verdict) {
 	}
 	value := j.judge(object)
 	if len(doc.problems) == 0 {
-		doc.value = value
+		doc.Value = value
 	} else if k.protects {
-		doc.targets = readTargets(object)
+		doc.Targets = readTargets(object)
 	}
 	slices.SortStableFunc(doc.problems, func(a, b problem) int {
 		return strings.Compare(a.field, b.field)
@@ -94,7 +89,7 @@ const maxProblems = 100
 func (doc *document) clip() {
 	if more := len(doc.problems) - maxProblems; more > 0 {
 		doc.problems = append(doc.problems[:maxProblems:maxProblems], problem{
-			rule: RuleSchema, at: doc.at, message: fmt.Sprintf("%d more problems of this object are not listed", more),
+			rule: RuleSchema, at: doc.root, message: fmt.Sprintf("%d more problems of this object are not listed", more),
 		})
 	}
 }
@@ -106,9 +101,9 @@ const maxName = 253
 // tooLong returns the field of the key that is too long, empty if none is.
 func (doc *document) tooLong() string {
 	switch {
-	case len(doc.key.Name) > maxName:
+	case len(doc.Key.Name) > maxName:
 		return "metadata.name"
-	case len(doc.key.Namespace) > maxName:
+	case len(doc.Key.Namespace) > maxName:
 		return "metadata.namespace"
 	}
 	return ""
@@ -135,7 +130,7 @@ func classify(object map[string]any, doc *document) (*kind, *problem) {
 	name, _ := object["kind"].(string)
 	say := func(severity Severity, rule, path, format string, args ...any) (*kind, *problem) {
 		return nil, &problem{
-			severity: severity, rule: rule, at: doc.fields.find(doc.at, path), field: path, message: fmt.Sprintf(format, args...),
+			severity: severity, rule: rule, at: doc.fields.find(doc.root, path), field: path, message: fmt.Sprintf(format, args...),
 		}
 	}
 	if version == "" {
@@ -267,7 +262,7 @@ func (j *judgement) judgeForm(object map[string]any, sh *shape) {
 // judgeMeta checks names, namespace, labels and annotations.
 func (j *judgement) judgeMeta(meta metav1.Object) {
 	if j.kind.namespaced {
-		meta.SetNamespace(j.doc.key.Namespace) // it may be the default
+		meta.SetNamespace(j.doc.Key.Namespace) // it may be the default
 	}
 	for _, e := range apivalidation.ValidateObjectMetaAccessor(meta, j.kind.namespaced, j.kind.validName, field.NewPath("metadata")) {
 		j.reportField(e)
@@ -276,7 +271,7 @@ func (j *judgement) judgeMeta(meta metav1.Object) {
 
 func (j *judgement) report(path, message string) {
 	path = canonicalPath(path)
-	p := problem{rule: RuleSchema, at: j.doc.fields.find(j.doc.at, path), field: path, message: message}
+	p := problem{rule: RuleSchema, at: j.doc.fields.find(j.doc.root, path), field: path, message: message}
 	if !j.said[p] {
 		j.said[p] = true
 		j.doc.problems = append(j.doc.problems, p)

@@ -30,7 +30,8 @@ func Store(o *Object) (json.RawMessage, error) {
 		return nil, fmt.Errorf("%s: %w", o.Key, err)
 	}
 	s := stored{At: o.At, Value: value, Hash: o.Hash, Line: o.line}
-	for _, p := range append(places{o.root}, o.fields...) {
+	s.Places = o.root.append(make([]byte, 0, placeBytes*(1+len(o.fields))))
+	for _, p := range o.fields {
 		s.Places = p.append(s.Places)
 	}
 	return json.Marshal(s)

@@ -109,7 +109,7 @@ func classifyAs(k *kind, object map[string]any, doc *document) (*kind, *problem)
 	}
 	if version := apiVersion(k.group, k.versions[0]); object["apiVersion"] != version {
 		doc.problems = append(doc.problems, problem{
-			rule: RuleSchema, at: doc.fields.find(doc.at, "apiVersion"), field: "apiVersion",
+			rule: RuleSchema, at: doc.fields.find(doc.root, "apiVersion"), field: "apiVersion",
 			message: fmt.Sprintf("unknown version of %s; expected %q", k.name, version),
 		})
 	}

@@ -100,6 +100,14 @@ func (a *Accepted) Update(c Change) *resource.Set {
 			a.replace(name, nil, affected)
 		}
 	}
+	if len(a.declared)+len(affected) == 0 { // everything comes at once, and maps that grow leave garbage
+		n := 0
+		for _, f := range c.Changed {
+			n += len(f.Objects)
+		}
+		a.declared = make(map[resource.Key][]*resource.Object, n)
+		affected = make(map[resource.Key]struct{}, n)
+	}
 	for _, f := range c.Changed {
 		a.replace(f.Name, f, affected)
 	}
