@@ -58,10 +58,11 @@ type Config struct {
 	StateDir        string // keeps accepted versions across restarts; empty: they are not kept
 	AllowMassDelete bool   // changes that remove most routes need no consent
 
-	Admin      string // address of the admin API; empty: none
-	Probe      string // address that serves only health and metrics; empty: none
-	TokensFile string // further tokens, with names and groups; empty: there are none
-	TokenFile  string // where the admin token is kept, created with mode 0600; empty: none
+	Admin      string   // address of the admin API; empty: none
+	AdminNames []string // host names under which it may be asked, beside IP addresses and localhost
+	Probe      string   // address that serves only health and metrics; empty: none
+	TokensFile string   // further tokens, with names and groups; empty: there are none
+	TokenFile  string   // where the admin token is kept, created with mode 0600; empty: none
 
 	// Greet gets the link that opens the page at the admin address with its token: a person's
 	// terminal, never a log. Nil: nobody.
@@ -199,7 +200,7 @@ func New(cfg Config) (*App, error) {
 	}
 	w := window{a}
 	a.console = console.New(console.Config{
-		Version: cfg.Version, Token: a.token, TokensFile: cfg.TokensFile, Log: cfg.Log, Level: cfg.LogLevel, Metrics: a.metrics,
+		Version: cfg.Version, Token: a.token, TokensFile: cfg.TokensFile, Names: cfg.AdminNames, Log: cfg.Log, Level: cfg.LogLevel, Metrics: a.metrics,
 		Live: w, Objects: w, Hosts: w, Control: w, Resilience: w, Shadows: a.proxy, Faults: w, Drills: w, Releases: w,
 		Objectives: w, Series: a.series.Handler(),
 	})

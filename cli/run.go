@@ -27,6 +27,7 @@ type runFlags struct {
 	listen               string
 	to                   []string
 	admin, probe         string
+	adminNames           []string
 	accessLog, logLevel  string
 	stateDir, tokenFile  string
 	tokensFile           string
@@ -56,6 +57,7 @@ func runCommand(std Streams) *cobra.Command {
 	fs.StringVar(&f.listen, "listen", "", "address to listen on instead of files, like :8080")
 	fs.StringArrayVar(&f.to, "to", nil, "with --listen, where requests go, like http://127.0.0.1:3000; repeatable")
 	fs.StringVar(&f.admin, "admin", defaultAdmin, "address of the admin API and page; empty: none")
+	fs.StringArrayVar(&f.adminNames, "admin-name", nil, "host name under which the admin API and page may be asked, beside IP addresses and localhost; repeatable")
 	fs.StringVar(&f.probe, "probe-address", "", "address that serves only health and metrics; empty: none")
 	fs.StringVar(&f.accessLog, "access-log", "off", "json, text or off; with :PATH to a file instead of standard output")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -78,7 +80,7 @@ func runCommand(std Streams) *cobra.Command {
 func (f *runFlags) config(std Streams) (cfg app.Config, closeLog func() error, err error) {
 	cfg = app.Config{
 		Version: version, Stdin: std.In, Paths: f.files,
-		Admin: f.admin, Probe: f.probe, AllowMassDelete: f.allowMassDelete,
+		Admin: f.admin, AdminNames: f.adminNames, Probe: f.probe, AllowMassDelete: f.allowMassDelete,
 		DrainDelay: f.drainDelay, DrainTimeout: f.drainFor, UpgradeTimeout: f.upgradeTimeout, LogLevel: new(slog.LevelVar),
 		Zone: f.zone,
 	}

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -11,9 +12,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -45,6 +49,11 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	scratch = dir
+	// Most tests wait most of the time: as many as cores would leave the cores idle.
+	flag.Parse()
+	if cores := strconv.Itoa(runtime.GOMAXPROCS(0)); flag.Lookup("test.parallel").Value.String() == cores {
+		_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+	}
 	code := m.Run()
 	if *conformance {
 		writeVerdicts(os.Stdout)
@@ -74,18 +83,23 @@ func (l logFile) String() string {
 	return string(text)
 }
 
-// freePort returns an address of 127.0.0.1 that nobody listens on now, by TCP or UDP.
+// ports is how many ports freePort has looked at.
+var ports atomic.Int64
+
+// freePort returns an address of 127.0.0.1 that nobody listens on, by TCP or UDP, and that nobody else gets
+// before it is listened on: no port twice, and none of those that the kernel gives away.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	const first, many = 10_000, 10_000
+	for range many {
+		port := first + (int64(os.Getpid())*97+ports.Add(1))%many // other processes run these tests, too
+		address := fmt.Sprint("127.0.0.1:", port)
+		l, err := net.Listen("tcp", address)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		defer l.Close()
-		address := l.Addr().String()
-		datagrams, err := net.ListenPacket("udp", address[strings.LastIndexByte(address, ':'):])
-		if err == nil {
+		l.Close()
+		if datagrams, err := net.ListenPacket("udp", fmt.Sprint(":", port)); err == nil {
 			datagrams.Close()
 			return address
 		}
@@ -118,6 +132,7 @@ func launchProgram(t *testing.T, program []string, args ...string) *process {
 	}
 	p.cmd = exec.Command(program[0], slices.Concat(program[1:], []string{"run", "--admin", p.admin}, args)...)
 	p.cmd.Stderr = stderr
+	p.cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+t.TempDir()) // so that no two meet, without --state-dir
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -172,9 +187,31 @@ func fetch(url string) (status int, body string) {
 	return resp.StatusCode, string(data)
 }
 
+// TestAdminNames: the admin address is asked by a name that it was started with, and by no other.
+func TestAdminNames(t *testing.T) {
+	t.Parallel()
+	p := launch(t, "--admin-name", "weir.internal", "--listen", freePort(t), "--to", "http://127.0.0.1:9")
+	for host, want := range map[string]int{"weir.internal": 200, "Weir.Internal.:9901": 200, "evil.example": 421} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.admin+"/readyz", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %s, want %d", host, resp.Status, want)
+		}
+	}
+}
+
 // TestDrain ends the real program while a request is under way: the request gets its
 // answer, and the program ends well.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	arrived, release := make(chan struct{}), make(chan struct{})
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
@@ -188,7 +225,7 @@ func TestDrain(t *testing.T) {
 	defer letGo()
 
 	front := freePort(t)
-	p := launch(t, "--listen", front, "--to", upstream.URL, "--state-dir", t.TempDir())
+	p := launch(t, "--listen", front, "--to", upstream.URL)
 	type result struct {
 		resp *http.Response
 		body string
@@ -236,39 +273,16 @@ func TestDrain(t *testing.T) {
 // TestRestartRemembers kills the real program while a file is broken: after a restart the
 // last accepted version is still served.
 func TestRestartRemembers(t *testing.T) {
+	t.Parallel()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "v1") }))
 	defer upstream.Close()
 	dir, state := t.TempDir(), t.TempDir()
 	front := freePort(t)
-	_, port, _ := net.SplitHostPort(front)
-	_, upstreamPort, _ := net.SplitHostPort(upstream.Listener.Addr().String())
-	config := fmt.Sprintf(`
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  gatewayClassName: weir
-  addresses: [{type: IPAddress, value: 127.0.0.1}]
-  listeners: [{name: web, protocol: HTTP, port: %s}]
----
-apiVersion: weir.dev/v1alpha1
-kind: Backend
-metadata: {name: app}
-spec:
-  endpoints: [{address: 127.0.0.1, port: %s}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: app}
-spec:
-  parentRefs: [{name: edge}]
-  rules:
-  - backendRefs: [{group: weir.dev, kind: Backend, name: app}]
-`, port, upstreamPort)
+	config := edge(front) + routed("app", "app") + backend("app", upstream.Listener.Addr().String())
 	file := filepath.Join(dir, "all.yaml")
 	put := func(text string) {
 		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -300,7 +314,8 @@ spec:
 
 // TestHangup: SIGHUP, which ends other programs, reads everything again.
 func TestHangup(t *testing.T) {
-	p := launch(t, "-f", t.TempDir(), "--state-dir", t.TempDir())
+	t.Parallel()
+	p := launch(t, "-f", t.TempDir())
 	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
@@ -314,6 +329,7 @@ func TestHangup(t *testing.T) {
 
 // TestPortTaken starts the real program on a port that is in use: it says so and ends.
 func TestPortTaken(t *testing.T) {
+	t.Parallel()
 	program, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -326,9 +342,7 @@ func TestPortTaken(t *testing.T) {
 	taken := l.Addr().String()
 	_, port, _ := net.SplitHostPort(taken)
 	file := filepath.Join(t.TempDir(), "edge.yaml")
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(gateway, "port: 80}\n---", "port: "+port+"}\n---")), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	put(t, file, strings.ReplaceAll(gateway, "port: 80}\n---", "port: "+port+"}\n---"))
 	for name, c := range map[string]struct {
 		args   []string
 		remedy string
@@ -350,8 +364,9 @@ func TestPortTaken(t *testing.T) {
 
 // TestAdminIsNoBackend: whoever may write a route must not reach the admin API through it.
 func TestAdminIsNoBackend(t *testing.T) {
+	t.Parallel()
 	front, admin := freePort(t), freePort(t)
-	launch(t, "--listen", front, "--to", "http://"+admin, "--admin", admin, "--state-dir", t.TempDir())
+	launch(t, "--listen", front, "--to", "http://"+admin, "--admin", admin)
 	if status, body := fetch("http://" + front + "/api/v1/snapshot"); status != 503 {
 		t.Errorf("got %d %s, want 503", status, body)
 	}
@@ -360,6 +375,7 @@ func TestAdminIsNoBackend(t *testing.T) {
 // TestNothingValid: a program that can read nothing, and knows nothing from before, is not
 // ready, so that what replaces instances one by one stops; it becomes ready when it can.
 func TestNothingValid(t *testing.T) {
+	t.Parallel()
 	program, err := binary()
 	if err != nil {
 		t.Fatal(err)

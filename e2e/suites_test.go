@@ -236,11 +236,9 @@ spec: {%[4]s endpoints: [{address: 127.0.0.1, port: %[5]s}]}
 	file := filepath.Join(dir, "weir.yaml")
 	f.roots = filepath.Join(dir, "ca.pem")
 	for path, text := range map[string]string{f.roots: authority.text, file: text + "---\n" + tlsSecret("cert", certificate, key)} {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		put(t, path, text)
 	}
-	f.process = launch(t, append([]string{"-f", file, "--state-dir", t.TempDir()}, flags...)...)
+	f.process = launch(t, append([]string{"-f", file}, flags...)...)
 	return f
 }
 
@@ -255,6 +253,7 @@ func (f *suiteFront) url(scheme string) string {
 
 // TestSuiteH2Spec: 146 cases of RFC 9113 and RFC 7541, strictly.
 func TestSuiteH2Spec(t *testing.T) {
+	t.Parallel()
 	upstream := clientHost(t)
 	f := startSuite(t, []suiteHost{{kind: "HTTPRoute", address: upstream}})
 	for mode, address := range map[string]string{"h2c": f.clear, "tls": f.secure} {
@@ -264,6 +263,7 @@ func TestSuiteH2Spec(t *testing.T) {
 
 // TestSuiteGRPCInterop has gRPC's own client call gRPC's own server.
 func TestSuiteGRPCInterop(t *testing.T) {
+	t.Parallel()
 	folder, up := built(t, "grpc-interop", "build"), freePort(t)
 	serve(t, up, filepath.Join(folder, "server"), "--port="+port(t, up))
 	f := startSuite(t, []suiteHost{{kind: "GRPCRoute", protocol: "protocol: GRPC,", address: up}})
@@ -281,6 +281,7 @@ func startWSEcho(t *testing.T) string {
 
 // TestSuiteAutobahn: 247 cases of RFC 6455 through Weir, which carries each frame untouched.
 func TestSuiteAutobahn(t *testing.T) {
+	t.Parallel()
 	long(t)
 	built(t, "autobahn", "build")
 	f := startSuite(t, []suiteHost{{kind: "HTTPRoute", address: startWSEcho(t)}})
@@ -306,6 +307,7 @@ var notWeirs = map[string]string{
 
 // TestSuiteTestSSL looks for known weaknesses of TLS, with testssl.sh.
 func TestSuiteTestSSL(t *testing.T) {
+	t.Parallel()
 	long(t)
 	program := need(t, "testssl")
 	f := startSuite(t, []suiteHost{{kind: "HTTPRoute", address: clientHost(t)}})

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
@@ -93,6 +94,7 @@ func (s *Store) Handler() http.Handler {
 	}{
 		{"GET POST", "query", s.instant},
 		{"GET POST", "query_range", s.span},
+		{"GET POST", "query_exemplars", s.exemplars},
 		{"GET POST", "format_query", s.format},
 		{"GET POST", "series", s.listSeries},
 		{"GET POST", "labels", s.labelNames},
@@ -118,7 +120,7 @@ func (s *Store) Handler() http.Handler {
 		}
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		write(w, nil, apiError{"not_found", errors.New("no such thing here; Weir answers query, query_range, format_query, series, labels, label/NAME/values, metadata, rules, alerts and status/buildinfo")})
+		write(w, nil, apiError{"not_found", errors.New("no such thing here; Weir answers query, query_range, query_exemplars, format_query, series, labels, label/NAME/values, metadata, rules, alerts and status/buildinfo")})
 	})
 	return mux
 }
@@ -174,22 +176,14 @@ func (s *Store) instant(ctx context.Context, form url.Values, out *reply) error 
 }
 
 func (s *Store) span(ctx context.Context, form url.Values, out *reply) error {
-	var from, to time.Time
-	var err error
-	for _, p := range []struct {
-		name string
-		into *time.Time
-	}{{"start", &from}, {"end", &to}} {
-		if *p.into, err = parseTime(form.Get(p.name)); err != nil {
-			return badParameter(p.name, err)
-		}
+	from, to, err := spanOf(form)
+	if err != nil {
+		return err
 	}
 	step, err := parseDuration(form.Get("step"))
 	switch {
 	case err != nil:
 		return badParameter("step", err)
-	case to.Before(from):
-		return badParameter("end", errors.New("end timestamp must not be before start time"))
 	case step <= 0:
 		return badParameter("step", errors.New("zero or negative query resolution step widths are not accepted. Try a positive integer"))
 	case to.Sub(from)/step > maxPoints:
@@ -198,6 +192,34 @@ func (s *Store) span(ctx context.Context, form url.Values, out *reply) error {
 	return s.ask(ctx, form, out, to.Sub(from), func(ctx context.Context, db *tsdb.DB) (promql.Query, error) {
 		return s.engine.NewRangeQuery(ctx, db, nil, form.Get("query"), from, to, step)
 	})
+}
+
+// spanOf reads the two times that a question must have.
+func spanOf(form url.Values) (from, to time.Time, err error) {
+	for _, p := range []struct {
+		name string
+		into *time.Time
+	}{{"start", &from}, {"end", &to}} {
+		if *p.into, err = parseTime(form.Get(p.name)); err != nil {
+			return from, to, badParameter(p.name, err)
+		}
+	}
+	if to.Before(from) {
+		return from, to, badParameter("end", errors.New("end timestamp must not be before start time"))
+	}
+	return from, to, nil
+}
+
+// exemplars has none to answer with: Weir keeps no traces. Grafana asks when a data source is opened, and with
+// every query that wants some.
+func (s *Store) exemplars(_ context.Context, form url.Values, out *reply) error {
+	if _, _, err := spanOf(form); err != nil {
+		return err
+	}
+	if err := bearable(form.Get("query"), 0); err != nil {
+		return badParameter("query", err)
+	}
+	return out.set([]any{})
 }
 
 // ask runs a query within the time and the number of series that its form allows.
@@ -359,6 +381,9 @@ func (s *Store) labelNames(ctx context.Context, form url.Values, out *reply) err
 
 func (s *Store) labelValues(ctx context.Context, form url.Values, out *reply) error {
 	name := form.Get("name")
+	if strings.HasPrefix(name, "U__") { // a name that is not of letters, digits and _ only, as Grafana writes it in a path
+		name = model.UnescapeName(name, model.ValueEncodingEscaping)
+	}
 	return s.listLabels(ctx, form, out, func(ctx context.Context, q storage.Querier, hints *storage.LabelHints, m []*labels.Matcher) ([]string, error) {
 		values, _, err := q.LabelValues(ctx, name, hints, m...)
 		return values, err

@@ -354,7 +354,7 @@ func TestUnopenable(t *testing.T) {
 
 // TestScrape checks what becomes of a target's page, good and bad.
 func TestScrape(t *testing.T) {
-	page := "# HELP orders Orders.\n# TYPE orders counter\norders{v=\"2\",job=\"theirs\"} 5\nplain 1e3 1700000000000\n"
+	page := "# HELP orders Orders.\n# TYPE orders counter\norders{v=\"2\",job=\"theirs\"} 5\nplain 1e3 1700000000000\nanswers{\"http.code\"=\"200\"} 1\n"
 	status := http.StatusOK
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
@@ -378,6 +378,9 @@ func TestScrape(t *testing.T) {
 	}
 	if got := r.get("metadata?metric=orders"); got != `{"orders":[{"type":"counter","help":"Orders.","unit":""}]}` {
 		t.Errorf("metadata %s", got)
+	}
+	if got := r.get("label/U__http_2e_code/values"); got != `["200"]` { // as Grafana writes the name
+		t.Errorf("values of http.code: %s", got)
 	}
 	for name, bad := range map[string]func(){
 		"status":     func() { status = http.StatusTeapot },
@@ -460,6 +463,43 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
+// TestKeptAlerts checks that a firing alert goes on for a while after it is in no answer, and that a pending one
+// does not.
+func TestKeptAlerts(t *testing.T) {
+	r := newRig(t, Config{})
+	rule := model.AlertRule{Name: "Errors", Expr: `sum(increase(weir_route_requests_total{code_class="5xx"}[20s] anchored)) > 2`, For: 5 * time.Second, Keep: 20 * time.Second}
+	r.SetRules([]model.RuleGroup{{Name: "g", Interval: 5 * time.Second, Rules: []model.AlertRule{rule}}})
+	history := ""
+	for i := range 30 {
+		if i == 2 || i == 14 {
+			r.requests("shop/cart", 500, 3)
+		}
+		r.round()
+		r.evaluateDue(t.Context(), r.clock())
+		state := "."
+		for _, a := range r.Alerts() {
+			if state = "p"; a.Firing {
+				state = "f"
+			}
+			if !a.Gone.IsZero() {
+				state += "-"
+			}
+		}
+		history += state
+	}
+	if want := "..pfff" + "f-f-f-f-" + "...." + "pfff" + "f-f-f-f-" + "........"; history != want {
+		t.Errorf("%s, want\n%s", history, want)
+	}
+	if rules := r.get("rules"); !strings.Contains(rules, `"keepFiringFor":20`) {
+		t.Errorf("rules: %s", rules)
+	}
+	for form, want := range map[string]int{"file[]=weir": 1, "file[]=other": 0, "rule_name[]=other": 0} {
+		if rules := r.get("rules?" + form); strings.Count(rules, `"keepFiringFor"`) != want {
+			t.Errorf("rules?%s: %s, want %d", form, rules, want)
+		}
+	}
+}
+
 // TestAPI checks answers and errors byte for byte against what Prometheus answers.
 func TestAPI(t *testing.T) {
 	r := newRig(t, Config{})
@@ -482,6 +522,9 @@ func TestAPI(t *testing.T) {
 		{"query?query=1&time=never", `{"status":"error","errorType":"bad_data","error":"invalid parameter \"time\": cannot parse \"never\" to a valid timestamp"}`, 400},
 		{"query_range?query=1&start=1&end=0&step=1", `{"status":"error","errorType":"bad_data","error":"invalid parameter \"end\": end timestamp must not be before start time"}`, 400},
 		{"query_range?query=1&start=0&end=11001&step=1", `{"status":"error","errorType":"bad_data","error":"exceeded maximum resolution of 11000 points per timeseries. Try decreasing the query resolution (?step=XX)"}`, 400},
+		{"query_exemplars?query=test&start=1700000000000&end=1700001800000", `{"status":"success","data":[]}`, 200}, // as Grafana asks, in milliseconds
+		{"query_exemplars?query=1+&start=1&end=2", `{"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": 1:3: parse error: unexpected end of input"}`, 400},
+		{"query_exemplars?query=test&start=1", `{"status":"error","errorType":"bad_data","error":"invalid parameter \"end\": cannot parse \"\" to a valid timestamp"}`, 400},
 		{"series", `{"status":"error","errorType":"bad_data","error":"no match[] parameter provided"}`, 400},
 		{"series?match[]=weir_ready", `{"status":"success","data":[{"__name__":"weir_ready","instance":"self","job":"weir"}]}`, 200},
 		{"series?match[]={a=~%22.*%22}", `{"status":"error","errorType":"bad_data","error":"invalid parameter \"match[]\": match[] must contain at least one non-empty matcher"}`, 400},
