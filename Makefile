@@ -39,7 +39,7 @@ test: deps generate lint ## run every test; installs what the tests need
 
 conformance: generate ## run the programs of others against Weir, also those that take minutes, and print a table
 	@.ci/deps conformance
-	@echo "==> h2spec, gRPC interop, Autobahn, testssl.sh, OpenSSL, h2load, curl, Chromium"
+	@echo "==> h2spec, gRPC interop, Autobahn, testssl.sh, OpenSSL, h2load, curl, Chromium, Grafana's data source"
 	cd e2e && go test -run '^TestSuite' -count 1 -timeout 30m -conformance
 
 deps: ## install what the tests need and this machine lacks
@@ -53,7 +53,7 @@ fmt: ## format every Go file
 
 bench: build ## measure Weir against nginx, HAProxy, Envoy and Caddy; writes bench/RESULTS.md, PROTOCOLS.md and RELEASES.md
 	@.ci/deps bench
-	go run ./bench -weir bin/weir -only http1
+	go run ./bench -weir bin/weir -only http1 -out bench/RESULTS.md
 	go run ./bench -weir bin/weir -only protocols -out bench/PROTOCOLS.md
 	go run ./bench -weir bin/weir -only release -out bench/RELEASES.md
 

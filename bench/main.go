@@ -2,10 +2,10 @@
 // Caddy and writes bench/RESULTS.md. Run it from the root of the repository:
 //
 //	go run ./bench -weir bin/weir         everything, three rounds, about 40 minutes
-//	go run ./bench -only protocols        what is not HTTP/1.1 in clear text, about 20
+//	go run ./bench -only protocols -out bench/PROTOCOLS.md   what is not HTTP/1.1 in clear text, about 20
 //	go run ./bench -only release -out bench/RELEASES.md   releases that go bad, about 15
+//	go run ./bench -only plain -peers nginx   a part, to standard output
 //	go run ./bench -quick                 one short round to standard output: a check, no result
-//	go run ./bench -only plain -peers nginx
 //
 // It needs Linux with two cores, taskset (util-linux), and the peers that are
 // to be measured: nginx and haproxy (Debian packages), envoy (PyPI package
@@ -74,7 +74,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	f.IntVar(&o.rounds, "rounds", 3, "rounds, at least 3 for a result")
 	f.IntVar(&o.rate, "rate", 4000, "requests per second of the paced measure")
 	f.BoolVar(&o.quick, "quick", false, "one short round to standard output: a check that everything runs")
-	f.StringVar(&o.out, "out", "", "`file` to write; default bench/RESULTS.md, with -quick standard output")
+	f.StringVar(&o.out, "out", "", "`file` to write; default bench/RESULTS.md, with -quick or -only standard output")
 	f.StringVar(&o.raw, "raw", "", "`file` for every sample as JSON; default none")
 	f.DurationVar(&o.limit, "limit", 80*time.Minute, "give up after this long")
 	if err := f.Parse(args); err != nil {
@@ -88,7 +88,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	if o.quick && !given(f, "rounds") {
 		o.rounds = 1
 	}
-	if o.out == "" && !o.quick {
+	if o.out == "" && !o.quick && len(o.only) == 0 {
 		o.out = filepath.Join("bench", "RESULTS.md")
 	}
 	return o, o.check()

@@ -146,6 +146,10 @@ func TestParse(t *testing.T) {
 	if err != nil || o.rounds != 3 || o.out != filepath.Join("bench", "RESULTS.md") {
 		t.Errorf("%+v, %v", o, err)
 	}
+	o, err = parse([]string{"-only", "http1"}, io.Discard)
+	if err != nil || o.out != "" {
+		t.Errorf("a part goes to %q, %v; want standard output", o.out, err)
+	}
 	for _, args := range [][]string{
 		{"-rounds", "0"}, {"-rate", "0"}, {"-peers", "apache"}, {"-only", "everything"}, {"more"}, {"-nothing"},
 	} {

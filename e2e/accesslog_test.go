@@ -11,6 +11,7 @@ import (
 
 // TestAccessLog checks that every request leaves one line with what people search for.
 func TestAccessLog(t *testing.T) {
+	t.Parallel()
 	out := &logBuffer{}
 	w := start(t, map[string]string{"gateway.yaml": gateway, "route.yaml": split(1, 0)}, func(c *app.Config) { c.AccessLog = out })
 	client := w.client(t)

@@ -65,7 +65,7 @@ func besiege(t *testing.T) *besieged {
 		t.Fatal(err)
 	}
 	b.process = launchProgram(t, []string{"unshare", "--user", "--map-root-user", "--mount", program},
-		"-f", b.path("infra"), "-f", b.path("conf"), "--state-dir", t.TempDir())
+		"-f", b.path("infra"), "-f", b.path("conf"))
 	return b
 }
 
@@ -325,6 +325,7 @@ func (b *besieged) serves(name string) {
 // TestUnwatchable starts the real program where the system has no watches left: it says so,
 // and follows files all the same.
 func TestUnwatchable(t *testing.T) {
+	t.Parallel()
 	program, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -341,7 +342,7 @@ func TestUnwatchable(t *testing.T) {
 			}
 			put(besiegedRoutes("a"))
 			script := "echo 0 >/proc/sys/user/" + limit + ` && exec "$0" "$@"`
-			p := launchProgram(t, []string{"unshare", "--user", "--map-root-user", "sh", "-c", script, program}, "-f", file, "--state-dir", t.TempDir())
+			p := launchProgram(t, []string{"unshare", "--user", "--map-root-user", "sh", "-c", script, program}, "-f", file)
 			if text := p.log.String(); strings.Count(text, "files are scanned, not watched") != 1 || !strings.Contains(text, "raise fs.inotify") {
 				t.Errorf("the log does not say it once:\n%s", text)
 			}

@@ -69,6 +69,7 @@ func clientHost(t *testing.T) string {
 // TestSuiteH2Load has nghttp2's client ask for very much: in many connections and in many
 // streams of few, with windows of a kilobyte, and with bodies.
 func TestSuiteH2Load(t *testing.T) {
+	t.Parallel()
 	program := need(t, "h2load")
 	f := startSuite(t, []suiteHost{{kind: "HTTPRoute", address: clientHost(t)}})
 	body := filepath.Join(t.TempDir(), "body")
@@ -158,6 +159,7 @@ func (c *curl) gets(n int, status, want, path string, args ...string) {
 
 // TestSuiteCurl has curl fetch and send, in each version of HTTP that it has.
 func TestSuiteCurl(t *testing.T) {
+	t.Parallel()
 	program := need(t, "curl")
 	f := startSuite(t, []suiteHost{{kind: "HTTPRoute", address: clientHost(t)}})
 	file := filepath.Join(t.TempDir(), "file")
@@ -242,6 +244,7 @@ const echoes = `Promise.all([1, 2, 3].map(n => new Promise((yes, no) => {
 // TestSuiteBrowser loads a page in a real browser over HTTP/2, which opens WebSockets on the
 // same connection (RFC 8441).
 func TestSuiteBrowser(t *testing.T) {
+	t.Parallel()
 	log := filepath.Join(t.TempDir(), "access.log")
 	f := startSuite(t, []suiteHost{
 		{kind: "HTTPRoute", match: "{path: {value: /page}}", address: clientHost(t)},

@@ -160,12 +160,10 @@ func store(t *testing.T, preview string, more map[string]string) (p *process, di
 	}
 	more["shop.yaml"] = fmt.Sprintf(shop, portOf("http://"+front), upstream(2*time.Millisecond, 0), upstream(8*time.Millisecond, 0), upstream(20*time.Millisecond, 120), preview)
 	for name, text := range more {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		put(t, filepath.Join(dir, name), text)
 	}
 	token := filepath.Join(t.TempDir(), "token")
-	p = launch(t, "-f", dir, "--state-dir", t.TempDir(), "--token-file", token)
+	p = launch(t, "-f", dir, "--token-file", token)
 	key, err := os.ReadFile(token)
 	if err != nil {
 		t.Fatal(err)
@@ -286,6 +284,7 @@ var views = []struct{ name, shows string }{
 // TestConsole clicks through the console of a real Weir with 10,000 routes and light traffic,
 // as people do: with the mouse, with the keyboard, on a telephone.
 func TestConsole(t *testing.T) {
+	t.Parallel()
 	more := map[string]string{}
 	for file := range 100 {
 		text := routeFile(file, 100, "one")
@@ -382,9 +381,7 @@ func TestConsole(t *testing.T) {
 	step("a listener that cannot listen", func(t *testing.T) {
 		more := strings.Replace(fmt.Sprintf(shop, portOf(f.admin), 1, 2, 3, "x"), "metadata: {name: edge,", "metadata: {name: taken,", 1)
 		gateway, _, _ := strings.Cut(more, "---")
-		if err := os.WriteFile(filepath.Join(dir, "taken.yaml"), []byte(gateway), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		put(t, filepath.Join(dir, "taken.yaml"), gateway)
 		b.sees("is not in effect", "address already in use")
 		b.click("#apart a")
 		b.sees("not listening")
@@ -472,13 +469,7 @@ func spoil(t *testing.T, name, from, to string) {
 	if err != nil || !strings.Contains(string(data), from) {
 		t.Fatalf("%s has no %s: %v", name, from, err)
 	}
-	next := name + ".new"
-	if err := os.WriteFile(next, []byte(strings.Replace(string(data), from, to, 1)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(next, name); err != nil {
-		t.Fatal(err)
-	}
+	put(t, name, strings.Replace(string(data), from, to, 1))
 }
 
 // TestConsoleScreenshots makes the pictures of docs/console.md. It runs only when it is told

@@ -83,6 +83,7 @@ func startDemo(t *testing.T) int {
 // TestDemoMisbehaves breaks the demo's shop in each way that it offers and looks at the
 // console's page for what acts. With -screenshots it makes the pictures of that page.
 func TestDemoMisbehaves(t *testing.T) {
+	t.Parallel()
 	port := startDemo(t)
 	admin := fmt.Sprintf("127.0.0.1:%d", port+demoAdmin)
 	f := &faults{admin: "http://" + admin + "/"}

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,27 +22,6 @@ import (
 
 	"github.com/quic-go/quic-go/http3"
 )
-
-const faultResources = `apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  gatewayClassName: weir
-  listeners: [{name: web, port: %s, protocol: HTTP}]
----
-apiVersion: weir.dev/v1alpha1
-kind: Backend
-metadata: {name: checkout}
-spec: {endpoints: [{address: 127.0.0.1, port: %s}]}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: shop}
-spec:
-  parentRefs: [{name: edge}]
-  rules: [{backendRefs: [{group: weir.dev, kind: Backend, name: checkout}]}]
----
-`
 
 // faultPolicy is one of each kind, for those who ask for it by a header.
 const faultPolicy = `apiVersion: weir.dev/v1alpha1
@@ -66,6 +46,7 @@ type broken struct {
 	front, file string
 	base        string // of the configuration
 	args        []string
+	env         []string // of the program, and of commands
 }
 
 // aliceToken is that of somebody by name.
@@ -74,33 +55,26 @@ const aliceToken = "of-alice-and-nobody-else"
 // breakable starts one. Commands of this test find its token without being told.
 func breakable(t *testing.T) *broken {
 	t.Helper()
-	t.Setenv("XDG_STATE_HOME", t.TempDir())
-	t.Setenv("WEIR_TOKEN", "")
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Told", r.Header.Get("X-Weir-Fault"))
 		_, _ = io.WriteString(w, strings.Repeat("x", 10_000))
 	}))
 	t.Cleanup(upstream.Close)
-	b := &broken{t: t, front: freePort(t), file: filepath.Join(t.TempDir(), "shop.yaml")}
-	b.base = fmt.Sprintf(faultResources, portNumber(b.front), portNumber(upstream.Listener.Addr().String()))
+	b := &broken{t: t, env: []string{"XDG_STATE_HOME=" + t.TempDir(), "WEIR_TOKEN="}, front: freePort(t), file: filepath.Join(t.TempDir(), "shop.yaml")}
+	b.base = edge(b.front) + routed("shop", "checkout") + backend("checkout", upstream.Listener.Addr().String()) + "---\n"
 	tokens := fmt.Appendf(nil, "- {name: alice, sha256: %x}\n", sha256.Sum256([]byte(aliceToken)))
 	if err := os.WriteFile(b.file+".tokens", tokens, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	b.args = []string{"--tokens", b.file + ".tokens", "-f", b.file, "--admin", freePort(t), "--access-log", "json:" + b.file + ".log"}
 	b.write("")
-	b.process = launch(t, b.args...)
+	b.launch()
 	return b
 }
 
 func (b *broken) write(more string) {
 	b.t.Helper()
-	if err := os.WriteFile(b.file+".new", []byte(b.base+more), 0o600); err != nil {
-		b.t.Fatal(err)
-	}
-	if err := os.Rename(b.file+".new", b.file); err != nil {
-		b.t.Fatal(err)
-	}
+	put(b.t, b.file, b.base+more)
 }
 
 // again kills the process so that it can write nothing, and starts it anew.
@@ -108,7 +82,16 @@ func (b *broken) again() {
 	b.t.Helper()
 	_ = b.cmd.Process.Kill()
 	<-b.exited
-	b.process = launch(b.t, b.args...)
+	b.launch()
+}
+
+func (b *broken) launch() {
+	b.t.Helper()
+	program, err := binary()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.process = launchProgram(b.t, slices.Concat([]string{"env"}, b.env, []string{program}), b.args...)
 }
 
 // command is the program, asking this weir.
@@ -118,7 +101,9 @@ func (b *broken) command(args ...string) *exec.Cmd {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return exec.CommandContext(b.t.Context(), program, append(args, "--admin", b.admin)...)
+	cmd := exec.CommandContext(b.t.Context(), program, append(args, "--admin", b.admin)...)
+	cmd.Env = append(os.Environ(), b.env...)
+	return cmd
 }
 
 // weir runs a command and looks for parts of what it says.
@@ -173,6 +158,7 @@ func policyUntil(expires time.Time, name, reason string) string {
 // TestFaults: a FaultPolicy in a file acts in the real program, is marked wherever somebody may look,
 // and stays stopped over a kill.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	b := breakable(t)
 	soon := time.Now().Add(time.Hour)
 	b.write(policyUntil(soon, "chaos", "a rehearsal"))
@@ -237,18 +223,17 @@ func (b *broken) stops(soon time.Time) {
 			t.Errorf("want stopped to be %v: %v, %v", want, resp, err)
 		}
 	}
-	t.Setenv("WEIR_TOKEN", "guessed")
+	usual := b.env
+	b.env = append(usual, "WEIR_TOKEN=guessed")
 	b.weir(false, "fault stop --all", "401", "token")
-	t.Setenv("WEIR_TOKEN", aliceToken)
+	b.env = append(usual, "WEIR_TOKEN="+aliceToken)
 	b.weir(true, "fault stop --all", "stopped: 5 faults")
 	stopped(true)
 	b.weir(true, "get faults", "abort +stopped by alice")
 	b.weir(true, "fault resume --all", "resumed: 5 faults")
-	t.Setenv("WEIR_TOKEN", "")
-	state := os.Getenv("XDG_STATE_HOME")
-	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	b.env = append(usual, "XDG_STATE_HOME="+t.TempDir())
 	b.weir(false, "fault stop --all", "--token-file", "WEIR_TOKEN")
-	t.Setenv("XDG_STATE_HOME", state)
+	b.env = usual
 	b.weir(false, "fault stop nobody", "no live FaultPolicy")
 	stopped(false)
 	b.weir(false, "fault stop chaos nobody --reason page", "stopped: 5 faults", "left alone: default/nobody")
@@ -265,6 +250,7 @@ func (b *broken) stops(soon time.Time) {
 
 // TestBurnStopsFaults: what is broken on purpose goes on for no longer than users are promised.
 func TestBurnStopsFaults(t *testing.T) {
+	t.Parallel()
 	b := breakable(t)
 	b.write(policyUntil(time.Now().Add(time.Hour), "chaos", "a rehearsal") + `---
 apiVersion: weir.dev/v1alpha1
@@ -291,6 +277,7 @@ spec:
 
 // TestFaultsInStreams: a reset is that of one stream, and a neighbour on the connection notices nothing.
 func TestFaultsInStreams(t *testing.T) {
+	t.Parallel()
 	file, address, ca, _ := http3Front(t, http.HandlerFunc(hello))
 	text, err := os.ReadFile(file)
 	if err == nil {
@@ -300,7 +287,7 @@ func TestFaultsInStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	launch(t, "-f", file, "--state-dir", t.TempDir())
+	launch(t, "-f", file)
 	port := portNumber(address)
 	var dials int
 	http2 := &http.Transport{
@@ -386,7 +373,7 @@ func (b *broken) pageDrill() (file string) {
 		b.t.Fatal(err)
 	}
 	text := regexp.MustCompile("(?ms)^(apiVersion: weir.dev/v1alpha1\nkind: Drill\n.*?)^```$").FindString(string(page))
-	text = strings.NewReplacer("30s", "15s", "1m", "15s", "```", "", "share: 20%", `share: 20%, when: 'request.headers["x-chaos"] == "none"'`).Replace(text)
+	text = strings.NewReplacer("default/shop/0", "default/shop/all", "30s", "15s", "1m", "15s", "```", "", "share: 20%", `share: 20%, when: 'request.headers["x-chaos"] == "none"'`).Replace(text)
 	file = filepath.Join(b.t.TempDir(), "drill.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		b.t.Fatal(err)
@@ -399,6 +386,7 @@ const anything = `  - {name: anything, promql: vector(1), min: "1"}`
 // TestDrills: what `weir drill run` says of drills that hold, fail, come to nothing, are wrong, or are
 // given up, and that nothing is broken after any of them.
 func TestDrills(t *testing.T) {
+	t.Parallel()
 	b := breakable(t)
 	b.write(strings.Replace(policyUntil(time.Now().Add(time.Hour), "drill-taken", "of a user"), "503", "504", 1))
 	config, err := os.ReadFile(b.file)
@@ -459,6 +447,7 @@ func TestDrills(t *testing.T) {
 
 // TestDrillsGivenUp: whatever becomes of the command, of Weir or of the fault, nothing stays broken.
 func TestDrillsGivenUp(t *testing.T) {
+	t.Parallel()
 	b := breakable(t)
 	run := func(name, during string) (*exec.Cmd, *strings.Builder) {
 		cmd, said := b.command("drill", "run", b.drill(name, "shop", 418, during, anything)), new(strings.Builder)

@@ -155,6 +155,7 @@ func (g *grpcShop) FullDuplexCall(both grpc.BidiStreamingServer[testgrpc.Streami
 // TestGRPC calls through the whole program: clear text and TLS towards the client, HTTP/2 to
 // the host, and everything that a call can be.
 func TestGRPC(t *testing.T) {
+	t.Parallel()
 	shop := &grpcShop{canceled: make(chan error, 1)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -222,18 +222,24 @@ func start(t testing.TB, files map[string]string, edit ...func(*app.Config)) *we
 	return w
 }
 
-// write replaces a file of the configuration as editors do: by rename.
+// write replaces a file of the configuration.
 func (w *weir) write(t testing.TB, name, text string) {
 	t.Helper()
-	path := filepath.Join(w.dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	put(t, filepath.Join(w.dir, name), text)
+}
+
+// put writes a file, or replaces it as editors do: by rename.
+func put(t testing.TB, path, text string) {
+	t.Helper()
+	dir, name := filepath.Split(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
-	if err := os.WriteFile(temporary, []byte(text), 0o644); err != nil {
+	next := filepath.Join(dir, "."+name+".new")
+	if err := os.WriteFile(next, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(temporary, path); err != nil {
+	if err := os.Rename(next, path); err != nil {
 		t.Fatal(err)
 	}
 }

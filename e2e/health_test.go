@@ -131,7 +131,7 @@ metadata: {name: up}
 spec:
   targetRefs: [{group: weir.dev, kind: Backend, name: up}]
   loadBalancing: {algorithm: RoundRobin, panicThreshold: 0%%}
-  healthCheck: {%s, interval: 100ms, timeout: 500ms, healthyAfter: 2, unhealthyAfter: 2}
+  healthCheck: {%s, interval: 100ms, timeout: 1s, healthyAfter: 2, unhealthyAfter: 2}
 `
 
 // really dials the addresses that the configuration has.
@@ -199,6 +199,7 @@ func answers(t *testing.T, client *http.Client, url string, times int) map[strin
 // TestHealthChecks kills, stops and slows real processes: once checks have found it, no request
 // and no connection goes there, and none fails.
 func TestHealthChecks(t *testing.T) {
+	t.Parallel()
 	a, b := &hostProcess{name: "a", address: freePort(t)}, &hostProcess{name: "b", address: freePort(t)}
 	for _, h := range []*hostProcess{a, b} {
 		h.start(t)
@@ -235,13 +236,13 @@ func TestHealthChecks(t *testing.T) {
 		both("started again")
 
 		a.signal(t, syscall.SIGSTOP)
-		w.becomes(t, a.address, "unhealthy", "no answer within 500ms")
+		w.becomes(t, a.address, "unhealthy", "no answer within 1s")
 		only("stopped")
 		a.signal(t, syscall.SIGCONT)
 		both("continued")
 
 		a.signal(t, syscall.SIGUSR1)
-		w.becomes(t, a.address, "unhealthy", "no answer within 500ms")
+		w.becomes(t, a.address, "unhealthy", "no answer within 1s")
 		only("slow")
 		a.signal(t, syscall.SIGUSR2)
 		both("fast again")
@@ -279,6 +280,7 @@ func withoutCheck(text string) string {
 
 // TestGRPCHealthChecks: a server says that it does not serve, and gets no more calls.
 func TestGRPCHealthChecks(t *testing.T) {
+	t.Parallel()
 	type server struct {
 		health *health.Server
 		calls  atomic.Int32

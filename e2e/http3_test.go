@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"regexp"
 	"sync"
@@ -70,9 +69,7 @@ func http3Front(t *testing.T, upstream http.Handler) (file, address string, ca *
 	certificate, key := ca.issue(t, "localhost")
 	file = filepath.Join(t.TempDir(), "weir.yaml")
 	text := fmt.Sprintf(http3Resources, port, back, tlsSecret("cert", certificate, key))
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	put(t, file, text)
 	return file, address, ca, certificate
 }
 
@@ -84,7 +81,7 @@ func hello(w http.ResponseWriter, _ *http.Request) {
 // fetchWith gets a page and returns what it came with.
 func fetchWith(t *testing.T, rt http.RoundTripper, url string) (*http.Response, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience/4)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -106,6 +103,7 @@ var offered = regexp.MustCompile(`^h3=":(\d+)"; ma=\d+$`)
 // TestHTTP3 finds HTTP/3 as a client does, by the offer in an answer over TCP, uses it, and
 // goes on to use it when the program is upgraded.
 func TestHTTP3(t *testing.T) {
+	t.Parallel()
 	file, address, ca, _ := http3Front(t, http.HandlerFunc(hello))
 	u := launchService(t, "-f", file)
 	_, port, _ := net.SplitHostPort(address)
@@ -150,6 +148,7 @@ func TestHTTP3(t *testing.T) {
 
 // TestSuiteBrowserHTTP3 loads a page in a real browser, over HTTP/3.
 func TestSuiteBrowserHTTP3(t *testing.T) {
+	t.Parallel()
 	file, address, _, certificate := http3Front(t, http.HandlerFunc(hello))
 	_, port, _ := net.SplitHostPort(address)
 	var mu sync.Mutex
@@ -167,7 +166,7 @@ func TestSuiteBrowserHTTP3(t *testing.T) {
 			protocols = append(protocols, fmt.Sprint(event.Response.Protocol, " ", event.Response.Status))
 		}
 	}, "--origin-to-force-quic-on=localhost:"+port, "--ignore-certificate-errors-spki-list="+spki(t, certificate))
-	launch(t, "-f", file, "--state-dir", t.TempDir())
+	launch(t, "-f", file)
 	b.call("Page.navigate", map[string]any{"url": "https://localhost:" + port + "/"}, nil)
 	eventually(t, func() (bool, string) {
 		mu.Lock()

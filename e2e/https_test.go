@@ -208,6 +208,7 @@ func get(client *http.Client) (status int, flag string, serial int64, err error)
 // TestHTTPS goes through both sides of TLS by resources alone: who passes, and what a wrong
 // certificate, a new one, and authorities that go and come back do to requests.
 func TestHTTPS(t *testing.T) {
+	t.Parallel()
 	s := startSecure(t)
 	kept := s.client(t, s.member)
 	status, _, first, err := get(kept)

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -67,6 +66,7 @@ spec:
 // TestManyListeners asks each of 192 listeners for its own route, removes two of them, and
 // sees that they are gone and that connections to the others live on.
 func TestManyListeners(t *testing.T) {
+	t.Parallel()
 	w := start(t, map[string]string{"all.yaml": manyListeners()})
 	client := w.client(t)
 	reused := false
@@ -130,6 +130,7 @@ func TestManyListeners(t *testing.T) {
 // TestAddresses runs the real program: Gateways on one port of different addresses, one of
 // which also names an address that this machine does not have.
 func TestAddresses(t *testing.T) {
+	t.Parallel()
 	_, port, _ := net.SplitHostPort(freePort(t))
 	file := filepath.Join(t.TempDir(), "all.yaml")
 	var b strings.Builder
@@ -158,9 +159,7 @@ spec:
   - filters: [{type: RequestRedirect, requestRedirect: {path: {type: ReplaceFullPath, replaceFullPath: /%[1]s}}}]
 `, g.name, g.addresses, port)
 	}
-	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	put(t, file, b.String())
 	p := launch(t, "-f", file)
 	client := &http.Client{
 		Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true},

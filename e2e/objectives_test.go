@@ -104,6 +104,7 @@ func value(t *testing.T, admin, query string) string {
 // TestObjectives serves what docs/slo.md says, breaks it, and looks at what is said of it, before and after
 // a kill that leaves no time to write anything.
 func TestObjectives(t *testing.T) {
+	t.Parallel()
 	var broken atomic.Bool
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if broken.Load() {
@@ -113,16 +114,18 @@ func TestObjectives(t *testing.T) {
 	defer upstream.Close()
 	front, state := freePort(t), t.TempDir()
 	config := filepath.Join(t.TempDir(), "shop.yaml")
-	if err := os.WriteFile(config, []byte(objectivesPage(t, upstream.URL, front)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	put(t, config, objectivesPage(t, upstream.URL, front))
 	p := launch(t, "-f", config, "--state-dir", state)
 	if got := objective(t, p.admin, "shop/checkout", slo.NoData); got.Budget != nil || got.Good != 0 {
 		t.Errorf("before the first request: %+v", got)
 	}
 	askMany(t, front, 200, 200)
-	healthy := objective(t, p.admin, "shop/checkout", slo.Healthy)
-	if healthy.Good != 200 || healthy.Bad != 0 || healthy.Frozen || healthy.Budget.Remaining != 1 {
+	var healthy slo.Status
+	eventually(t, func() (bool, string) {
+		healthy = objective(t, p.admin, "shop/checkout", slo.Healthy)
+		return healthy.Good == 200, fmt.Sprintf("%+v", healthy)
+	})
+	if healthy.Bad != 0 || healthy.Frozen || healthy.Budget.Remaining != 1 {
 		t.Errorf("healthy: %+v %+v", healthy, healthy.Budget)
 	}
 	broken.Store(true)
@@ -189,6 +192,7 @@ func promtool(t *testing.T, admin, config string) {
 
 // TestSeriesPage asks every question of docs/series.md.
 func TestSeriesPage(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../docs/series.md")
 	if err != nil {
 		t.Fatal(err)
@@ -198,7 +202,7 @@ func TestSeriesPage(t *testing.T) {
 	}))
 	defer upstream.Close()
 	front := freePort(t)
-	p := launch(t, "--listen", front, "--to", upstream.URL, "--state-dir", t.TempDir(), "--scrape", "shop="+upstream.URL)
+	p := launch(t, "--listen", front, "--to", upstream.URL, "--scrape", "shop="+upstream.URL)
 	askMany(t, front, 20, 200)
 	if got := value(t, p.admin, `orders_total{job="shop"}`); got != "12" {
 		t.Errorf("orders %s, want 12", got)
@@ -215,6 +219,7 @@ func TestSeriesPage(t *testing.T) {
 
 // TestSeriesUpgrade checks that the new process goes on with the old one's series.
 func TestSeriesUpgrade(t *testing.T) {
+	t.Parallel()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
 	defer upstream.Close()
 	u := launchUpgradable(t, upstream.URL)

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -89,9 +88,7 @@ type opensslFront struct {
 func pemFile(t *testing.T, parts ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file.pem")
-	if err := os.WriteFile(path, []byte(strings.Join(parts, "")), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	put(t, path, strings.Join(parts, ""))
 	return path
 }
 
@@ -164,6 +161,7 @@ const (
 
 // TestSuiteOpenSSL is what OpenSSL's client must be given, and refused, by Weir's TLS.
 func TestSuiteOpenSSL(t *testing.T) {
+	t.Parallel()
 	f := startOpenSSL(t)
 	const (
 		shop  = "-servername shop.test -ign_eof "

@@ -48,6 +48,7 @@ type cell struct {
 // TestProtocols checks every cell of the table in docs/protocols.md in which something is
 // promised, and that the table promises what is checked, no more and no less.
 func TestProtocols(t *testing.T) {
+	t.Parallel()
 	table := readTable(t)
 	for i := range rows {
 		for j := range columns {
@@ -101,7 +102,7 @@ func TestProtocols(t *testing.T) {
 func newCell(t *testing.T, f *front, r *row, c *column) *cell {
 	t.Helper()
 	p := &cell{T: t, front: f, column: c, id: strings.ReplaceAll(t.Name(), "/", "-")}
-	ctx, cancel := context.WithTimeout(context.Background(), patience/6)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	p.ctx = ctx
 	f.atEnd(cancel)
 	if c.requests != nil {

@@ -5,6 +5,7 @@ import "testing"
 // TestConsoleOfProtocols looks at routes that are not HTTPRoutes in a real browser: in the list, and
 // each kind's own page.
 func TestConsoleOfProtocols(t *testing.T) {
+	t.Parallel()
 	f := newScenery(t).raise(t, nil)
 	seen := &faults{admin: "http://" + f.admin + "/"}
 	b := newChromium(t, seen.heard)

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -31,7 +30,7 @@ type routePolicy struct{ Name, Backend, Spec string }
 var routePolicies = []routePolicy{
 	{"request", "a", "timeouts: {request: 300ms}"},
 	{"try", "a", "timeouts: {perTry: 300ms}"},
-	{"idle", "a", "timeouts: {idle: 300ms}"},
+	{"idle", "a", "timeouts: {idle: 1s}"},
 	{"compress", "a", "compression: {algorithms: [gzip]}"},
 	{"retry", "both", "retries: {attempts: 1, retryOn: [503, UNAVAILABLE], methods: [POST], backoff: {base: 1ms}}"},
 	{"some", "some", "retries: {attempts: 1, retryOn: [ConnectFailure], backoff: {base: 1ms}}"},
@@ -202,9 +201,7 @@ func (s *scenery) raise(t *testing.T, edit func(*front)) *front {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "weir.yaml")
-	if err := os.WriteFile(file, []byte(text.String()+"\n---\n"+s.secrets), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	put(t, file, text.String()+"\n---\n"+s.secrets)
 	f.upgradable = launchService(t, "-f", file, "--access-log", "json:"+f.access)
 	t.Cleanup(f.close)
 	return f

@@ -114,7 +114,7 @@ type haproxy struct {
 
 func newHAProxy(t *testing.T) *haproxy {
 	h := &haproxy{t: t, program: need(t, "haproxy"), at: map[string]string{}}
-	h.config.WriteString("defaults\n timeout connect 20s\n timeout client 20s\n timeout server 20s\n")
+	h.config.WriteString("defaults\n timeout connect 20s\n timeout client 20s\n timeout server 20s\n timeout check 20s\n")
 	return h
 }
 
@@ -198,12 +198,11 @@ func askOn(t *testing.T, c net.Conn, path string) string {
 // TestHAProxy has HAProxy on both sides: it hands on connections with headers of both versions,
 // and hears whose they are.
 func TestHAProxy(t *testing.T) {
+	t.Parallel()
 	ca := newAuthority(t)
 	hostCertificate, hostKey := ca.issue(t, "host.test")
 	pem := filepath.Join(t.TempDir(), "host.pem")
-	if err := os.WriteFile(pem, []byte(hostCertificate+hostKey), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	put(t, pem, hostCertificate+hostKey)
 	h := newHAProxy(t)
 	answer := "mode http\nhttp-request return status 200 content-type text/plain lf-string " + said
 	h.listen("h1", "accept-proxy", answer)
@@ -291,6 +290,7 @@ func TestHAProxy(t *testing.T) {
 
 // TestNginx has nginx as the host.
 func TestNginx(t *testing.T) {
+	t.Parallel()
 	program := need(t, "nginx")
 	address := freePort(t)
 	_, port, _ := net.SplitHostPort(address)
@@ -307,9 +307,7 @@ http {
 }
 `
 	file := filepath.Join(folder, "nginx.conf")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	put(t, file, config)
 	run(t, exec.Command(program, "-e", "stderr", "-p", folder, "-c", file), nil)
 	gateway := strings.NewReplacer(
 		"client: {proxyProtocol: true, trust: {addresses: [127.0.0.1/32]}}", "client: {headTimeout: 30s}",

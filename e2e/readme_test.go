@@ -22,6 +22,7 @@ import (
 // Where the kernel allows it, all this happens in a network of its own, so that the ports
 // that the README names are free.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)

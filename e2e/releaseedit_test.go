@@ -15,12 +15,10 @@ const editUsers = 4000
 func editable(t *testing.T, first func(string) string) (r *releasing, edit func(t *testing.T, pairs ...string), canary []int) {
 	t.Helper()
 	base := func(text string) string {
-		return first(staged(t, "[{share: 10%, for: 1h}, {share: 50%, for: 1h}, {share: 100%}]")(text))
+		return first(staged(t, halfStages)(text))
 	}
 	r = startRelease(t, editUsers, base)
-	r.order(t, "promote")
-	canary = r.divided(t)
-	r.ledger.Moves()
+	canary = r.half(t)
 	return r, func(t *testing.T, pairs ...string) {
 		t.Helper()
 		r.put(t, func(text string) string { return swap(t, pairs...)(base(text)) })
@@ -33,6 +31,7 @@ func asIs(text string) string { return text }
 // TestReleaseEdited edits what a run is about while it goes on: it never gets a larger share by that, and
 // who has not to change over stays.
 func TestReleaseEdited(t *testing.T) {
+	t.Parallel()
 	r, edit, canary := editable(t, asIs)
 	edit(t, "maxDifference: 1%", "maxDifference: 2%")
 	r.asEdited(t, "another guard", canary)
@@ -71,6 +70,7 @@ func (r *releasing) asEdited(t *testing.T, what string, canary []int) {
 
 // TestReleaseRevised: another revision is another run, from stage one.
 func TestReleaseRevised(t *testing.T) {
+	t.Parallel()
 	r, edit, canary := editable(t, asIs)
 	edit(t, "  sampling:", "  revision: v2\n  sampling:")
 	s := r.became(t, "a second run", func(s release.Status) bool { return s.Run == 2 })
@@ -84,11 +84,12 @@ func TestReleaseRevised(t *testing.T) {
 
 // TestReleaseGoes takes away what a run needs: everything goes back to stable at once.
 func TestReleaseGoes(t *testing.T) {
+	t.Parallel()
 	r, edit, _ := editable(t, asIs)
 	rollout := func(text string) string {
 		return text[strings.Index(text, "---\napiVersion: weir.dev/v1alpha1\nkind: Rollout"):]
 	}
-	text := staged(t, "[{share: 10%, for: 1h}, {share: 50%, for: 1h}, {share: 100%}]")(release.Service{
+	text := staged(t, halfStages)(release.Service{
 		Port: portAt(t, r.front), Stable: r.stable.Port(), Canary: r.canary.Port(), Share: "10%", Guard: anyGuard,
 	}.Resources())
 
@@ -119,6 +120,7 @@ func TestReleaseGoes(t *testing.T) {
 
 // TestReleaseConflict: a second Rollout on the rule changes nothing, and is told so.
 func TestReleaseConflict(t *testing.T) {
+	t.Parallel()
 	r, edit, canary := editable(t, asIs)
 	second := fmt.Sprintf(`---
 apiVersion: weir.dev/v1alpha1
@@ -145,6 +147,7 @@ metadata: {name: app}
 // TestReleaseBesideOthers: backends of the rule that the Rollout is not about keep their share, and when their
 // weights change only as many users change over as have to.
 func TestReleaseBesideOthers(t *testing.T) {
+	t.Parallel()
 	var r *releasing
 	other, err := release.Serve("other", release.Times{}, nil)
 	if err != nil {

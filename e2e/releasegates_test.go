@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -106,14 +105,20 @@ spec:
 // TestReleaseGates asks gates that hang, lie or say nothing. Each run holds at its first stage, and the status
 // says which gate it is and why; the one whose gate is content goes on.
 func TestReleaseGates(t *testing.T) {
+	t.Parallel()
 	url, _ := liars(t)
 	cases := gateCases(url)
 	r := startRelease(t, 10, func(text string) string {
 		for _, c := range cases {
 			text += gated(c)
 		}
-		return text
+		preview := gated(gateCase{name: "preview", gate: "webhook: {url: '" + url + "/good'}"})
+		return text + strings.NewReplacer(
+			"stages: [{share: 50%}, {share: 100%}]", `strategy: BlueGreen
+  cohorts: [{name: staff, when: 'request.path == "/preview/staff"'}]`, "minimumRequests: 1", "minimumRequests: 5",
+		).Replace(preview)
 	})
+	previewed(t, r)
 	ask := func(c gateCase) {
 		for range 4 { // so that both arms have some
 			_, _ = fetch("http://" + r.front + "/" + c.name)
@@ -149,22 +154,43 @@ func TestReleaseGates(t *testing.T) {
 	}
 }
 
+// previewed: a switch by gates alone waits for those who preview it.
+func previewed(t *testing.T, r *releasing) {
+	t.Helper()
+	one := release.Rollout{Admin: r.Admin, Name: "default/preview"}
+	comes := func(phase, says string) {
+		t.Helper()
+		eventually(t, func() (bool, string) {
+			_, _ = fetch("http://" + r.front + "/preview")
+			s, err := one.Status(t.Context())
+			return err == nil && s.Phase == phase && (says == "" || s.Blocking != nil && strings.Contains(s.Blocking.Message, says)), fmt.Sprintf("%+v %+v %v", s, s.Blocking, err)
+		})
+	}
+	comes("Holding", "of 5 requests of cohorts that gates alone want before the switch, the canary has had 0")
+	for range 4 {
+		_, _ = fetch("http://" + r.front + "/preview/staff")
+	}
+	comes("Holding", "has had 4, 0 of which failed")
+	if out, err := r.weir(t, "rollout", "status", one.Name); err != nil || !strings.Contains(out, "cohort staff") {
+		t.Errorf("weir rollout status: %v: %s", err, out)
+	}
+	_, _ = fetch("http://" + r.front + "/preview/staff")
+	comes("Succeeded", "")
+}
+
 // TestReleaseApproval: who holds a named token of the right group may approve, others may not, and the
 // history says who did.
 func TestReleaseApproval(t *testing.T) {
+	t.Parallel()
 	r := prepareRelease(t, 10, func(text string) string {
 		return gated(gateCase{name: "pay", gate: "approval: {from: ['team:payments']}"})[4:] + "---\n" + text
 	})
 	tokens := ""
 	for name, group := range map[string]string{"alice": "team:payments", "bob": "team:search"} {
-		if err := os.WriteFile(r.path(name), []byte(name+"-has-this-token\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		put(t, r.path(name), name+"-has-this-token\n")
 		tokens += fmt.Sprintf("- {name: %s, groups: ['%s'], sha256: %x}\n", name, group, sha256.Sum256([]byte(name+"-has-this-token")))
 	}
-	if err := os.WriteFile(r.path("tokens.yaml"), []byte(tokens), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	put(t, r.path("tokens.yaml"), tokens)
 	r.process = launch(t, append(r.args, "--tokens", r.path("tokens.yaml"))...)
 	r.Name = "default/pay"
 	eventually(t, func() (bool, string) {
@@ -180,9 +206,7 @@ func TestReleaseApproval(t *testing.T) {
 		{"nobody", "token"},
 	} {
 		if c.token == "nobody" {
-			if err := os.WriteFile(r.path("nobody"), []byte("no-such-token\n"), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			put(t, r.path("nobody"), "no-such-token\n")
 		}
 		out, err := r.weir(t, "rollout", "approve", r.Name, "--token-file", r.path(c.token))
 		if err == nil || !strings.Contains(out, c.says) {
@@ -204,6 +228,7 @@ func TestReleaseApproval(t *testing.T) {
 
 // TestReleaseAdminBlocked: a proxy takes a canary back whether or not anybody can reach its admin API.
 func TestReleaseAdminBlocked(t *testing.T) {
+	t.Parallel()
 	r := startRelease(t, 1000, nil)
 	var held []net.Conn
 	defer func() {

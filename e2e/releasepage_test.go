@@ -17,6 +17,7 @@ import (
 // TestReleasePage does what docs/release.md says word for word, but for the ports: its files, its
 // commands, and two versions with customers.
 func TestReleasePage(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../docs/release.md")
 	if err != nil {
 		t.Fatal(err)
@@ -29,9 +30,7 @@ func TestReleasePage(t *testing.T) {
 	dir := t.TempDir()
 	for _, block := range regexp.MustCompile("(?ms)^```yaml\n# (\\S+)\n(.*?)^```$").FindAllStringSubmatch(page, -1) {
 		// The name's line stays, so that the places in what is printed are those of the page.
-		if err := os.WriteFile(filepath.Join(dir, block[1]), []byte("# "+block[1]+"\n"+block[2]), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		put(t, filepath.Join(dir, block[1]), "# "+block[1]+"\n"+block[2])
 	}
 	weir, err := binary()
 	if err != nil {

@@ -34,6 +34,7 @@ type releasing struct {
 	file           string
 	args           []string
 	edits          int
+	was            release.Status // when half of the users came to the canary
 }
 
 const (
@@ -84,14 +85,7 @@ func (r *releasing) put(t *testing.T, edit func(string) string) {
 		text = edit(text)
 	}
 	r.edits++
-	text += fmt.Sprintf(mark, r.edits)
-	next := r.file + ".new"
-	if err := os.WriteFile(next, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(next, r.file); err != nil {
-		t.Fatal(err)
-	}
+	put(t, r.file, text+fmt.Sprintf(mark, r.edits))
 }
 
 // mark is a route that tells one edit from another.
@@ -214,17 +208,21 @@ func (r *releasing) sweep(t *testing.T, front string, fields ...string) (failed 
 }
 
 func sweepPart(front string, first, users int, fields []string) (bad int, err error) {
-	conn, err := net.DialTimeout("tcp", front, patience)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(2 * patience)); err != nil {
-		return 0, err
-	}
-	answers := bufio.NewReader(conn)
+	var conn net.Conn
+	var answers *bufio.Reader
+	last := true
 	extra := strings.Join(append(slices.Clone(fields), ""), "\r\n")
 	for uid := first; uid < users; uid += sweepers {
+		if last { // for a process that is replaced says so with an answer
+			if conn, err = net.DialTimeout("tcp", front, patience); err != nil {
+				return bad, err
+			}
+			defer conn.Close()
+			if err := conn.SetDeadline(time.Now().Add(2 * patience)); err != nil {
+				return bad, err
+			}
+			answers = bufio.NewReader(conn)
+		}
 		if _, err := fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: app\r\nCookie: uid=%d\r\n%s\r\n", uid, extra); err != nil {
 			return bad, err
 		}
@@ -240,6 +238,7 @@ func sweepPart(front string, first, users int, fields []string) (bad int, err er
 		if resp.StatusCode != 200 {
 			bad++
 		}
+		last = resp.Close
 	}
 	return bad, nil
 }
@@ -288,7 +287,7 @@ func blocking(s release.Status) string {
 }
 
 // share fails the test unless the status has this share and phase.
-func (r *releasing) share(t *testing.T, when, phase string, share float64) release.Status {
+func (r *releasing) share(t *testing.T, when, phase string, share release.Percent) release.Status {
 	t.Helper()
 	s, err := r.Status(t.Context())
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 // TestReleaseUsers divides 20,000 users: fairly, only adding some while the share grows, and with an abort
 // sends exactly those back. Nobody ever changes over for another reason.
 func TestReleaseUsers(t *testing.T) {
+	t.Parallel()
 	const users = 20_000
 	r := startRelease(t, users, staged(t, hourStages))
 	var before []int
@@ -111,6 +112,7 @@ spec:
 // every request, even where the second does not know the user; callers who are not trusted choose
 // nothing.
 func TestReleaseTiers(t *testing.T) {
+	t.Parallel()
 	const requests = 4000
 	tier := func(edit func(string) string) *releasing { return prepareRelease(t, requests, edit) }
 	begin := func(r *releasing) {

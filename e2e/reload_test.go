@@ -134,6 +134,7 @@ func (l *load) grows(t *testing.T, upstream string, n int64) {
 
 // TestReloadLosesNothing changes weights, routes and listeners under traffic.
 func TestReloadLosesNothing(t *testing.T) {
+	t.Parallel()
 	w := start(t, map[string]string{"gateway.yaml": gateway, "route.yaml": split(1, 0)})
 	l := w.load(t)
 	l.grows(t, "10.0.0.1:80", 50)
@@ -164,6 +165,7 @@ func TestReloadLosesNothing(t *testing.T) {
 
 // TestBrokenFileKeepsTraffic breaks a file in several ways: the last accepted version stays.
 func TestBrokenFileKeepsTraffic(t *testing.T) {
+	t.Parallel()
 	w := start(t, map[string]string{"gateway.yaml": gateway, "route.yaml": split(1, 0)})
 	l := w.load(t)
 	l.grows(t, "10.0.0.1:80", 20)
@@ -195,6 +197,7 @@ func TestBrokenFileKeepsTraffic(t *testing.T) {
 
 // TestRemovedRoute deletes one of several route files: its requests get 404, the others go on.
 func TestRemovedRoute(t *testing.T) {
+	t.Parallel()
 	route := func(name string) string {
 		return fmt.Sprintf(`
 apiVersion: gateway.networking.k8s.io/v1
@@ -253,6 +256,7 @@ spec:
 
 // TestReloadByAPI reads everything again on request.
 func TestReloadByAPI(t *testing.T) {
+	t.Parallel()
 	w := start(t, map[string]string{"gateway.yaml": gateway, "route.yaml": split(1, 0)})
 	if got := w.post(t, "/api/v1/reload", w.token(t)); got != 202 {
 		t.Errorf("reload: %d, want 202", got)
@@ -261,6 +265,7 @@ func TestReloadByAPI(t *testing.T) {
 
 // TestDrainDelay checks the order of an end: not ready, still accepting, closing.
 func TestDrainDelay(t *testing.T) {
+	t.Parallel()
 	w := start(t, map[string]string{"gateway.yaml": gateway, "route.yaml": split(1, 0)}, func(c *app.Config) {
 		c.DrainDelay = 3 * time.Second
 	})

@@ -299,7 +299,7 @@ func (r *rig) isAsked(t *testing.T) {
 	scenario := filepath.Join(t.TempDir(), "scenario.yaml")
 	play := func(code int, event string) string {
 		t.Helper()
-		if err := os.WriteFile(scenario, fmt.Appendf(nil, rigScenario, r.port(), event), 0o600); err != nil {
+		if err := os.WriteFile(scenario, fmt.Appendf(nil, rigScenario, portNumber(r.front), event), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return r.weir(t, code, "simulate", "-f", r.dir, "--scenario", scenario, "-q")

@@ -57,62 +57,27 @@ spec:
 `, p.retries, p.overload, p.outlier, p.breaker)
 }
 
-const rigResources = `apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  gatewayClassName: weir
-  addresses: [{type: IPAddress, value: 127.0.0.1}]
-  listeners: [{name: http, protocol: HTTP, port: %s}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: shop}
-spec:
-  parentRefs: [{name: edge}]
-  rules: [{name: all, backendRefs: [{group: weir.dev, kind: Backend, name: shop}]}]
----
-apiVersion: weir.dev/v1alpha1
-kind: Backend
-metadata: {name: shop}
-spec:
-  endpoints:
-`
-
 // newRig starts everything. It must be called in a process of isolate's.
 func newRig(t *testing.T, p policies) *rig {
 	t.Helper()
 	bridge(t)
 	r := &rig{dir: t.TempDir(), front: freePort(t)}
-	resources := fmt.Sprintf(rigResources, r.port())
+	var addresses []string
 	for i := range 5 {
 		h := join(t, i)
 		r.hosts = append(r.hosts, h)
-		resources += fmt.Sprintf("  - {address: %s, port: %s}\n", h.ip, rigPort[1:])
+		addresses = append(addresses, h.address())
 	}
 	for _, h := range r.hosts {
 		h.start(t)
 	}
-	r.put(t, "routes.yaml", resources)
-	r.put(t, "policies.yaml", p.text())
-	r.process = launchProgram(t, []string{os.Getenv(rigVariable)}, "-f", r.dir, "--state-dir", t.TempDir())
+	put(t, filepath.Join(r.dir, "routes.yaml"), edge(r.front)+routed("shop", "shop")+backend("shop", addresses...))
+	put(t, r.policies(), p.text())
+	r.process = launchProgram(t, []string{os.Getenv(rigVariable)}, "-f", r.dir)
 	return r
 }
 
-// port is where the Gateway listens.
-func (r *rig) port() string { return r.front[strings.LastIndexByte(r.front, ':')+1:] }
-
-// put replaces a file of the configuration as editors do: by rename.
-func (r *rig) put(t *testing.T, name, text string) {
-	t.Helper()
-	temporary := filepath.Join(r.dir, "."+name+".new")
-	if err := os.WriteFile(temporary, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(temporary, filepath.Join(r.dir, name)); err != nil {
-		t.Fatal(err)
-	}
-}
+func (r *rig) policies() string { return filepath.Join(r.dir, "policies.yaml") }
 
 // edit replaces the policies and waits until the new ones are live.
 func (r *rig) edit(t *testing.T, p policies) {
@@ -123,7 +88,7 @@ func (r *rig) edit(t *testing.T, p policies) {
 		return status.Revision
 	}
 	before := revision()
-	r.put(t, "policies.yaml", p.text())
+	put(t, r.policies(), p.text())
 	eventually(t, func() (bool, string) { return revision() > before, r.log.String() })
 }
 

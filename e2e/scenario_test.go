@@ -21,6 +21,7 @@ import (
 //	~ POST /path?query          a line that the upstream saw
 //	! cookie:                   the start of a line that the upstream must not have seen
 func TestScenarios(t *testing.T) {
+	t.Parallel()
 	names, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(names) == 0 {
 		t.Fatalf("no scenarios: %v", err)

@@ -7,12 +7,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,31 +18,7 @@ import (
 	"time"
 )
 
-const shadowResources = `apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  gatewayClassName: weir
-  addresses: [{type: IPAddress, value: 127.0.0.1}]
-  listeners: [{name: http, protocol: HTTP, port: %s}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: shop}
-spec:
-  parentRefs: [{name: edge}]
-  rules: [{name: all, backendRefs: [{group: weir.dev, kind: Backend, name: now}]}]
----
-apiVersion: weir.dev/v1alpha1
-kind: Backend
-metadata: {name: now}
-spec: {endpoints: [{address: 127.0.0.1, port: %s}]}
----
-apiVersion: weir.dev/v1alpha1
-kind: Backend
-metadata: {name: next}
-spec: {endpoints: [{address: 127.0.0.1, port: %s}]}
----
+const shadowResource = `---
 apiVersion: weir.dev/v1alpha1
 kind: Shadow
 metadata: {name: next}
@@ -57,23 +31,19 @@ spec:
   limits: {inflight: %d, body: 64Ki}
 `
 
-func portNumber(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
-
 // shadowed starts a weir that copies everything that goes to now to next as well.
 func shadowed(t *testing.T, now, next, methods string, baseline bool, inflight int) (p *process, front string) {
 	t.Helper()
 	front = freePort(t)
 	file := filepath.Join(t.TempDir(), "shop.yaml")
-	text := fmt.Sprintf(shadowResources, portNumber(front), portNumber(now), portNumber(next), methods, baseline, inflight)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return launch(t, "-f", file, "--state-dir", t.TempDir(), "--token-file", filepath.Join(filepath.Dir(file), "token")), front
+	put(t, file, edge(front)+routed("shop", "now")+backend("now", now)+backend("next", next)+fmt.Sprintf(shadowResource, methods, baseline, inflight))
+	return launch(t, "-f", file, "--token-file", filepath.Join(filepath.Dir(file), "token")), front
 }
 
 // TestShadowReport: the real program finds the one field in which the shadow is wrong, beside one that
 // differs each time, and says so to people and programs.
 func TestShadowReport(t *testing.T) {
+	t.Parallel()
 	var serial atomic.Int64
 	serve := func(price func(path string) string) string {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -159,6 +129,7 @@ func rawServer(t *testing.T, f func(c net.Conn, r *bufio.Reader)) string {
 // TestHostileShadows: the real program over real sockets serves a shadow of each kind what it can
 // take, its clients what they asked for, and keeps within its memory.
 func TestHostileShadows(t *testing.T) {
+	t.Parallel()
 	body := strings.Repeat("x", 32<<10)
 	primary := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -192,7 +163,7 @@ func TestHostileShadows(t *testing.T) {
 			}
 			const inflight, clients, each = 50, 8, 40
 			p, front := shadowed(t, primary.Listener.Addr().String(), at, "GET, PUT", false, inflight)
-			before := residentPeak(t, p)
+			_, before := p.resident(t)
 			var mu sync.Mutex
 			var took []time.Duration
 			var all sync.WaitGroup
@@ -224,27 +195,12 @@ func TestHostileShadows(t *testing.T) {
 			if len(took) > 0 {
 				t.Logf("p50 %v, p99 %v, slowest %v", took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
 			}
-			grown := residentPeak(t, p) - before
-			t.Logf("%d MiB more at the peak", grown>>20)
+			_, peak := p.resident(t)
+			t.Logf("%d MiB more at the peak", peak-before)
 			// What the shadow may hold, what requests and sockets do, and what the collector leaves for a while.
-			if most := int64(inflight*4*64<<10)*2 + 64<<20; grown > most {
-				t.Errorf("%d MiB more, at most %d", grown>>20, most>>20)
+			if most := inflight*4*64*2>>10 + 64; peak-before > most {
+				t.Errorf("%d MiB more, at most %d", peak-before, most)
 			}
 		})
 	}
-}
-
-// residentPeak is the most memory that a process has had, in bytes.
-func residentPeak(t *testing.T, p *process) int64 {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	line := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
-	kib, err := strconv.ParseInt(string(line[1]), 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kib << 10
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -67,40 +66,15 @@ func TestFloodAndSlowLoris(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))
 	t.Cleanup(upstream.Close)
 	front := freePort(t)
-	_, port, _ := net.SplitHostPort(front)
-	_, upPort, _ := net.SplitHostPort(strings.TrimPrefix(upstream.URL, "http://"))
 	dir := t.TempDir()
-	resources := fmt.Sprintf(`
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  gatewayClassName: weir
-  addresses: [{value: 127.0.0.1}]
-  listeners: [{name: web, protocol: HTTP, port: %s}]
----
+	put(t, filepath.Join(dir, "all.yaml"), edge(front)+routed("app", "app")+backend("app", upstream.Listener.Addr().String())+`---
 apiVersion: weir.dev/v1alpha1
 kind: TrafficPolicy
 metadata: {name: edge}
 spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
   client: {headTimeout: 2s, maxConnections: 20}
----
-apiVersion: weir.dev/v1alpha1
-kind: Backend
-metadata: {name: app}
-spec: {endpoints: [{address: 127.0.0.1, port: %s}]}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: app}
-spec:
-  parentRefs: [{name: edge}]
-  rules: [{backendRefs: [{group: weir.dev, kind: Backend, name: app}]}]
-`, port, upPort)
-	if err := os.WriteFile(filepath.Join(dir, "all.yaml"), []byte(resources), 0o600); err != nil {
-		t.Fatal(err)
-	}
+`)
 	p := launch(t, "-f", dir)
 
 	slow := make([]net.Conn, 20)

@@ -12,6 +12,7 @@ import (
 // TestTakenPort checks that the status of a Gateway tells what is really open: one of its
 // two ports is taken at the start, and given up later.
 func TestTakenPort(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -155,6 +155,7 @@ func (s *streamFront) at(t *testing.T, port uint16) string {
 // TestStreams: HTTPS, TLS that passes through and TLS that ends here share a port, whoever's
 // client comes; and TCP has one of its own.
 func TestStreams(t *testing.T) {
+	t.Parallel()
 	s := startStreams(t)
 	client := s.client(t)
 	client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: s.ca.pool()}
@@ -215,6 +216,7 @@ func converse(t *testing.T, what string, c net.Conn, who string) {
 
 // TestSuiteOpenSSLStreams: a client that others wrote goes through both kinds of TLS.
 func TestSuiteOpenSSLStreams(t *testing.T) {
+	t.Parallel()
 	openssl := need(t, "openssl")
 	s := startStreams(t)
 	cases := map[string]func(t *testing.T){}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -53,17 +52,6 @@ func dnsServer(t *testing.T) netip.AddrPort {
 	return c.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-// freeUDP returns an address of UDP that is free.
-func freeUDP(t *testing.T) netip.AddrPort {
-	t.Helper()
-	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort()
-}
-
 const dnsFront = `apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: front}
@@ -100,17 +88,16 @@ func dnsFile(t *testing.T, front, server netip.AddrPort) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "dns.yaml")
 	text := fmt.Sprintf(dnsFront, front.Port(), server.Addr(), server.Port())
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	put(t, file, text)
 	return file
 }
 
 // TestDNS resolves names through a UDPRoute, with the standard library's resolver, by every address
 // that the listener has.
 func TestDNS(t *testing.T) {
-	front := freeUDP(t)
-	p := launch(t, "-f", dnsFile(t, front, dnsServer(t)), "--state-dir", t.TempDir())
+	t.Parallel()
+	front := netip.MustParseAddrPort(freePort(t))
+	p := launch(t, "-f", dnsFile(t, front, dnsServer(t)))
 	for i, address := range []string{"127.0.0.1", "127.0.0.3"} {
 		resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -165,7 +152,8 @@ func askDNS(c net.Conn, id uint16) error {
 // TestUpgradeOfUDP replaces the running program twice while questions come: each is answered at
 // the first try.
 func TestUpgradeOfUDP(t *testing.T) {
-	front := freeUDP(t)
+	t.Parallel()
+	front := netip.MustParseAddrPort(freePort(t))
 	u := launchService(t, "-f", dnsFile(t, front, dnsServer(t)))
 	ctx, stop := context.WithCancel(t.Context())
 	var (

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -70,9 +69,8 @@ func launchService(t *testing.T, args ...string) *upgradable {
 		}
 	}()
 	t.Cleanup(func() { manager.Close(); <-told })
-	t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "notify"))
-	args = append([]string{"--state-dir", t.TempDir(), "--drain-timeout", "20s"}, args...)
-	u.process = launchProgram(t, []string{u.program}, args...)
+	args = append([]string{"--drain-timeout", "20s"}, args...)
+	u.process = launchProgram(t, []string{"env", "NOTIFY_SOCKET=" + filepath.Join(dir, "notify"), u.program}, args...)
 	return u
 }
 
@@ -80,6 +78,9 @@ func launchService(t *testing.T, args ...string) *upgradable {
 // does: in one step.
 func (u *upgradable) replace(t *testing.T, content string) {
 	t.Helper()
+	// A process that another test starts meanwhile would have the file open, which then cannot be run.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	next := u.program + ".new"
 	if err := os.WriteFile(next, []byte(content), 0o755); err != nil {
 		t.Fatal(err)
@@ -87,6 +88,39 @@ func (u *upgradable) replace(t *testing.T, content string) {
 	if err := os.Rename(next, u.program); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// replaceUntil puts a script in the place of the program that says which process it is, and waits until
+// proceed is called; then it does what follows.
+func (u *upgradable) replaceUntil(t *testing.T, then string) (pidFile string, proceed func()) {
+	t.Helper()
+	dir := t.TempDir()
+	pidFile, gate := filepath.Join(dir, "pid"), filepath.Join(dir, "gate")
+	if err := syscall.Mkfifo(gate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u.replace(t, fmt.Sprintf("#!/bin/sh\necho $$ > %s\nread line < %s\n%s\n", pidFile, gate, then))
+	return pidFile, func() {
+		t.Helper()
+		if err := os.WriteFile(gate, []byte("go\n"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// pidIn waits for a process to write its number to a file. It ends with the test.
+func pidIn(t *testing.T, file string) (pid int) {
+	t.Helper()
+	eventually(t, func() (bool, string) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return false, err.Error()
+		}
+		pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
+		return err == nil, fmt.Sprint(err)
+	})
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	return pid
 }
 
 // newPid waits for the service manager to be told of a new process, which ends with the test.
@@ -138,6 +172,7 @@ func traffic(t *testing.T, front string) (stop func() int64) {
 // TestUpgrade replaces the running program twice under traffic: no request fails, and one that
 // takes long gets the whole of its answer from the process that began it.
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "hello")
@@ -219,6 +254,7 @@ func liveRevision(t *testing.T, admin string) uint64 {
 // TestUpgradeFails: whatever is put in the program's place, the old process goes on and says
 // why; and with the right one there, the next upgrade works.
 func TestUpgradeFails(t *testing.T) {
+	t.Parallel()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
 	defer upstream.Close()
 	u := launchUpgradable(t, upstream.URL, "--upgrade-timeout", "1500ms")
@@ -271,6 +307,7 @@ func TestUpgradeFails(t *testing.T) {
 // TestUpgradeOrphan kills the old process while the new one starts: the new one serves all the
 // same.
 func TestUpgradeOrphan(t *testing.T) {
+	t.Parallel()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
 	defer upstream.Close()
 	u := launchUpgradable(t, upstream.URL)
@@ -278,31 +315,16 @@ func TestUpgradeOrphan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pidFile, proceed := filepath.Join(t.TempDir(), "pid"), filepath.Join(t.TempDir(), "proceed")
-	if err := exec.Command("mkfifo", proceed).Run(); err != nil {
-		t.Fatal(err)
-	}
-	u.replace(t, fmt.Sprintf("#!/bin/sh\necho $$ > %s\nread line < %s\nexec %s \"$@\"\n", pidFile, proceed, original))
+	pidFile, proceed := u.replaceUntil(t, "exec "+original+` "$@"`)
 	if err := u.cmd.Process.Signal(syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
-	var pid int
-	eventually(t, func() (bool, string) {
-		text, err := os.ReadFile(pidFile)
-		if err != nil {
-			return false, err.Error()
-		}
-		pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
-		return err == nil, fmt.Sprint(err)
-	})
-	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	pidIn(t, pidFile)
 	if err := u.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	<-u.exited
-	if err := os.WriteFile(proceed, []byte("go\n"), 0); err != nil && !errors.Is(err, os.ErrExist) {
-		t.Fatal(err)
-	}
+	proceed()
 	eventually(t, func() (bool, string) {
 		status, body := fetch("http://" + u.front + "/")
 		return status == 200 && body == "hello", fmt.Sprint(status, body)
@@ -311,6 +333,7 @@ func TestUpgradeOrphan(t *testing.T) {
 
 // TestUpgradeRefused: what a new process could not do is refused with advice.
 func TestUpgradeRefused(t *testing.T) {
+	t.Parallel()
 	program, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -327,13 +350,13 @@ func TestUpgradeRefused(t *testing.T) {
 			t.Errorf("readyz: %d %s", status, body)
 		}
 	}
-	u := launchProgram(t, []string{program}, "-f", "/dev/stdin", "--state-dir", t.TempDir())
+	u := launchProgram(t, []string{program}, "-f", "/dev/stdin")
 	refused(u, u.cmd.Process.Pid, "put them in a file")
 
 	// Process 1 of a container, which unshare makes here. Its other name is that of
 	// unshare's child.
 	u = launchProgram(t, []string{"unshare", "--user", "--pid", "--fork", "--kill-child", program},
-		"--listen", freePort(t), "--to", "http://127.0.0.1:1", "--state-dir", t.TempDir())
+		"--listen", freePort(t), "--to", "http://127.0.0.1:1")
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", u.cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
@@ -348,6 +371,7 @@ func TestUpgradeRefused(t *testing.T) {
 // TestUpgradeProbes: whoever asks for readiness, as load balancers do, gets a yes at every
 // moment, whichever process answers.
 func TestUpgradeProbes(t *testing.T) {
+	t.Parallel()
 	u := launchUpgradable(t, "http://127.0.0.1:1")
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -375,6 +399,7 @@ func TestUpgradeProbes(t *testing.T) {
 // TestUpgradeKeepsConsent: a new process takes the files for what is wanted, so there is none
 // while a deletion of most routes waits for somebody's consent.
 func TestUpgradeKeepsConsent(t *testing.T) {
+	t.Parallel()
 	program, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -395,7 +420,7 @@ func TestUpgradeKeepsConsent(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	p := launchProgram(t, []string{program}, "-f", dir, "--state-dir", t.TempDir())
+	p := launchProgram(t, []string{program}, "-f", dir)
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
@@ -411,22 +436,14 @@ func TestUpgradeKeepsConsent(t *testing.T) {
 // TestUpgradeGivenUp: told to end while a new process starts that does not care, the old one
 // drains at once.
 func TestUpgradeGivenUp(t *testing.T) {
+	t.Parallel()
 	u := launchUpgradable(t, "http://127.0.0.1:1", "--drain-timeout", "1s")
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	u.replace(t, fmt.Sprintf("#!/bin/sh\ntrap '' TERM\necho $$ > %s\nwhile :; do sleep 1; done\n", pidFile))
 	if err := u.cmd.Process.Signal(syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
-	var pid int
-	eventually(t, func() (bool, string) {
-		text, err := os.ReadFile(pidFile)
-		if err != nil {
-			return false, err.Error()
-		}
-		pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
-		return err == nil, fmt.Sprint(err)
-	})
-	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	pid := pidIn(t, pidFile)
 	if err := u.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -445,6 +462,7 @@ func TestUpgradeGivenUp(t *testing.T) {
 // TestUpgradeHandsOver: the new process has the standard streams, two pipes (it is ready; QUIC is
 // its own) and the sockets, and no other descriptor.
 func TestUpgradeHandsOver(t *testing.T) {
+	t.Parallel()
 	u := launchUpgradable(t, "http://127.0.0.1:1")
 	list := filepath.Join(t.TempDir(), "list")
 	u.replace(t, fmt.Sprintf("#!/bin/sh\nls -l /proc/$$/fd > %s\nenv | grep -c ^WEIR_HANDOVER= >> %[1]s\nexit 1\n", list))

@@ -15,6 +15,7 @@ import (
 // TestUpgradeOfHTTP3: a request over HTTP/3 that is under way when the program is replaced gets
 // the whole of its answer, and the new process serves HTTP/3 after it.
 func TestUpgradeOfHTTP3(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	letGo := sync.OnceFunc(func() { close(release) })
 	defer letGo()

@@ -46,6 +46,7 @@ spec: {protocol: H2C, endpoints: [{address: 10.0.0.1, port: 8080}]}
 // which takes leave of a connection now and then (GOAWAY), under load: no request fails,
 // whatever its method.
 func TestHTTP2ToHostsThatComeAndGo(t *testing.T) {
+	t.Parallel()
 	var served, connections atomic.Int32
 	host := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -110,6 +111,7 @@ func TestHTTP2ToHostsThatComeAndGo(t *testing.T) {
 // TestNGHTTP2 has programs that others wrote on both sides: nghttpd as the host, in clear text
 // and with TLS, and h2load as clients that speak HTTP/1.1 and HTTP/2.
 func TestNGHTTP2(t *testing.T) {
+	t.Parallel()
 	need(t, "nghttpd")
 	need(t, "h2load")
 	folder := t.TempDir()
@@ -147,10 +149,8 @@ func TestNGHTTP2(t *testing.T) {
 				"port: 80}", "port: "+frontPort+"}", "protocol: H2C", test.spec, "10.0.0.1, port: 8080", "127.0.0.1, port: "+backPort,
 			).Replace(upstreamHTTP2) + "---\n" + authoritiesMap("ca", authority.text)
 			file := filepath.Join(t.TempDir(), "weir.yaml")
-			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			launch(t, "-f", file, "--state-dir", t.TempDir())
+			put(t, file, text)
+			launch(t, "-f", file)
 			eventually(t, func() (bool, string) {
 				resp, err := http.Get("http://" + front + "/small")
 				if err != nil {

@@ -87,6 +87,7 @@ func request(t testing.TB, method, url string, body io.Reader) *http.Request {
 // both ways, with trailers, more streams at once than may be open.
 func TestHTTP3Bodies(t *testing.T) {
 	ca, s := secureOne(t, serveHTTP(t, mix))
+	s.Clusters[0].ConnectTimeout = patience
 	r := startHTTP3(t, s, Config{})
 	c := &http.Client{Transport: r.h3(ca.config("a.test", nil)), Timeout: patience}
 	sizes := []int{0, 1, 100, 4095, 4096, 65535, 65536, 200_000, 1_000_000}

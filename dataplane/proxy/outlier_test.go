@@ -166,7 +166,9 @@ func TestAllFailOfTen(t *testing.T) {
 		for _, host := range tenHosts {
 			n.upstream(t, host, answers(500, 10*time.Millisecond))
 		}
-		r := n.rig(t, ejecting(), Config{})
+		all := ejecting()
+		balancing(all, model.RoundRobin) // so that each has failed when the first one is judged
+		r := n.rig(t, all, Config{})
 		r.use(20 * time.Second)
 		for _, h := range r.proxy.Hosts() {
 			if h.Ejections > 0 || h.Failures < 100 {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
@@ -146,6 +147,24 @@ func (x *exchange) stopPump() error {
 	}
 	<-p.done
 	return p.err
+}
+
+// lastTurn is how long an answered exchange waits for the pump to say that the last bytes are written: some
+// turns of a busy processor. Without it a good connection would be closed whenever the goroutine that has
+// written them gets its turn after the answer.
+const lastTurn = 50 * time.Millisecond
+
+// ends reports whether everything has been written, for which it waits if it is about to be.
+func (p *pump) ends() bool {
+	if p.ending.Load() && !p.ended.Load() {
+		turn := time.NewTimer(lastTurn)
+		defer turn.Stop()
+		select {
+		case <-p.done:
+		case <-turn.C:
+		}
+	}
+	return p.ended.Load()
 }
 
 // unfinished reports whether a pump has more to send than the bytes it is writing now.

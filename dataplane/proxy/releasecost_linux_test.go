@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"weir.dev/weir/model"
 )
@@ -36,31 +35,12 @@ func askingRelease(t testing.TB, change func(r *model.Release)) (ask func()) {
 	if err := r.proxy.Tune(knobs(knob(1, 1, 5000))); err != nil {
 		t.Fatal(err)
 	}
-	c := r.dial()
-	_ = c.SetDeadline(time.Time{})
-	var raws [][]byte
+	var requests [][]byte
 	for i := range 100 {
-		raws = append(raws, []byte(strings.ReplaceAll(fmt.Sprintf("GET /some/path?q=1 HTTP/1.1\nHost: example.com\nX-User: u%d\nCookie: a=b; sid=%d\nX-Weir-Arm: a/b=canary\n\n", i, i), "\n", "\r\n")))
+		request := fmt.Sprintf("GET /some/path?q=1 HTTP/1.1\nHost: example.com\nX-User: u%d\nCookie: a=b; sid=%d\nX-Weir-Arm: a/b=canary\n\n", i, i)
+		requests = append(requests, []byte(strings.ReplaceAll(request, "\n", "\r\n")))
 	}
-	buf := make([]byte, 4096)
-	n := 0
-	ask = func() {
-		n++
-		if _, err := c.Write(raws[n%len(raws)]); err != nil {
-			t.Fatal(err)
-		}
-		for have := 0; have < len(answer) || !strings.HasSuffix(string(buf[:have][have-5:]), "hello"); {
-			m, err := c.Read(buf[have:])
-			if err != nil {
-				t.Fatal(err)
-			}
-			have += m
-		}
-	}
-	for range 300 {
-		ask()
-	}
-	return ask
+	return r.dial().asking("hello", requests...)
 }
 
 // TestReleasesAllocateNothing has requests drawn, judged and watched.
@@ -81,22 +61,7 @@ func TestReleasesAllocateNothing(t *testing.T) {
 func BenchmarkReleases(b *testing.B) {
 	for name, change := range releaseCost {
 		b.Run(name, func(b *testing.B) {
-			plain, released := askingRelease(b, nil), askingRelease(b, change)
-			b.ReportAllocs()
-			var spent [2]time.Duration
-			done := 0
-			for b.Loop() {
-				for i, ask := range []func(){plain, released} {
-					began := processorTime(b)
-					for range 500 {
-						ask()
-					}
-					spent[i] += processorTime(b) - began
-				}
-				done += 500
-			}
-			b.ReportMetric(float64(spent[0])/float64(done), "plain-ns/request")
-			b.ReportMetric(float64(spent[1]-spent[0])/float64(done), "more-ns/request")
+			compareCost(b, askingRelease(b, nil), askingRelease(b, change))
 		})
 	}
 }

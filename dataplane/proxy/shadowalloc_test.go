@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"fmt"
-	"io"
 	"testing"
 
 	"weir.dev/weir/model"
@@ -30,20 +29,7 @@ func TestCopiesAllocateNothing(t *testing.T) {
 	for name, route := range copyingRoutes(1) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, map[string]string{"up": cannedUpstream(t, plainAnswer), "shadow": cannedUpstream(t, plainAnswer)}, route)
-			c := r.dial()
-			raw, buf := []byte(plainRequest), make([]byte, len(plainAnswer))
-			exchange := func() {
-				if _, err := c.Write(raw); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := io.ReadFull(c.Conn, buf); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for range 100 { // until there are workers enough
-				exchange()
-			}
-			if n := testing.AllocsPerRun(2000, exchange); n > 0 {
+			if n := testing.AllocsPerRun(2000, r.dial().asking("}", []byte(plainRequest))); n > 0 {
 				t.Errorf("%v allocations per request, want 0", n)
 			}
 			if got := r.proxy.Shadows(); name != "mirrored" && got[0].Copies.Answered < 2000 {
@@ -61,16 +47,10 @@ func TestCopiesAllocateNothing(t *testing.T) {
 func BenchmarkCopies(b *testing.B) {
 	run := func(b *testing.B, route *model.Route) {
 		r := newRig(b, map[string]string{"up": cannedUpstream(b, plainAnswer), "shadow": cannedUpstream(b, plainAnswer)}, route)
-		c := r.dial()
-		raw, buf := []byte(plainRequest), make([]byte, len(plainAnswer))
+		ask := r.dial().asking("}", []byte(plainRequest))
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := c.Write(raw); err != nil {
-				b.Fatal(err)
-			}
-			if _, err := io.ReadFull(c.Conn, buf); err != nil {
-				b.Fatal(err)
-			}
+			ask()
 		}
 	}
 	b.Run("plain", func(b *testing.B) { run(b, to("up")) })
