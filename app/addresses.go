@@ -13,7 +13,9 @@ var secretive = []netip.Prefix{
 	netip.MustParsePrefix("fe80::/10"),           // RFC 4291, section 2.5.6
 	netip.MustParsePrefix("64:ff9b::a9fe:0/112"), // 169.254.0.0/16 through NAT64, RFC 6052
 	netip.MustParsePrefix("2002:a9fe::/32"),      // and through 6to4, RFC 3056
-	netip.MustParsePrefix("fd00:ec2::254/128"),   // AWS
+	netip.MustParsePrefix("64:ff9b:1::/48"),      // NAT64 of one's own, RFC 8215: wherever that leads
+	netip.MustParsePrefix("fd00:ec2::/32"),       // AWS
+	netip.MustParsePrefix("fd20:ce::/32"),        // Google
 	netip.MustParsePrefix("100.100.100.200/32"),  // Alibaba
 	netip.MustParsePrefix("168.63.129.16/32"),    // Azure
 }

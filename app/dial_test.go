@@ -84,7 +84,7 @@ func TestNoGateReachesMetadata(t *testing.T) {
 	client := a.newGateClient() // follows redirects, which gates do not
 	for _, url := range []string{
 		"http://169.254.169.254/", "http://[::ffff:169.254.169.254]/", "https://169.254.170.2/", "http://[fe80::1]:9090/", "http://[64:ff9b::169.254.169.254]/",
-		"http://[fd00:ec2::254]/", "http://metadata.test/", "http://six.test/", "http://local.test:" + port + "/",
+		"http://[fd00:ec2::254]/", "http://[fd00:ec2::23]/", "http://[fd20:ce::254]/", "http://[64:ff9b:1::a9fe:a9fe]/", "http://metadata.test/", "http://six.test/", "http://local.test:" + port + "/",
 	} {
 		dialled = nil
 		resp, err := client.Post(url, "application/json", http.NoBody)

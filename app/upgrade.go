@@ -53,6 +53,8 @@ func (a *App) upgradable() error {
 		return errors.New("a change that removes most of the routes waits for consent, which a new process would not ask for: bring the routes back, or consent (POST /api/v1/mass-delete)")
 	case a.files != nil && a.files.ReadsStreams():
 		return errors.New("resources came from standard input or a pipe, which a new process cannot read again: put them in a file")
+	case a.rollouts.Unsaved():
+		return errors.New("the disk has not taken what a release has come to (its status says why), and a new process would go on from before: mend the disk of the state folder")
 	}
 	return nil
 }

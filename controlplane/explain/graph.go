@@ -213,15 +213,6 @@ func hostsOf(r *model.Route, tables map[string]*model.RouteTable) []string {
 	return hosts
 }
 
-// Calls returns all calls, in the order of callers and of what they call.
-func (g *Graph) Calls() []Call {
-	var all []Call
-	for _, n := range g.nodes {
-		all = append(all, g.calls[n]...)
-	}
-	return all
-}
-
 // Cycles returns the nodes that reach themselves, those of each circle together, in the order
 // of a way around it, beginning with the first by name.
 func (g *Graph) Cycles() [][]Node {

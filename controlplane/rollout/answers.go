@@ -71,6 +71,14 @@ func (l *Loop) status(p *translate.RolloutPlan) Status {
 	return s
 }
 
+// Unsaved reports whether something has been decided that is not on disk yet: whoever took this process's place would
+// not know of it.
+func (l *Loop) Unsaved() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.unsaved) > 0
+}
+
 // History is that of a Rollout, the oldest entry first; of one that is gone, too.
 func (l *Loop) History(name string) []Entry {
 	l.mu.Lock()

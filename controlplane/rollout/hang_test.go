@@ -79,7 +79,7 @@ func TestDiskThatHangs(t *testing.T) {
 		if err := bounded(Command{Do: Abort, By: "ann", Reason: "orders are down"}); err != nil || r.share(knobOf("shop/checkout")) != 0 {
 			t.Errorf("abort: %v, %+v", err, r.knobs)
 		}
-		if s, _ := r.loop.Status("shop/checkout"); s.Phase != Aborted || !s.Unsaved || !strings.Contains(s.Problem, "has not answered") {
+		if s, _ := r.loop.Status("shop/checkout"); s.Phase != Aborted || !s.Unsaved || !r.loop.Unsaved() || !strings.Contains(s.Problem, "has not answered") {
 			t.Errorf("%+v", s)
 		}
 		r.mu.Lock()
@@ -110,6 +110,9 @@ func TestDiskThatHangs(t *testing.T) {
 			if s.Unsaved || s.Problem != "" {
 				t.Errorf("when the disk goes on: %+v", s)
 			}
+		}
+		if r.loop.Unsaved() {
+			t.Error("something is not on disk still")
 		}
 		if err := r.keeper.Close(); err != nil {
 			t.Error(err)

@@ -3,6 +3,7 @@ package slo
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,37 @@ func TestNoFlapping(t *testing.T) {
 	}
 	if strings.Count(s.log.String(), "to=Burning") != 1 {
 		t.Errorf("said more than once:\n%s", s.log.String())
+	}
+}
+
+// TestAlertsDisagree: one that is only kept beside others whose condition holds, and an exhausted budget that is only
+// kept beside one that burns.
+func TestAlertsDisagree(t *testing.T) {
+	windows, now := BurnWindows(30*24*time.Hour), time.Unix(0, 0)
+	bad, fine := events{good: 900, bad: 100}, events{good: 1000}
+	judged := func(s *Status, before *alerts, whole events, good ...time.Duration) *Status {
+		now = now.Add(time.Second)
+		s.judge(windows, before, func(d time.Duration) (events, bool) {
+			if slices.Contains(good, d) {
+				return fine, true
+			}
+			return bad, true
+		}, whole, true, 0.001, now)
+		return s
+	}
+	var burning, spent Status
+	var a, b alerts
+	little, much := events{good: 1e6, bad: 1}, events{good: 1000, bad: 10}
+	judged(&burning, &a, little)
+	s := judged(&burning, &a, little, windows[0].Short, windows[1].Short)
+	if s.State != Burning || s.Severity != Page || s.Until != nil || !strings.Contains(s.Reason, "this ends at") {
+		t.Errorf("a page is kept, and tickets hold: %+v", s)
+	}
+	if s := judged(&spent, &b, much); s.State != Exhausted || s.Until != nil {
+		t.Errorf("spent: %+v", s)
+	}
+	if s := judged(&spent, &b, little); s.State != Burning || s.Until != nil {
+		t.Errorf("it was spent, and burns: %+v", s)
 	}
 }
 

@@ -318,7 +318,7 @@ func TestBudgetArithmetic(t *testing.T) {
 		plan := translate.ObjectivePlan{Objective: objective, Window: 30 * 24 * time.Hour}
 		e := events{good, bad}
 		whole := Status{Window: "30d"}
-		whole.judge(BurnWindows(plan.Window), &alerts{}, func(time.Duration) (events, bool) { return e, true }, e, allowed(&plan), time.Time{})
+		whole.judge(BurnWindows(plan.Window), &alerts{}, func(time.Duration) (events, bool) { return e, true }, e, true, allowed(&plan), time.Time{})
 		if good+bad == 0 {
 			if whole.State != NoData || whole.Budget != nil {
 				t.Fatalf("%+v", whole)

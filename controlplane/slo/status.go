@@ -107,15 +107,16 @@ func (e events) budget(allowed float64) *Budget {
 }
 
 // judge fills in what follows from the events of each window, and from what was so shortly before. of
-// gives a window's events, and false if the series cannot be read; whole are those of the objective's own window.
-func (s *Status) judge(windows []BurnWindow, before *alerts, of func(time.Duration) (events, bool), whole events, allowed float64, now time.Time) {
+// gives a window's events, and false if the series cannot be read; whole are those of the objective's own window, which is known if they
+// could be read.
+func (s *Status) judge(windows []BurnWindow, before *alerts, of func(time.Duration) (events, bool), whole events, known bool, allowed float64, now time.Time) {
 	s.Good, s.Bad, s.Ratio, s.Budget = whole.good, whole.bad, whole.ratio(), whole.budget(allowed)
 	if s.Budget == nil {
 		s.Good, s.Bad = 0, 0
 	}
 	s.burn(windows, before, of, allowed, now)
 	spent := s.Budget != nil && s.Budget.Remaining < 0
-	exhausted, until := before.exhausted.see(now, spent, s.Budget != nil, windows[0].Long)
+	exhausted, until := before.exhausted.see(now, spent, known, windows[0].Long)
 	var worst *Burn
 	for i := range s.Burns { // the most severe come first; of those, one that holds
 		b := &s.Burns[i]
@@ -131,13 +132,13 @@ func (s *Status) judge(windows []BurnWindow, before *alerts, of func(time.Durati
 		s.State, s.Reason = NoData, "no requests in "+s.Window
 	case spent:
 		s.State, s.Reason = Exhausted, fmt.Sprintf("%s of %s requests were bad in %s, and %s may be", count(whole.bad), count(whole.total()), s.Window, count(s.Budget.Allowed))
-	case exhausted:
+	case exhausted && (worst == nil || worst.Until != nil): // what burns now is worse than what did
 		s.State, s.Until = Exhausted, until
 		s.Reason = fmt.Sprintf("%s of the budget is left again; this ends at %s if it stays so", percent(s.Budget.Remaining), clock(*until))
 	case worst != nil && worst.Until != nil:
 		s.State, s.Until = Burning, ends(s.Burns)
 		s.Reason = fmt.Sprintf("the budget no longer burns more than %s times too fast over both %s and %s; this ends at %s if it stays so",
-			number(worst.Factor), worst.Long, worst.Short, clock(*s.Until))
+			number(worst.Factor), worst.Long, worst.Short, clock(*worst.Until))
 	case worst != nil:
 		s.State, s.Until = Burning, ends(s.Burns)
 		s.Reason = fmt.Sprintf("the budget burns %s times too fast over %s and %s times over %s; more than %s is too fast",

@@ -314,8 +314,8 @@ func (t *Tracker) judge(o *objective, now time.Time) {
 	}
 	current := t.count(o)
 	of := func(length time.Duration) (events, bool) { return t.within(p.Name, length, now, current) }
-	whole, _ := of(p.Window)
-	s.judge(BurnWindows(p.Window), &o.alerts, of, whole, allowed(p), now)
+	whole, known := of(p.Window)
+	s.judge(BurnWindows(p.Window), &o.alerts, of, whole, known, allowed(p), now)
 	if s.State == NoData && t.problem != "" {
 		s.Reason = "the time series cannot be read: " + t.problem
 	}

@@ -77,7 +77,10 @@ func (k *Keeper) Close() error {
 	if k.store == nil || k.folder == "" {
 		return nil
 	}
-	s := k.store
-	k.store = nil
-	return s.Close()
+	if err := k.store.Close(); errors.Is(err, ErrHangs) {
+		return err // it is still held: whoever tries again gets it
+	} else if k.store = nil; err != nil {
+		return err
+	}
+	return nil
 }

@@ -93,9 +93,7 @@ func (s *Store) Regain() error {
 		return err
 	}
 	defer func() { <-s.writing }()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.lost == "" {
+	if s.Lost() == "" {
 		return nil
 	}
 	if s.disk != nil {
@@ -103,6 +101,8 @@ func (s *Store) Regain() error {
 			return err
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.lost = ""
 	return nil
 }

@@ -472,6 +472,32 @@ func FuzzExamine(f *testing.F) {
 	})
 }
 
+// TestKeeperOfDiskThatHangs: a store that could not be closed is still the keeper's, who would else wait for itself.
+func TestKeeperOfDiskThatHangs(t *testing.T) {
+	k := NewKeeper(t.TempDir(), quiet)
+	s, err := k.Try()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.writing <- struct{}{} // somebody writes, and is not through
+	if err := k.Close(); !errors.Is(err, ErrHangs) {
+		t.Errorf("closed: %v", err)
+	}
+	if again, err := k.Try(); again != s || err != nil {
+		t.Errorf("it has %p, %v, want %p", again, err, s)
+	}
+	<-s.writing
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	if again, err := k.Try(); again == s || err != nil {
+		t.Errorf("it has %p, %v after it was closed", again, err)
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestDiskThatHangs: whoever writes is told in time, whoever reads does not wait, and what comes to be on disk in the end
 // is what is read.
 func TestDiskThatHangs(t *testing.T) {

@@ -2,7 +2,9 @@ package translate
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,16 +39,28 @@ func (a GateAccess) basic() string {
 	return base64.StdEncoding.EncodeToString([]byte(a.secrets[0] + ":" + a.secrets[1]))
 }
 
-// Redact takes out of a text what is secret: a server may repeat what it was shown.
+// Redact takes out of a text what is secret: a server may repeat what it was shown, and who quotes it
+// writes it as Go or JSON does.
 func (a GateAccess) Redact(text string) string {
-	switch len(a.secrets) {
-	case 1:
-		return strings.ReplaceAll(text, a.secrets[0], model.Redacted)
-	case 2:
-		return strings.NewReplacer(a.basic(), model.Redacted, a.secrets[1], model.Redacted).Replace(text)
+	if len(a.secrets) == 0 {
+		return text
+	}
+	secret := a.secrets[len(a.secrets)-1]
+	forms := []string{secret, quoted(strconv.Quote(secret))}
+	if data, err := json.Marshal(secret); err == nil {
+		forms = append(forms, quoted(string(data)))
+	}
+	if len(a.secrets) == 2 {
+		forms = append(forms, a.basic())
+	}
+	for _, form := range forms {
+		text = strings.ReplaceAll(text, form, model.Redacted)
 	}
 	return text
 }
+
+// quoted is what stands between the quotes.
+func quoted(text string) string { return text[1 : len(text)-1] }
 
 // String returns model.Redacted.
 func (GateAccess) String() string { return model.Redacted }

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -165,6 +166,28 @@ stringData: {token: `+token+`}
 	}
 	if model.HashOf(before) != model.HashOf(after) {
 		t.Error("another token makes another gate, whose failures and hash of a secret would be written down")
+	}
+}
+
+// TestRedact: a secret is not shown in whichever way it is written.
+func TestRedact(t *testing.T) {
+	token := GateAccess{secrets: []string{"t\"o\\k<é\x01n"}}
+	login := GateAccess{secrets: []string{"ann", `p"w`}}
+	for _, access := range []GateAccess{token, login} {
+		secret := access.secrets[len(access.secrets)-1]
+		data, err := json.Marshal(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{secret, strconv.Quote(secret), string(data), access.Authorization()} {
+			got := access.Redact("it said: " + text)
+			if strings.Contains(got, text[1:len(text)-1]) || !strings.Contains(got, model.Redacted) {
+				t.Errorf("%q stays %q", text, got)
+			}
+		}
+	}
+	if got := login.Redact("ann is here"); got != "ann is here" {
+		t.Errorf("a name is no secret: %q", got)
 	}
 }
 

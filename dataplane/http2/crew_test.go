@@ -1,12 +1,16 @@
 package http2
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"weir.dev/weir/dataplane/transport"
 )
 
 // TestCrew: goroutines that are done serve the streams that follow, no more of them wait than are
@@ -74,9 +78,13 @@ func TestWriteNow(t *testing.T) {
 	const head = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"
 	counts := make(chan int, 2)
 	r := serve(t, func(s *Stream) {
-		n := s.WriteNow([]byte(head + "abcdef"))
-		counts <- n
-		counts <- s.WriteNow([]byte("def"))
+		for _, p := range []string{head + "abcdef", "def"} {
+			n, err := s.WriteNow([]byte(p))
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%q: %v", p, err)
+			}
+			counts <- n
+		}
 		_, _ = io.WriteString(s, "def")
 	}, nil).greet(setting{settingWindow, 3}).ask(1, flagEndStream)
 	if got := string(r.until(kindData, 1).payload); got != "abc" {
@@ -91,5 +99,23 @@ func TestWriteNow(t *testing.T) {
 	r.frame(kindWindow, 0, 1, "\x00\x00\x00\x03")
 	if g := r.until(kindData, 1); string(g.payload) != "def" || !g.has(flagEndStream) {
 		t.Errorf("got %q", g.payload)
+	}
+}
+
+// TestWriteNowToNobody: who has reset the stream is told of, though the bytes are taken.
+func TestWriteNowToNobody(t *testing.T) {
+	gone, said := make(chan struct{}), make(chan error, 1)
+	r := serve(t, func(s *Stream) {
+		<-gone
+		for s.Peer() != transport.PeerReset {
+			runtime.Gosched()
+		}
+		_, err := s.WriteNow([]byte("HTTP/1.1 204 No Content\r\n\r\n"))
+		said <- err
+	}, nil).greet().ask(1, flagEndStream)
+	r.frame(kindReset, 0, 1, "\x00\x00\x00\x08")
+	close(gone)
+	if err := <-said; err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%v", err)
 	}
 }

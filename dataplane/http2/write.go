@@ -32,12 +32,9 @@ var errAnswer = errors.New("malformed message")
 // Write takes the next bytes of the answer, or of the request.
 func (s *Stream) Write(p []byte) (int, error) { return s.write(p, false) }
 
-// WriteNow takes as much of p as it can without waiting, and returns how many bytes that was. Write
-// says why it was not all.
-func (s *Stream) WriteNow(p []byte) int {
-	n, _ := s.write(p, true)
-	return n
-}
+// WriteNow takes as much of p as it can without waiting, and returns how many bytes that was. The error is
+// os.ErrDeadlineExceeded if the rest has to wait, or Write's.
+func (s *Stream) WriteNow(p []byte) (int, error) { return s.write(p, true) }
 
 func (s *Stream) write(p []byte, now bool) (n int, err error) {
 	s.now = now

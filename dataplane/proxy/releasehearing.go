@@ -88,7 +88,7 @@ func (t *hearing) turn(s role, user sample.User, now transport.Instant) bool {
 		return true
 	}
 	n := user.Number()
-	since := now.Sub(t.began) + time.Duration(n)*(testEvery/model.Numbers)
+	since := max(now.Sub(t.began), 0) + time.Duration(n)*(testEvery/model.Numbers)
 	present, word, shift := uint32(since/testEvery%255)+1, &turns[n/4], n%4*8
 	old := word.Load()
 	return old>>shift&0xff != present && word.CompareAndSwap(old, old&^(0xff<<shift)|present<<shift)
@@ -140,8 +140,9 @@ func (s *observed) sum() model.ArmObservation {
 func (t *hearing) tripped() *model.ReleaseTrip {
 	why, _ := t.judge.Tripped()
 	o := t.arms[canarySide].sum()
+	since := o.Failed - min(o.Failed, why.Failed) // those were under way as it was decided
 	trip := &model.ReleaseTrip{
-		At: time.Now(), Test: why.Test, Reason: why.Reason, CanaryFailures: o.Failed, InFlight: max(o.InFlight, 0),
+		At: time.Now(), Test: why.Test, Reason: why.Reason, CanaryFailures: o.Failed - since, InFlight: max(o.InFlight, 0) + int64(since),
 	}
 	if at := t.firstBad.Load(); at != 0 {
 		trip.First = time.Unix(0, at)

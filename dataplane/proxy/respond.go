@@ -52,6 +52,7 @@ func (x *exchange) respond() {
 		}
 	}
 	fail := x.relay()
+	now := transport.Now() // before what may have to be waited for
 	if keep && x.body.pump != nil && !x.body.pump.ends() {
 		keep = false
 	}
@@ -59,14 +60,14 @@ func (x *exchange) respond() {
 		x.endKeeping(fail == nil)
 	}
 	clientErr := x.stopPump()
-	x.endAnswer(fail, clientErr, keep)
+	x.endAnswer(now, fail, clientErr, keep)
 	if x.shadowing != nil {
 		x.endWitness(fail == nil)
 	}
 }
 
-// endAnswer settles what became of the answer, the host and its connection.
-func (x *exchange) endAnswer(fail *failure, clientErr error, keep bool) {
+// endAnswer settles what became of the answer, which has ended at a time, the host and its connection.
+func (x *exchange) endAnswer(now transport.Instant, fail *failure, clientErr error, keep bool) {
 	u := x.up
 	if x.req.GRPC && fail == nil {
 		x.gradeEnd()
@@ -82,7 +83,6 @@ func (x *exchange) endAnswer(fail *failure, clientErr error, keep bool) {
 			x.result.detail = clientErr.Error()
 		}
 	}
-	now := transport.Now()
 	took := now.Sub(x.timings.attempt)
 	x.idleSince = now
 	latency := took

@@ -214,28 +214,6 @@ var (
 	noDeadline time.Time
 )
 
-// Peer is what the other side of a connection is doing, as far as its socket shows.
-type Peer uint8
-
-// What the other side is doing.
-const (
-	PeerQuiet   Peer = iota // nothing
-	PeerSending             // bytes wait to be read
-	PeerEnded               // it has ended its sending side, or closed: TCP cannot tell
-	PeerReset               // it has reset the connection, or we have closed it
-)
-
-// observer is a net.Conn that knows what its peer is doing, as the streams of HTTP/2 do.
-type observer interface{ Peer() Peer }
-
-// observed is what a connection that is no TCP connection knows of its peer.
-func (c *Conn) observed() Peer {
-	if o, ok := c.nc.(observer); ok {
-		return o.Peer()
-	}
-	return PeerQuiet
-}
-
 // Renew makes a connection whose net.Conn serves another stream now as good as new. Nobody
 // else may use it. It is not for TCP.
 func (c *Conn) Renew() {
@@ -370,8 +348,9 @@ func (c *Conn) writeOnce() error {
 		return c.raw.Write(d.call)
 	}
 	if p, ok := c.nc.(prompt); ok {
-		if d.wrote(p.WriteNow(d.p)); len(d.p) == 0 {
-			return nil
+		n, err := p.WriteNow(d.p)
+		if d.wrote(n); err == nil || !isTimeout(err) {
+			return err
 		}
 	}
 	if err := c.arm(d, c.nc.SetWriteDeadline); errors.Is(err, ErrInterrupted) {
@@ -383,8 +362,10 @@ func (c *Conn) writeOnce() error {
 }
 
 // prompt is a net.Conn that takes what it can without a wait, for which it needs no deadline: of a stream
-// of HTTP/2 that is nearly always all.
-type prompt interface{ WriteNow(p []byte) int }
+// of HTTP/2 that is nearly always all. If it is not, the error is one of time.
+type prompt interface {
+	WriteNow(p []byte) (int, error)
+}
 
 // wrote notes that n bytes have been written.
 func (d *direction) wrote(n int) {

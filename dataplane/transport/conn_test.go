@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -213,6 +215,10 @@ func TestPrompt(t *testing.T) {
 		if err := New(nc).Write([]byte("hello"), Wait{Gap: time.Hour}); err != nil {
 			t.Errorf("room for %d: %v", room, err)
 		}
+		broken := &promptly{room: room, broken: io.ErrClosedPipe}
+		if err := New(broken).Write([]byte("hello"), Wait{Gap: time.Hour}); !errors.Is(err, io.ErrClosedPipe) || slices.Contains(broken.did, "until") {
+			t.Errorf("room for %d: %v, and did %v", room, err, broken.did)
+		}
 		if got := strings.Join(nc.did, " "); got != want {
 			t.Errorf("room for %d: did %q, want %q", room, got, want)
 		}
@@ -222,17 +228,24 @@ func TestPrompt(t *testing.T) {
 // promptly is a net.Conn that takes so many bytes without a wait.
 type promptly struct {
 	net.Conn
-	room int
-	did  []string
+	room   int
+	broken error // of every write
+	did    []string
 }
 
-func (p *promptly) WriteNow(b []byte) int {
+func (p *promptly) WriteNow(b []byte) (int, error) {
 	n := min(p.room, len(b))
 	p.room -= n
 	if n > 0 {
 		p.did = append(p.did, string(b[:n]))
 	}
-	return n
+	switch {
+	case p.broken != nil:
+		return n, p.broken
+	case n < len(b):
+		return n, os.ErrDeadlineExceeded
+	}
+	return n, nil
 }
 
 func (p *promptly) Write(b []byte) (int, error) {

@@ -59,6 +59,7 @@ type Judge struct {
 	tests   [every]test
 	row     row
 	latency latency
+	failed  uint64 // answers of the canary so far
 	tripped *Trip
 }
 
@@ -73,6 +74,7 @@ const (
 type Trip struct {
 	Test   model.TestObservation // as it was then
 	Reason string                // a sentence with numbers
+	Failed uint64                // answers of the canary that had failed by then
 }
 
 // New returns the tests that a guard asks for, with nothing counted, for callers of so many shards
@@ -96,9 +98,9 @@ func New(g model.Guard, shards int) *Judge {
 
 // Stable takes an outcome of stable, of the user with this number, in the caller's shard.
 func (j *Judge) Stable(shard int, user uint16, o Outcome) {
-	t := j.arm.at(shard)
+	t, everybody := j.arm.at(shard), j.everybody()
 	for which, v := range [...]Verdict{first: o.First, final: o.Final} {
-		if j.stable.hears(which, user, v) {
+		if j.stable.hears(which, user, v, everybody) {
 			count(&t[which], v)
 		}
 	}
@@ -121,16 +123,19 @@ func (j *Judge) StableRow(shard int, failed bool) {
 // Row takes every answer of the canary, to the user with this number, tested or not, and says whether this one is the last of too
 // many failures in a row.
 func (j *Judge) Row(user uint16, failed bool) (tripped bool) {
-	if j.row.limit == 0 || !failed && j.row.count.Load() == 0 {
+	if !failed && j.row.count.Load() == 0 {
 		return false
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if failed {
+		j.failed++
+	}
 	stable := j.refresh()
 	if !j.row.add(user, failed, stable, j.health.unhealthy) || j.tripped != nil {
 		return false
 	}
-	j.tripped = &Trip{j.row.observation(), j.row.reason(stable)}
+	j.tripped = &Trip{j.row.observation(), j.row.reason(stable), j.failed}
 	return true
 }
 
@@ -172,13 +177,13 @@ func (j *Judge) Observe() []model.TestObservation {
 // hear gives a verdict on the canary to a test.
 func (j *Judge) hear(which int, user uint16, v Verdict) (tripped bool) {
 	t := &j.tests[which]
-	if t.boundary == 0 || j.tripped != nil || !j.canary.hears(which, user, v) {
+	if t.boundary == 0 || j.tripped != nil || !j.canary.hears(which, user, v, false) {
 		return false
 	}
 	if !t.add(v == Bad, j.arm.sum(which), j.health.unhealthy) {
 		return false
 	}
-	j.tripped = &Trip{t.observation(), t.reason()}
+	j.tripped = &Trip{t.observation(), t.reason(), j.failed}
 	return true
 }
 

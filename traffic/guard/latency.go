@@ -90,7 +90,7 @@ func (j *Judge) StableTook(shard int, d time.Duration) {
 // StableLate takes whether an answer of stable, to the user with this number, was late by the Bounds of this epoch,
 // once that is known: when the bound has passed, or when the answer came before.
 func (j *Judge) StableLate(shard int, user, epoch uint16, isLate bool) {
-	if v := verdict(isLate); epoch != 0 && epoch == j.latency.now().Epoch && j.stable.hears(late, user, v) {
+	if v := verdict(isLate); epoch != 0 && epoch == j.latency.now().Epoch && j.stable.hears(late, user, v, j.everybody()) {
 		count(&j.arm.at(shard)[late], v)
 	}
 }

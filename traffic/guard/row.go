@@ -71,7 +71,7 @@ type row struct {
 // since it began, and a tenth of these failed at most, nor of the last twenty or so. A row of one is
 // as long as it is, and only the latter counts.
 func (r *row) add(user uint16, failed bool, stable counted, unhealthy bool) (trip bool) {
-	if !failed || unhealthy {
+	if !failed || unhealthy || r.limit == 0 {
 		r.count.Store(0)
 		return false
 	}

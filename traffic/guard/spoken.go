@@ -13,7 +13,9 @@ import (
 // else what is the same would look different. How many are left out is bounded, because on a long day
 // everybody fails once: of those heard of an eighth to a quarter, those who failed last.
 //
-// Who is left out is known before they ask, so the rest is tested as fairly.
+// Who is left out is known before they ask, so the rest is tested as fairly, as long as either arm hears of its
+// users about as soon. A larger one does so later where several users share a number, and would fail while
+// the smaller is past it: stable leaves nobody out while the canary is the larger and crowded.
 type crowd struct {
 	heard  users
 	all    atomic.Int64 // users in heard
@@ -30,8 +32,9 @@ type spoken struct {
 }
 
 const (
-	fewSpoken  = 4 // users that a set may have, at least
-	partSpoken = 8 // of all heard, one of so many
+	fewSpoken  = 4                 // users that a set may have, at least
+	partSpoken = 8                 // of all heard, one of so many
+	crowded    = model.Numbers / 8 // users, from which on too many share a number
 )
 
 // users is a set of users by their numbers.
@@ -40,9 +43,9 @@ type users [model.Numbers / 64]atomic.Uint64
 func (u *users) has(user uint16) bool { return u[user/64%uint16(len(u))].Load()>>(user%64)&1 == 1 }
 func (u *users) add(user uint16)      { u[user/64%uint16(len(u))].Or(1 << (user % 64)) }
 
-// hears reports whether a test hears this verdict on a request of a user.
-func (c *crowd) hears(which int, user uint16, v Verdict) bool {
-	if v == None || c.failed[which].has(user) {
+// hears reports whether a test hears this verdict on a request of a user. With everybody it leaves out nobody.
+func (c *crowd) hears(which int, user uint16, v Verdict, everybody bool) bool {
+	if v == None || !everybody && c.failed[which].has(user) {
 		return false
 	}
 	if !c.heard.has(user) {
@@ -63,10 +66,18 @@ func (s *spoken) add(user uint16, most int) {
 	defer s.mu.Unlock()
 	if s.n >= most {
 		s.young, s.n = 1-s.young, 0
-		clear(s.sets[s.young][:])
+		for i := range s.sets[s.young] {
+			s.sets[s.young][i].Store(0)
+		}
 	}
 	if !s.sets[s.young].has(user) {
 		s.sets[s.young].add(user)
 		s.n++
 	}
+}
+
+// everybody reports whether stable leaves nobody out.
+func (j *Judge) everybody() bool {
+	canary := j.canary.all.Load()
+	return canary > crowded && canary > j.stable.all.Load()
 }

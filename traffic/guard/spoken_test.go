@@ -64,7 +64,7 @@ func TestSpokenUsers(t *testing.T) {
 	for range 20_000 {
 		user, bad := uint16(r.IntN(6000)), r.IntN(3) == 0
 		out := c.failed[final].has(user)
-		if c.hears(final, user, verdict(bad)) == out {
+		if c.hears(final, user, verdict(bad), false) == out {
 			t.Fatalf("user %d is heard, and left out is %v", user, out)
 		}
 		if out {
@@ -127,11 +127,11 @@ func TestManyUsersWhoAlwaysFail(t *testing.T) {
 		{name: "6 % of 20,000", users: 20_000, brokenUsers: 0.06},
 		{name: "1 % of 100,000", users: 100_000, brokenUsers: 0.01},
 	} {
-		for _, share := range []float64{0.01, 0.1, 0.5} {
+		for _, share := range []float64{0.01, 0.1, 0.5, 0.9} {
 			t.Run(w.name, func(t *testing.T) {
 				t.Parallel()
-				w.failing, w.rate = always(0.001), always(2000)
-				for i := range uint64(3) {
+				w.failing, w.rate = always(0.001), always(3300)
+				for i := range uint64(4) {
 					if alarm := w.run(rand.New(rand.NewPCG(12, i)), g, share, 1_500_000); alarm != "" {
 						t.Errorf("share %v, run %d: %s raised an alarm", share, i, alarm)
 					}

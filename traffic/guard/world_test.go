@@ -93,7 +93,7 @@ func (w world) run(r *rand.Rand, guard model.Guard, share float64, requests int)
 	for i := range open {
 		open[i].user = users[r.IntN(len(users))]
 	}
-	var tested [model.Numbers]float64
+	var tested [2][model.Numbers]float64 // of either arm
 	canaries := uint16(share * model.Buckets)
 	now := float64(spacing)
 	for range requests {
@@ -105,12 +105,14 @@ func (w world) run(r *rand.Rand, guard model.Guard, share float64, requests int)
 		failed := s.bad || s.user.broken || r.Float64() < w.failing(now-spacing)
 		// A retry helps half of those that fail.
 		o := Outcome{verdict(failed), verdict(failed && (s.bad || s.user.broken || r.Uint64()&1 == 0))}
-		number := s.user.user.Number()
-		counts := now-tested[number] >= spacing
-		if counts {
-			tested[number] = now
+		number, isCanary, of := s.user.user.Number(), s.user.user.Bucket() < canaries, &tested[0]
+		if isCanary {
+			of = &tested[1]
 		}
-		isCanary := s.user.user.Bucket() < canaries
+		counts := now-of[number] >= spacing
+		if counts {
+			of[number] = now
+		}
 		if !isCanary {
 			j.StableRow(0, o.Final == Bad)
 		}
