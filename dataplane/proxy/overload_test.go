@@ -267,7 +267,7 @@ func TestWhoLeftIsNotServed(t *testing.T) {
 }
 
 // until waits until something is so.
-func until(t *testing.T, what string, so func() bool) {
+func until(t testing.TB, what string, so func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !so(); {
 		if time.Now().After(end) {
