@@ -104,6 +104,7 @@ func TestLessForEach(t *testing.T) {
 		if n := len(rec.asked()); n != 3 {
 			t.Errorf("%d tries while there is room", n)
 		}
+		synctest.Wait() // its place is given back just behind the answer
 		keep := r.asked("/keep", "")
 		let := <-g
 		r.asked("/fail", "").want(503, "", "")
