@@ -211,7 +211,11 @@ func (x *exchange) judgeFinal(v judge.Verdict) {
 		}
 	}
 	if w.side == canarySide {
-		w.hearing.judged(w.hearing.judge.Row(w.user.Number(), v == judge.Bad))
+		came := w.head
+		if came == 0 {
+			came = transport.Now()
+		}
+		w.hearing.judged(w.hearing.judge.Row(w.user.Number(), int64(came), v == judge.Bad))
 	} else {
 		w.hearing.judge.StableRow(x.c.Shard, v == judge.Bad)
 	}

@@ -150,7 +150,7 @@ func TestRowsInSuddenOutages(t *testing.T) {
 			failed := i > 200 && r.Uint64()&1 == 0
 			if r.Uint64()&1 == 0 {
 				j.StableRow(0, failed)
-			} else if j.Row(uint16(i), failed) {
+			} else if j.Row(uint16(i), int64(i), failed) {
 				trips++
 				break
 			}

@@ -22,7 +22,7 @@ func BenchmarkCanary(b *testing.B) {
 		}
 		j.arm.at(0)[late].Add(10 * one)
 		bad := verdict(i%1000 == 0)
-		j.Row(uint16(i), false)
+		j.Row(uint16(i), int64(i), false)
 		j.Canary(uint16(i), Outcome{bad, bad})
 		j.hear(late, uint16(i), Good)
 	}

@@ -121,8 +121,9 @@ func (j *Judge) StableRow(shard int, failed bool) {
 }
 
 // Row takes every answer of the canary, to the user with this number, tested or not, and says whether this one is the last of too
-// many failures in a row.
-func (j *Judge) Row(user uint16, failed bool) (tripped bool) {
+// many failures in a row. at is when it came, in whatever unit: a good answer is heard of when it has
+// ended, and may have come before a failure.
+func (j *Judge) Row(user uint16, at int64, failed bool) (tripped bool) {
 	if !failed && j.row.count.Load() == 0 {
 		return false
 	}
@@ -132,7 +133,7 @@ func (j *Judge) Row(user uint16, failed bool) (tripped bool) {
 		j.failed++
 	}
 	stable := j.refresh()
-	if !j.row.add(user, failed, stable, j.health.unhealthy) || j.tripped != nil {
+	if !j.row.add(user, at, failed, stable, j.health.unhealthy) || j.tripped != nil {
 		return false
 	}
 	j.tripped = &Trip{j.row.observation(), j.row.reason(stable), j.failed}

@@ -177,8 +177,12 @@ func TestRow(t *testing.T) {
 		stable, stableBad int // answers since
 		user              uint16
 		failed            bool
+		before            bool // it came before all others
 	}
 	bad := func(stable int, user uint16) step { return step{stable: stable, user: user, failed: true} }
+	fails := func(stable int, user uint16) step { // stable as well
+		return step{stable: stable, stableBad: stable, user: user, failed: true}
+	}
 	for _, test := range []struct {
 		name  string
 		steps []step
@@ -186,13 +190,14 @@ func TestRow(t *testing.T) {
 	}{
 		{"five in a row", []step{bad(100, 1), bad(1, 2), bad(1, 3), bad(1, 4), bad(1, 5)}, 5},
 		{"a good one between", []step{bad(100, 1), bad(1, 2), bad(1, 3), bad(1, 4), {stable: 1}, bad(1, 5), bad(1, 6), bad(1, 7), bad(1, 8)}, 0},
+		{"a good one that came before", []step{bad(100, 1), bad(1, 2), {stable: 1, before: true}, bad(1, 3), bad(1, 4), bad(1, 5)}, 6},
 		{"one user", []step{bad(100, 1), bad(1, 1), bad(1, 1), bad(1, 1), bad(1, 1), bad(1, 1)}, 0},
 		{"one user, then another", []step{bad(100, 1), bad(1, 1), bad(1, 1), bad(1, 1), bad(1, 1), bad(1, 2)}, 6},
 		{"without stable", []step{bad(100, 1), bad(0, 2), bad(0, 3), bad(0, 4), bad(0, 5), bad(0, 6)}, 0},
 		{"stable comes late", []step{bad(0, 1), bad(0, 2), bad(0, 3), bad(0, 4), bad(0, 5), bad(3, 6)}, 6},
-		{"stable fails too", []step{bad(100, 1), {1, 1, 2, true}, {1, 1, 3, true}, {1, 1, 4, true}, {1, 1, 5, true}, {1, 1, 6, true}}, 0},
-		{"stable began to fail before", []step{{100, 0, 0, false}, {4, 4, 1, true}, bad(1, 2), bad(1, 3), bad(1, 4), bad(1, 5)}, 0},
-		{"stable unhealthy, then well", []step{{50, 50, 1, true}, bad(1, 2), bad(1, 3), bad(1, 4), bad(1, 5), bad(500, 6), bad(1, 7), bad(1, 8), bad(1, 9), bad(1, 10)}, 10},
+		{"stable fails too", []step{bad(100, 1), fails(1, 2), fails(1, 3), fails(1, 4), fails(1, 5), fails(1, 6)}, 0},
+		{"stable began to fail before", []step{{stable: 100}, fails(4, 1), bad(1, 2), bad(1, 3), bad(1, 4), bad(1, 5)}, 0},
+		{"stable unhealthy, then well", []step{fails(50, 1), bad(1, 2), bad(1, 3), bad(1, 4), bad(1, 5), bad(500, 6), bad(1, 7), bad(1, 8), bad(1, 9), bad(1, 10)}, 10},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			j, at := New(g, 1), 0
@@ -200,7 +205,11 @@ func TestRow(t *testing.T) {
 				for k := range s.stable {
 					j.StableRow(0, k < s.stableBad)
 				}
-				if j.Row(s.user, s.failed) {
+				came := int64(i + 1)
+				if s.before {
+					came = 0
+				}
+				if j.Row(s.user, came, s.failed) {
 					at = i + 1
 				}
 				j.Unhealthy() // looks at stable, as tests do
@@ -231,7 +240,7 @@ func TestTripsOnce(t *testing.T) {
 	}
 	for i := range 100 {
 		j.good(9)
-		if j.Row(uint16(i), true) || j.Canary(uint16(i), outcome(true)) {
+		if j.Row(uint16(i), int64(i), true) || j.Canary(uint16(i), outcome(true)) {
 			t.Fatal("it tripped again")
 		}
 	}
@@ -264,7 +273,7 @@ func TestNothingAskedFor(t *testing.T) {
 		j.good(9)
 		j.StableTook(0, 1)
 		j.StableLate(0, 0, 0, true)
-		if j.Row(uint16(i), true) || j.Canary(uint16(i), outcome(true)) || j.CanaryLate(uint16(i), 0, true) {
+		if j.Row(uint16(i), int64(i), true) || j.Canary(uint16(i), outcome(true)) || j.CanaryLate(uint16(i), 0, true) {
 			t.Fatal("it tripped")
 		}
 	}
@@ -288,7 +297,7 @@ func TestAllAtOnce(t *testing.T) {
 				b := j.Bounds()
 				j.StableLate(shard, user, b.Epoch, false)
 				for _, tripped := range []bool{
-					j.Row(user, i%3 > 0),
+					j.Row(user, int64(i), i%3 > 0),
 					j.Canary(user, outcome(i%3 > 0)),
 					j.CanaryLate(user, b.Epoch, i%2 == 0),
 				} {
@@ -330,7 +339,7 @@ func TestNoAllocations(t *testing.T) {
 		j.Stable(1, uint16(i), outcome(i%40 == 0))
 		j.StableRow(0, false)
 		j.StableLate(0, uint16(i), b.Epoch, false)
-		j.Row(uint16(i), i%5 == 0)
+		j.Row(uint16(i), int64(i), i%5 == 0)
 		j.Canary(uint16(i), outcome(i%50 == 0))
 		j.CanaryLate(uint16(i), b.Epoch, false)
 	}); n != 0 {

@@ -39,7 +39,7 @@ func (g regression) outcomes(j *Judge, r *rand.Rand, fails float64, n int) (cana
 		user := uint16(r.Uint64())
 		canary++
 		bad := r.Float64() < fails
-		if j.Row(user, bad) || j.Canary(user, outcome(bad)) {
+		if j.Row(user, int64(canary), bad) || j.Canary(user, outcome(bad)) {
 			return canary, true
 		}
 	}

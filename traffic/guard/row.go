@@ -62,21 +62,25 @@ type row struct {
 	count   atomic.Int64
 	user    uint16 // of the first of them
 	several bool   // others have come since
+	since   int64  // when the first of them came
 	begun   counted
 	stable  recent
 }
 
-// add takes an answer of the canary, beside all answers of stable until now, and says whether the
-// row is long enough. It counts only beside a stable that does better: with half as many answers
+// add takes an answer of the canary that came at a time, beside all answers of stable until now, and says whether the
+// row is long enough. A good one that came before the row began does not break it, though it is heard of later. It counts only beside a stable that does better: with half as many answers
 // since it began, and a tenth of these failed at most, nor of the last twenty or so. A row of one is
 // as long as it is, and only the latter counts.
-func (r *row) add(user uint16, failed bool, stable counted, unhealthy bool) (trip bool) {
+func (r *row) add(user uint16, at int64, failed bool, stable counted, unhealthy bool) (trip bool) {
+	if !failed && !unhealthy && at < r.since {
+		return false
+	}
 	if !failed || unhealthy || r.limit == 0 {
 		r.count.Store(0)
 		return false
 	}
 	if r.count.Load() == 0 {
-		r.user, r.several, r.begun = user, false, stable
+		r.user, r.several, r.begun, r.since = user, false, stable, at
 	}
 	r.several = r.several || user != r.user
 	return int(r.count.Add(1)) >= r.limit && (r.several || r.limit == 1) && r.beside(stable)

@@ -108,7 +108,7 @@ func TestRowOfOne(t *testing.T) {
 		for i := range test.stable {
 			j.StableRow(0, i%2 == 0 && i/2 < test.bad)
 		}
-		if got := j.Row(7, true); got != test.want {
+		if got := j.Row(7, 1, true); got != test.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

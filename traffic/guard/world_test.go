@@ -119,7 +119,7 @@ func (w world) run(r *rand.Rand, guard model.Guard, share float64, requests int)
 		if counts && !isCanary {
 			j.Stable(0, number, o)
 		}
-		tripped := isCanary && (j.Row(number, o.Final == Bad) || counts && j.Canary(number, o))
+		tripped := isCanary && (j.Row(number, int64(now*1e9), o.Final == Bad) || counts && j.Canary(number, o))
 		if w.slowness != nil {
 			took := time.Duration(w.slowness(now-spacing) * float64(lognormal(r)))
 			tripped = j.timed(number, isCanary, counts, took) || tripped
