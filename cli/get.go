@@ -160,6 +160,19 @@ func pages[T any](ctx context.Context, c client, path string, query url.Values) 
 	}
 }
 
+// named returns the items of a path that have the name in args, all without one.
+func named[T any](ctx context.Context, admin, path string, args []string) ([]T, error) {
+	c, err := newClient(admin)
+	if err != nil {
+		return nil, err
+	}
+	query := url.Values{}
+	if len(args) == 1 {
+		query.Set("name", args[0])
+	}
+	return pages[T](ctx, c, path, query)
+}
+
 // names are what l can be asked for, for completion: those of the first page, none if nobody
 // answers.
 func (l listing) names(ctx context.Context, admin string) []string {

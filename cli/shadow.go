@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/url"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -58,15 +57,7 @@ func shadowReset(std Streams) *cobra.Command {
 }
 
 func showShadows(ctx context.Context, std Streams, admin string, args []string, output *format) error {
-	c, err := newClient(admin)
-	if err != nil {
-		return err
-	}
-	query := url.Values{}
-	if len(args) == 1 {
-		query.Set("name", args[0])
-	}
-	items, err := pages[map[string]any](ctx, c, "/api/v1/shadows", query)
+	items, err := named[map[string]any](ctx, admin, "/api/v1/shadows", args)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -60,15 +59,7 @@ func sloRulesCommand(std Streams) *cobra.Command {
 }
 
 func showObjectives(ctx context.Context, std Streams, admin string, args []string, output *format) error {
-	c, err := newClient(admin)
-	if err != nil {
-		return err
-	}
-	query := url.Values{}
-	if len(args) == 1 {
-		query.Set("name", args[0])
-	}
-	items, err := pages[slo.Status](ctx, c, "/api/v1/slos", query)
+	items, err := named[slo.Status](ctx, admin, "/api/v1/slos", args)
 	if err != nil {
 		return err
 	}
