@@ -63,10 +63,11 @@ var rooms = []room{
 	{"dataplane/listener", []string{"model", "telemetry", "traffic/...", "dataplane/transport"}},
 	{"dataplane/cluster", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/http1", "dataplane/http2"}},
 	{"dataplane/stream", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/listener", "dataplane/cluster"}},
+	{"dataplane/release", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/http1", "dataplane/policy"}},
 	{"dataplane/proxy", []string{
 		"model", "telemetry", "traffic/...",
 		"dataplane/transport", "dataplane/http1", "dataplane/http2", "dataplane/http3", "dataplane/policy", "dataplane/listener",
-		"dataplane/cluster", "dataplane/stream",
+		"dataplane/cluster", "dataplane/stream", "dataplane/release",
 	}},
 
 	{"console", []string{"model", "telemetry/...", "traffic/...", "controlplane/...", "dataplane/..."}},

@@ -32,7 +32,7 @@ func (x *exchange) carry() {
 	}
 	var memory [4]*cluster.Host
 	tried := memory[:0]
-	if x.drawn.onLostCanary() { // while its body came
+	if x.drawn.OnLostCanary() { // while its body came
 		if x.toStable(); x.arm.cluster == nil {
 			x.refuse(refusalOf(x.arm.model.Refusal))
 			return
@@ -40,7 +40,7 @@ func (x *exchange) carry() {
 	}
 	for {
 		fail := x.try(tried)
-		if x.drawn.hearing != nil {
+		if x.drawn.Heard() {
 			if x.judgeTry(fail); x.fallBack(fail) {
 				tried = tried[:0]
 				continue
@@ -57,7 +57,7 @@ func (x *exchange) carry() {
 			tried = append(tried, x.hedges.hosts...)
 		}
 		if !x.again(fail) {
-			if x.drawn.hearing != nil {
+			if x.drawn.Heard() {
 				if x.judgeLast(fail); x.fallBack(fail) {
 					tried = tried[:0]
 					continue
@@ -142,8 +142,8 @@ func (x *exchange) ask(by transport.Instant, tried []*cluster.Host) *failure {
 // endTry cleans up after a try that failed.
 func (x *exchange) endTry(began transport.Instant, fail *failure) {
 	innocent := x.innocent(fail)
-	if x.drawn.lay != nil {
-		x.drawn.innocent = innocent
+	if x.drawn.Made() {
+		x.drawn.Excuse(innocent)
 	}
 	if err := x.stopPump(); err != nil && fail.flag == model.FlagDPE {
 		fail.err = err
@@ -271,7 +271,7 @@ func (x *exchange) appendRequest(dst []byte, edit *policy.HeaderEdit, s sending)
 	}
 	if !s.copied {
 		dst = append(dst, x.overload.line...)
-		dst = append(dst, x.drawn.line...)
+		dst = append(dst, x.drawn.Line()...)
 		dst = x.broken.marks(dst)
 	}
 	dst = append(dst, s.marks...)

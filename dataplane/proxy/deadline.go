@@ -6,6 +6,7 @@ import (
 
 	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/dataplane/policy"
+	"weir.dev/weir/dataplane/release"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
@@ -51,7 +52,7 @@ func (x *exchange) readMarks() {
 // that is not for the next host.
 func (x *exchange) restated(i int) bool {
 	name := x.req.Name(i)
-	return bytes.EqualFold(name, timeoutField) || x.drawn.lay != nil && bytes.EqualFold(name, armField) || x.route.replays() && bytes.EqualFold(name, attemptField)
+	return bytes.EqualFold(name, timeoutField) || x.drawn.Made() && release.IsField(name) || x.route.replays() && bytes.EqualFold(name, attemptField)
 }
 
 // firstMarks makes the fields that the first try of a plain request sends: no time has passed.

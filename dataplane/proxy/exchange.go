@@ -8,6 +8,7 @@ import (
 	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/dataplane/listener"
 	"weir.dev/weir/dataplane/policy"
+	"weir.dev/weir/dataplane/release"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
@@ -38,7 +39,7 @@ type exchange struct {
 	match   *model.Match
 	arm     *arm
 	bond    bond
-	drawn   drawn
+	drawn   release.Draw
 	facts   policy.Facts // while keys look at the request: here, so that they are not allocated
 	forward forward
 	call    call
@@ -65,7 +66,7 @@ type exchange struct {
 	out       []byte    // a head under construction, either way
 	scratch   []byte    // fields of an answer of our own
 	idMemory  []byte
-	armMemory []byte // of drawn.line
+	armMemory []byte // of drawn.Line
 	result    result
 	started   transport.Instant // when the first byte came
 	asked     transport.Instant // when the head was complete
@@ -144,8 +145,8 @@ func (x *exchange) release() {
 		x.coding = coding{}
 	}
 	x.c, x.door, x.in = nil, nil, nil
-	if x.drawn.lay != nil {
-		x.drawn = drawn{}
+	if x.drawn.Made() {
+		x.drawn = release.Draw{}
 	}
 	x.stream, x.major = listener.Conn{}, 0
 }
@@ -203,8 +204,8 @@ func (x *exchange) reset() {
 	if x.broken.n > 0 {
 		x.broken = broken{}
 	}
-	if x.drawn.lay != nil {
-		x.drawn = drawn{}
+	if x.drawn.Made() {
+		x.drawn = release.Draw{}
 	}
 	x.coding = coding{}
 	x.forward.path, x.forward.host = nil, ""

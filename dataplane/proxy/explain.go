@@ -56,7 +56,9 @@ func (x *exchange) explanation() *model.Explanation {
 			}
 			e.Arms = append(e.Arms, share)
 		}
-		x.explainRelease(e)
+		if x.route.release != nil {
+			x.drawn.Explain(x.route.release, e)
+		}
 	}
 	if x.arm != nil {
 		e.Arm, e.Cluster = x.arm.model.Name, x.arm.model.Cluster

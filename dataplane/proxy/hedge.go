@@ -169,7 +169,7 @@ func (h *hedges) next(began transport.Instant, host *cluster.Host) {
 func (h *hedges) launch() *side {
 	x := h.x
 	host, err := x.pick(h.hosts)
-	if err != nil || x.drawn.onLostCanary() {
+	if err != nil || x.drawn.OnLostCanary() {
 		return nil
 	}
 	for _, tried := range h.hosts {
@@ -337,7 +337,7 @@ func (x *exchange) settleHedges(fail *failure) *failure {
 	}
 	x.note(x.timings.attempt, fail)
 	x.endTry(x.timings.attempt, fail)
-	if x.drawn.hearing != nil && !errors.Is(fail.err, errOutrun) {
+	if x.drawn.Heard() && !errors.Is(fail.err, errOutrun) {
 		x.judgeTry(fail) // it is the first one all the same
 	}
 	x.up, x.pass, x.trying = won.up, won.pass, true

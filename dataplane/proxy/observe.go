@@ -50,8 +50,8 @@ func (x *exchange) observe() {
 	case x.broken.cut != model.FlagNone && r.flag == model.FlagDC:
 		r.flag = x.broken.cut
 	}
-	if x.drawn.lay != nil {
-		x.endOutcome()
+	if x.drawn.Made() {
+		x.drawn.End(x.verdictOf(x.result.flag))
 	}
 	r.in += int64(x.head) + x.body.seen
 	out := telemetry.Outcome{
@@ -112,7 +112,7 @@ func (x *exchange) log(took time.Duration) {
 	if x.route != nil {
 		rec.Route = x.route.model.Name
 	}
-	rec.Arm = x.drawn.arm()
+	rec.Arm = x.drawn.Arm()
 	if x.arm != nil {
 		rec.Cluster = x.arm.model.Cluster
 	}

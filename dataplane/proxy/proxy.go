@@ -20,6 +20,7 @@ import (
 	"weir.dev/weir/dataplane/http3"
 	"weir.dev/weir/dataplane/listener"
 	"weir.dev/weir/dataplane/policy"
+	"weir.dev/weir/dataplane/release"
 	"weir.dev/weir/dataplane/stream"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
@@ -78,7 +79,7 @@ type Proxy struct {
 	shadows   *shadows
 	overloads overloads
 	faults    faults
-	releases  *releases
+	releases  *release.Set
 	stale     staleStore
 	sides     sync.WaitGroup // of hedges
 	draining  atomic.Bool
@@ -136,7 +137,8 @@ func New(cfg Config) *Proxy {
 	cfg.Metrics.WatchOverloads(p.overloadStates)
 	cfg.Metrics.WatchFaults(p.faultStats)
 	cfg.Metrics.WatchShadows(p.Shadows)
-	p.releases = newReleases(p)
+	p.releases = release.NewSet(cfg.Log, cfg.Shards)
+	cfg.Metrics.WatchReleases(p.releases.States)
 	return p
 }
 
@@ -152,7 +154,7 @@ func (p *Proxy) Apply(s *model.Snapshot) error {
 	p.overloads.retain(s)
 	p.shadows.retain(s)
 	p.faults.retain(s)
-	p.releases.retain(s)
+	p.releases.Retain(s)
 	errs = append(errs, err)
 	named = p.streams.Apply(s) || named
 	p.datagrams.Apply(s.Listeners)
@@ -178,7 +180,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- p.clusters.Run(pools) }()
 	swept := make(chan struct{})
-	go func() { p.releases.sweep(pools); close(swept) }()
+	go func() { p.releases.Run(pools); close(swept) }()
 	<-ctx.Done()
 	p.Drain()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.DrainTimeout)

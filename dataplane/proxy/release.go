@@ -1,332 +1,160 @@
 package proxy
 
 import (
-	"bytes"
-	"context"
-	"errors"
-	"fmt"
-	"log/slog"
-	"maps"
-	"reflect"
-	"slices"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"weir.dev/weir/dataplane/policy"
+	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
-	"weir.dev/weir/telemetry"
+	judge "weir.dev/weir/traffic/guard"
 )
-
-// A release is what a proxy knows of a Rollout, by its name, whatever snapshots and knobs come. What
-// the snapshot says is its model, what the control plane has decided its knob. Both together
-// are a division of the buckets, and a hearing of the canary that begins with each division:
-//
-//	Apply ── model ──┐
-//	                 ├── division ── layout of each route ── requests ── outcomes
-//	Tune ─── knob ───┘      ▲                                               │
-//	                        └── trip: the canary's buckets are stable's ◄── hearing
-//
-// A trip is the proxy's own doing: the next request goes to stable, and older knobs cannot undo it.
-
-// releases are those that a route has or a knob names. Requests do not look into it, but for ids.
-type releases struct {
-	proxy *Proxy
-	ids   atomic.Pointer[policy.UserIDs] // of policy's FallbackCookie; nil: none are given
-	trips chan struct{}
-	watch lateWatch
-
-	mu     sync.Mutex
-	byName map[string]*release
-	secret []byte
-}
-
-// release is one of them. What a request reads of it is its division.
-type release struct {
-	of       *releases
-	name     string
-	division atomic.Pointer[division] // never nil
-	totals   totals
-
-	// Under releases.mu.
-	model   *model.Release     // the newest; nil: no route has it
-	knob    *model.ReleaseKnob // in effect; nil: none
-	hearing *hearing           // of the knob; nil: it has no effect
-	latch   latch
-}
-
-// latch is where a release has tripped last, and why.
-type latch struct {
-	subject         model.Hash // empty: it has not
-	run, generation uint64
-	trip            *model.ReleaseTrip
-}
-
-// holds reports whether a knob gives the canary nothing because of the trip: all of its run do. One of a
-// later generation may have been decided before the trip was known.
-func (l *latch) holds(k *model.ReleaseKnob) bool {
-	return l.subject != "" && k.Subject == l.subject && k.Run <= l.run
-}
-
-// outdates reports whether a knob is no newer than the one that tripped.
-func (l *latch) outdates(k *model.ReleaseKnob) bool {
-	return l.holds(k) && (k.Run < l.run || k.Generation <= l.generation)
-}
-
-// division is how a release's buckets are divided now. It is immutable.
-type division struct {
-	subject model.Hash // empty: nothing has been decided
-	ranges  []model.BucketRange
-	running bool // cohorts get the canary
-	lost    bool // the canary has tripped: what is its is stable's
-	hearing *hearing
-}
-
-func newReleases(p *Proxy) *releases {
-	r := &releases{proxy: p, trips: make(chan struct{}, 1), byName: map[string]*release{}}
-	r.watch.wake = make(chan struct{}, 1)
-	p.cfg.Metrics.WatchReleases(r.states)
-	return r
-}
-
-// adopt returns the release that a route's split has, made if need be and told what the policy says.
-func (r *releases) adopt(m *model.Release) *release {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	rel := r.named(m.Name)
-	if old := rel.model; old == nil || old.Subject != m.Subject || !reflect.DeepEqual(&old.Guard, &m.Guard) ||
-		!reflect.DeepEqual(&old.Sampling, &m.Sampling) || !reflect.DeepEqual(old.Cohorts, m.Cohorts) || old.Stable != m.Stable || old.Canary != m.Canary {
-		rel.model = m
-		rel.begin()
-	}
-	return rel
-}
-
-// named returns a release, made if need be. It is called with mu held.
-func (r *releases) named(name string) *release {
-	rel := r.byName[name]
-	if rel == nil {
-		rel = &release{of: r, name: name, totals: newTotals(r.proxy.cfg.Shards)}
-		rel.division.Store(&division{})
-		r.byName[name] = rel
-	}
-	return rel
-}
-
-// retain forgets the releases that neither the snapshot nor a knob has.
-func (r *releases) retain(s *model.Snapshot) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.byName) == 0 {
-		return
-	}
-	live := map[string]bool{}
-	for _, table := range s.RouteTables {
-		for _, e := range table.Entries {
-			if m := e.Route.Split.Release; m != nil {
-				live[m.Name] = true
-			}
-		}
-	}
-	for name, rel := range r.byName {
-		switch {
-		case live[name]:
-		case rel.knob != nil:
-			rel.model = nil
-			rel.end()
-		default:
-			rel.end()
-			delete(r.byName, name)
-		}
-	}
-}
-
-// begin starts a hearing of what model and knob say, if they say something together. What was a hearing
-// before is over. It is called with mu held.
-func (rel *release) begin() {
-	rel.end()
-	k, m := rel.knob, rel.model
-	if k == nil || m == nil || k.Subject != m.Subject || k.Subject == "" {
-		return
-	}
-	rel.hearing = newHearing(rel, m, k)
-	d := &division{subject: k.Subject, ranges: k.Ranges, running: k.Running, hearing: rel.hearing}
-	if rel.latch.holds(k) { // and whoever decides may not have heard of it yet
-		d.lost = true
-		rel.hearing.trip.Store(rel.latch.trip)
-	} else {
-		rel.of.watch.add(rel.hearing)
-	}
-	rel.division.Store(d)
-}
-
-// end has stable serve everything, and nothing tested. It is called with mu held.
-func (rel *release) end() {
-	if rel.hearing != nil {
-		rel.of.watch.remove(rel.hearing)
-	}
-	rel.hearing = nil
-	rel.division.Store(&division{})
-}
-
-// trip gives the canary's buckets to stable and remembers why, unless the hearing is over.
-func (rel *release) trip(t *hearing) {
-	rel.of.mu.Lock()
-	if rel.hearing != t || t.trip.Load() != nil {
-		rel.of.mu.Unlock()
-		return
-	}
-	d := *rel.division.Load()
-	d.lost = true
-	rel.division.Store(&d)
-	trip := t.tripped() // whose time is that from which on no request is the canary's
-	t.trip.Store(trip)
-	rel.latch = latch{t.subject, t.run, t.generation, trip}
-	rel.of.watch.remove(t)
-	rel.of.mu.Unlock()
-
-	select {
-	case rel.of.trips <- struct{}{}:
-	default: // whoever listens has been told to look, and not looked yet
-	}
-	rel.of.proxy.cfg.Log.Warn("a canary was taken back", slog.String("release", rel.name), slog.Uint64("run", t.run),
-		slog.Uint64("generation", t.generation), slog.String("test", trip.Test.Name), slog.String("reason", trip.Reason),
-		slog.Uint64("canaryFailures", trip.CanaryFailures), slog.Int64("inFlight", trip.InFlight))
-}
-
-// tune puts knobs into effect.
-func (r *releases) tune(k *model.Knobs) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !bytes.Equal(r.secret, k.SampleSecret) {
-		r.secret = bytes.Clone(k.SampleSecret)
-		r.ids.Store(policy.NewUserIDs(r.secret))
-	}
-	var errs []error
-	given := make(map[string]*model.ReleaseKnob, len(k.Releases))
-	for i := range k.Releases {
-		knob := &k.Releases[i]
-		err := check(knob)
-		if _, twice := given[knob.Release]; twice {
-			err = errors.New("it has two knobs")
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("release %s: %w", knob.Release, err))
-			given[knob.Release] = nil
-			continue
-		}
-		given[knob.Release] = knob
-		r.named(knob.Release)
-	}
-	for name, rel := range r.byName {
-		rel.turn(given[name])
-		if rel.knob == nil && rel.model == nil {
-			delete(r.byName, name)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// turn puts a knob into effect; nil for none. It is called with mu held.
-func (rel *release) turn(k *model.ReleaseKnob) {
-	switch {
-	case k == nil:
-		if rel.knob != nil {
-			rel.knob = nil
-			rel.end()
-		}
-	case rel.latch.outdates(k) && rel.knob != nil || rel.knob != nil && reflect.DeepEqual(rel.knob, k):
-	default:
-		own := *k
-		own.Ranges = slices.Clone(k.Ranges)
-		rel.knob = &own
-		rel.begin()
-	}
-}
-
-// check says what is wrong with a knob: then stable serves.
-func check(k *model.ReleaseKnob) error {
-	var at uint16
-	for _, r := range k.Ranges {
-		if r.From != at || r.To <= r.From || r.To > model.Buckets {
-			return fmt.Errorf("the buckets from %d to %d follow those to %d", r.From, r.To, at)
-		}
-		at = r.To
-	}
-	if at != model.Buckets {
-		return fmt.Errorf("the ranges end at bucket %d, not at %d", at, model.Buckets)
-	}
-	return nil
-}
-
-// all returns the releases by name.
-func (r *releases) all() []*release {
-	return slices.SortedFunc(maps.Values(r.byName), func(a, b *release) int { return strings.Compare(a.name, b.name) })
-}
 
 // Tune puts the live changes beside the snapshot into effect, all of them each time: what k does not
 // hold is forgotten, and what is in effect already goes on as it is. An error names the knobs that
 // cannot be: their releases are stable's, and the others act.
 func (p *Proxy) Tune(k *model.Knobs) error {
 	p.faults.stop(k.StoppedFaults)
-	return p.releases.tune(k)
+	return p.releases.Tune(k)
 }
 
 // Trips has a value when a release has tripped since the last one was taken.
-func (p *Proxy) Trips() <-chan struct{} { return p.releases.trips }
+func (p *Proxy) Trips() <-chan struct{} { return p.releases.Trips() }
 
 // Releases returns what the proxy has seen of every release whose knob has effect, by name.
-func (p *Proxy) Releases() []model.ReleaseObservation {
-	p.releases.mu.Lock()
-	defer p.releases.mu.Unlock()
-	var list []model.ReleaseObservation
-	for _, rel := range p.releases.all() {
-		if rel.hearing != nil {
-			list = append(list, rel.hearing.observe())
+func (p *Proxy) Releases() []model.ReleaseObservation { return p.releases.Observe() }
+
+// chooseReleased chooses the arm of a request by its route's release, and inside it the host of its
+// session.
+func (x *exchange) chooseReleased() *arm {
+	r := x.route
+	facts := x.known()
+	at := x.drawn.Choose(r.release, facts, x.id.Marked && x.caller.Trusted, x.p.cfg.Random)
+	if r.keys != nil {
+		x.bond.hash, x.bond.hashed = r.keys.Hash(facts)
+	}
+	x.facts = policy.Facts{}
+	if at < 0 {
+		return nil
+	}
+	chosen := &r.arms[at]
+	if r.session != nil {
+		x.bond.now = time.Now()
+		if token, ok := r.session.Read(&x.req.Head, x.bond.now); ok && chosen.cluster != nil {
+			x.bond.held = chosen.cluster.ByToken(token)
 		}
 	}
-	return list
+	x.armMemory = x.drawn.Mark(x.armMemory)
+	began := x.asked
+	if x.waited {
+		began = 0
+	}
+	x.drawn.Begin(x.c.Shard, began)
+	return chosen
 }
 
-// states are the releases as metrics have them.
-func (r *releases) states() []telemetry.ReleaseState {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var list []telemetry.ReleaseState
-	for _, rel := range r.all() {
-		s := telemetry.ReleaseState{Name: rel.name, Ended: rel.totals.sum(), Unwatched: rel.totals.unwatched.Load()}
-		if t := rel.hearing; t != nil {
-			o := t.observe()
-			s.Observation, s.Share = &o, rel.division.Load().share(rel.model)
+// appendUserID appends the field that gives the client its id, if it needs one. An answer that is for everybody
+// brings none: from a shared cache all would get the same, or it would not keep the answer for it.
+func (x *exchange) appendUserID(dst []byte) []byte {
+	if !x.drawn.New() {
+		return dst
+	}
+	value, _ := x.up.resp.Joined("cache-control")
+	if c := parseCacheControl(value); c.public || c.shared {
+		return dst
+	}
+	return x.drawn.AppendUserID(dst, x.view.forwarding.HTTPS(&x.caller, &x.req.Head))
+}
+
+// judgeTry judges a try that has just ended so, as far as it can be judged yet: a first one that
+// has failed, and a failure that is the client's answer.
+func (x *exchange) judgeTry(fail *failure) {
+	if fail == nil {
+		if x.badHead() {
+			x.drawn.Fail()
 		}
-		list = append(list, s)
+		return
 	}
-	return list
+	v := x.verdictOf(fail.flag)
+	if fail.flag == model.FlagU5 && !x.resultOfTry(x.up, fail.flag).Failed() {
+		v = judge.Good // whoever answers 429 to be asked again is not faulty
+	}
+	x.drawn.FirstTry(v)
 }
 
-// share is what part of the buckets of stable and canary is the canary's, 0 to 1.
-func (d *division) share(m *model.Release) float64 {
-	var both, canary float64
-	for _, r := range d.ranges {
-		n := float64(r.To - r.From)
-		switch {
-		case r.Arm == m.Canary && !d.lost:
-			canary += n
-			both += n
-		case r.Arm == m.Stable || r.Arm == m.Canary:
-			both += n
+// judgeLast judges a failure after which no try follows: it is what the client gets.
+func (x *exchange) judgeLast(fail *failure) {
+	if x.verdictOf(fail.flag) == judge.Bad {
+		x.drawn.Fail()
+	}
+}
+
+// verdictOf is what the request, or a try, that ended with this flag says about its arm. Before anybody was
+// asked, and after a delay of our own, the time that has passed is not the arm's.
+func (x *exchange) verdictOf(flag model.Flag) judge.Verdict {
+	return x.drawn.Verdict(flag, x.up.host != nil && (flag != model.FlagPT || !x.broken.late))
+}
+
+// badHead reports whether the head of the answer says already that it is a failure.
+func (x *exchange) badHead() bool {
+	if x.req.GRPC {
+		code, known := x.up.verdict()
+		return known && code.Faulty()
+	}
+	return x.up.resp.Status >= 500
+}
+
+// fallBack has a request whose try at a canary that has tripped ended so sent to stable, if it may
+// be sent twice, and reports whether it is. This is free of the retry budget, and done once.
+func (x *exchange) fallBack(fail *failure) bool {
+	if !x.drawn.OnLostCanary() || x.result.sent || !x.inTime(0) {
+		return false
+	}
+	unsent := false
+	if fail != nil {
+		switch fail.flag.Blame() {
+		case model.BlameClient, model.BlameProxy:
+			return false
 		}
+		unsent = fail.unsent
+		if !x.body.replayable() && (!unsent || !x.body.untouched()) {
+			return false
+		}
+	} else if !x.badHead() {
+		return false
 	}
-	if both == 0 {
-		return 0
+	if !unsent && !idempotent(x.req.Method) && (x.route.retry == nil || !x.repeats(x.route.retry)) {
+		return false
 	}
-	return canary / both
+	stable := x.route.stable()
+	if stable.cluster == nil {
+		return false
+	}
+	pass, refused := stable.cluster.Admit(transport.Now(), false)
+	if refused != nil {
+		return false
+	}
+	if fail == nil {
+		if !x.recall() {
+			pass.Excuse()
+			return false
+		}
+		x.endTry(x.timings.attempt, &failure{flag: model.FlagU5})
+	}
+	x.dropRetry()
+	x.next = pass
+	stable.cluster.First(transport.Now(), x.c.Shard)
+	x.result.retries++
+	x.toStable()
+	return true
 }
 
-// sweep looks for what is late, as long as something may be.
-func (r *releases) sweep(ctx context.Context) { r.watch.run(ctx, sweepEvery) }
+// stable is the stable arm of the route's release.
+func (r *route) stable() *arm { return &r.arms[r.release.Stable()] }
 
-// sweepEvery is how often the requests in flight are looked at, and so by how much a late one
-// may be noticed too late.
-const sweepEvery = 5 * time.Millisecond
+// toStable makes stable the arm of a request that was the canary's.
+func (x *exchange) toStable() {
+	x.arm = x.route.stable()
+	x.bond.held = nil
+	x.overload.throttle = nil
+	x.armMemory = x.drawn.Fall(x.armMemory)
+}

@@ -503,7 +503,7 @@ func TestReleaseSurvives(t *testing.T) {
 		if err := l.proxy.Tune(knobs()); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(l.proxy.releases.byName); n != 0 {
+		if n := len(l.proxy.releases.States()); n != 0 {
 			t.Errorf("%d releases are remembered", n)
 		}
 	})

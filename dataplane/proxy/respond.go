@@ -23,8 +23,8 @@ func (x *exchange) respond() {
 	if x.req.GRPC {
 		x.gradeHead()
 	}
-	if x.drawn.hearing != nil {
-		x.headCame()
+	if x.drawn.Heard() {
+		x.drawn.HeadCame()
 	}
 	if x.shadowing != nil {
 		x.witness()

@@ -107,7 +107,7 @@ const maxRaces = 4
 // request must be one that may be sent twice, unless it was not sent at all, or the host has
 // refused its stream without a look at it.
 func (x *exchange) lostRace(fail *failure) bool {
-	if x.drawn.onLostCanary() {
+	if x.drawn.OnLostCanary() {
 		return false
 	}
 	if x.up.races++; fail.refused {
@@ -145,7 +145,7 @@ func (x *exchange) again(fail *failure) bool {
 
 // spent reports whether no retry is left to the request.
 func (x *exchange) spent(r *retries) bool {
-	return r == nil || x.result.retries-x.hedged >= r.model.Attempts || x.noRetries() || x.drawn.onLostCanary()
+	return r == nil || x.result.retries-x.hedged >= r.model.Attempts || x.noRetries() || x.drawn.OnLostCanary()
 }
 
 // mayRepeat reports whether the policy has a try repeated that failed without an answer.

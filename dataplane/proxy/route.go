@@ -3,6 +3,7 @@ package proxy
 import (
 	"weir.dev/weir/dataplane/cluster"
 	"weir.dev/weir/dataplane/policy"
+	"weir.dev/weir/dataplane/release"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
 )
@@ -29,7 +30,7 @@ type route struct {
 	faults   []routeFault
 	keys     *policy.Keys    // nil: none
 	session  *policy.Session // nil: none
-	release  *released       // nil: none
+	release  *release.Route  // nil: none
 }
 
 // arm is one destination of a route.
@@ -68,7 +69,7 @@ func newRoute(p *Proxy, m *model.Route) *route {
 		r.addArm(p, m, &m.Split.Arms[i])
 	}
 	r.shadows = shadowsOf(p, m)
-	r.release = newReleased(p, r)
+	r.release = p.releases.Route(&m.Split, func(arm int) bool { return r.arms[arm].cluster != nil })
 	r.watch()
 	r.marks = r.firstMarks()
 	r.steps = stepsOf(r)

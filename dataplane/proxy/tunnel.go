@@ -55,11 +55,11 @@ func (x *exchange) switchProtocols() {
 	now := transport.Now()
 	u.host.Reached(now, x.c.Shard, now.Sub(x.timings.attempt))
 	x.pass.Judge(now, false)
-	if x.drawn.lay != nil {
-		if x.drawn.hearing != nil {
-			x.headCame()
+	if x.drawn.Made() {
+		if x.drawn.Heard() {
+			x.drawn.HeadCame()
 		}
-		x.endOutcome()
+		x.drawn.End(x.verdictOf(x.result.flag))
 	}
 	x.leave() // what is carried from here on is no work for the limit: connections are bounded elsewhere
 	if x.writeNow(head) == nil {

@@ -1,4 +1,4 @@
-package proxy
+package release
 
 import (
 	"sync/atomic"
@@ -6,7 +6,7 @@ import (
 
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
-	judge "weir.dev/weir/traffic/guard"
+	"weir.dev/weir/traffic/guard"
 	"weir.dev/weir/traffic/sample"
 	"weir.dev/weir/traffic/stats"
 )
@@ -17,7 +17,7 @@ type hearing struct {
 	of              *release
 	subject         model.Hash
 	run, generation uint64
-	judge           *judge.Judge
+	judge           *guard.Judge
 	late            *lateTable // nil: nothing is tested that takes its time
 	since           time.Time
 	began           transport.Instant
@@ -39,7 +39,7 @@ type observed struct {
 	users   sample.Seen
 	turns   *turns // nil: each request is tested
 	latency *stats.Latencies
-	took    stats.Counts // under releases.mu
+	took    stats.Counts // under Set.mu
 }
 
 // tally is one shard's part, alone on its cache line.
@@ -53,10 +53,10 @@ type tally struct {
 const testEvery = 10 * time.Second
 
 func newHearing(rel *release, m *model.Release, k *model.ReleaseKnob) *hearing {
-	shards := rel.of.proxy.cfg.Shards
+	shards := rel.of.shards
 	t := &hearing{
 		of: rel, subject: k.Subject, run: k.Run, generation: k.Generation,
-		judge: judge.New(m.Guard, shards),
+		judge: guard.New(m.Guard, shards),
 		since: time.Now(), began: transport.Now(),
 	}
 	for side := stableSide; side < sides; side++ {
@@ -136,7 +136,7 @@ func (s *observed) sum() model.ArmObservation {
 	return o
 }
 
-// tripped says why the hearing has tripped just now. It is called with releases.mu held.
+// tripped says why the hearing has tripped just now. It is called with Set.mu held.
 func (t *hearing) tripped() *model.ReleaseTrip {
 	why, _ := t.judge.Tripped()
 	o := t.arms[canarySide].sum()
@@ -150,7 +150,7 @@ func (t *hearing) tripped() *model.ReleaseTrip {
 	return trip
 }
 
-// observe says what was seen so far. It is called with releases.mu held.
+// observe says what was seen so far. It is called with Set.mu held.
 func (t *hearing) observe() model.ReleaseObservation {
 	o := model.ReleaseObservation{
 		Release: t.of.name, Subject: t.subject, Run: t.run, Generation: t.generation, Since: t.since,

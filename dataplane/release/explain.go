@@ -1,4 +1,4 @@
-package proxy
+package release
 
 import (
 	"math"
@@ -33,61 +33,53 @@ var choices = [...]string{
 	byDefault: "nothing tells its user apart",
 }
 
-// explainRelease says how a release divides the route of the request at present, and what the request was to it.
-func (x *exchange) explainRelease(e *model.Explanation) {
-	rel := x.route.release
-	if rel == nil {
-		return
-	}
-	w := &x.drawn
-	l := w.lay
+// Explain says how the release of a request's route divides it at present, and what the request was to it. The arms of e are the
+// route's, in their order.
+func (d *Draw) Explain(r *Route, e *model.Explanation) {
+	l := d.lay
 	if l == nil { // it was answered before
-		l = rel.layout()
+		l = r.layout()
 	}
 	for i := range e.Arms {
 		e.Arms[i].Share = 0
 	}
-	for at, r := range l.ranges {
+	for at, from := range l.ranges {
 		end := uint16(model.Buckets)
 		if at+1 < len(l.ranges) {
 			end = l.ranges[at+1].first
 		}
-		for i := range e.Arms {
-			if e.Arms[i].Name == r.arm.model.Name {
-				e.Arms[i].Share += float64(end-r.first) / model.Buckets
-			}
-		}
+		e.Arms[from.arm].Share += float64(end-from.first) / model.Buckets
 	}
-	said := &model.ExplainedRelease{Name: rel.model.Name, Arm: w.arm()}
+	said := &model.ExplainedRelease{Name: r.model.Name, Arm: d.Arm()}
 	if l.hearing != nil {
-		said.Run, said.Generation, said.Share = l.hearing.run, l.hearing.generation, model.Share(math.Round(l.from.share(rel.model)*model.Buckets))
+		said.Run, said.Generation, said.Share = l.hearing.run, l.hearing.generation, model.Share(math.Round(l.from.share(r.model)*model.Buckets))
 	}
-	if w.lay != nil {
-		said.Why = w.why()
+	if d.lay != nil {
+		said.Why = d.why()
 	}
-	switch w.by {
+	switch d.by {
 	case byRequest, byKey, byID, byNewID, byChance:
-		bucket := w.user.Bucket()
+		bucket := d.user.Bucket()
 		said.Bucket = &bucket
 	}
 	e.Release = said
 }
 
 // why says in one sentence why the request has its arm.
-func (w *drawn) why() string {
-	text := choices[w.by]
-	switch d := w.lay.from; {
-	case w.by == byCohort:
-		text += w.lay.of.model.Cohorts[w.cohort-1].Name
-	case w.by != byNobody:
-	case w.lay.hearing == nil:
+func (d *Draw) why() string {
+	text := choices[d.by]
+	switch from := d.lay.from; {
+	case d.by == byCohort:
+		text += d.lay.of.model.Cohorts[d.cohort-1].Name
+	case d.by != byNobody:
+	case d.lay.hearing == nil:
 		text = "nothing is decided for this version of the canary: stable has everything"
-	case d.lost:
+	case from.lost:
 		text = "the canary was taken back: stable has everything"
 	default:
 		text = "the run is over: stable has everything"
 	}
-	if w.fell {
+	if d.fell {
 		text += "; the canary was taken back meanwhile, and stable was asked again"
 	}
 	return text
