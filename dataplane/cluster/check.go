@@ -155,7 +155,7 @@ func (q *question) readHead(method string) error {
 		case err != nil:
 			return fmt.Errorf("malformed answer: %w", err)
 		case n == 0:
-			if err := q.more(); err != nil {
+			if _, err := q.conn.ReadMore(&q.in, q.wait); err != nil {
 				return err
 			}
 			continue
@@ -169,18 +169,6 @@ func (q *question) readHead(method string) error {
 		q.in.Consume(n)
 		q.head.Reset()
 	}
-}
-
-// more reads on behind what is there.
-func (q *question) more() error {
-	if q.in.Full() {
-		q.in.Compact()
-	}
-	if q.in.Full() {
-		q.in.Widen()
-	}
-	_, err := q.conn.ReadInto(&q.in, q.wait)
-	return err
 }
 
 // judge compares the status with what is expected. The rest of the answer is read for the
@@ -228,7 +216,7 @@ func (q *question) readBody(limit int, content func([]byte), trailer func(http1.
 			return nil
 		}
 		if used == 0 {
-			if err := q.more(); err != nil {
+			if _, err := q.conn.ReadMore(&q.in, q.wait); err != nil {
 				return err
 			}
 		}

@@ -135,7 +135,7 @@ func (x *exchange) accept() error {
 	} else if err := b.scan(b.full.Bytes()[from:]); err != nil {
 		return err
 	}
-	x.shadowing.pass(b.full.Bytes()[from:b.have], b.whole)
+	x.shadowing.Pass(b.full.Bytes()[from:b.have], b.whole)
 	return nil
 }
 

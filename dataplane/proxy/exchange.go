@@ -9,6 +9,7 @@ import (
 	"weir.dev/weir/dataplane/listener"
 	"weir.dev/weir/dataplane/policy"
 	"weir.dev/weir/dataplane/release"
+	"weir.dev/weir/dataplane/shadow"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
@@ -58,8 +59,8 @@ type exchange struct {
 	overload admission
 	broken   broken // what it has met on purpose
 
-	shadowing    *shadowing // what it has to do with copies; nil: nothing
-	shadowMemory *shadowing // made by the first request that is copied
+	shadowing    *shadow.Tap // what it has to do with copies; nil: nothing
+	shadowMemory *shadow.Tap // made by the first request that is copied
 
 	// The answer.
 	up        *upstream // the present try; after hedging, the one that is answered from

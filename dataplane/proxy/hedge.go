@@ -186,7 +186,7 @@ func (h *hedges) launch() *side {
 		return nil
 	}
 	s := &side{
-		of: h, proxy: h.proxy, series: x.arm.series, client: shadowed(x.c.Ends()), shard: x.c.Shard,
+		of: h, proxy: h.proxy, series: x.arm.series, client: x.c.Ends(), shard: x.c.Shard,
 		up: &upstream{host: host, extra: true}, began: now, last: x.requestBy(), idle: x.timeouts.Idle,
 		method: append([]byte(nil), x.req.Method...),
 	}

@@ -21,6 +21,7 @@ import (
 	"weir.dev/weir/dataplane/listener"
 	"weir.dev/weir/dataplane/policy"
 	"weir.dev/weir/dataplane/release"
+	"weir.dev/weir/dataplane/shadow"
 	"weir.dev/weir/dataplane/stream"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
@@ -76,7 +77,7 @@ type Proxy struct {
 	streams   *stream.Engine
 	datagrams *stream.Datagrams
 	listeners *listener.Set
-	shadows   *shadows
+	shadows   *shadow.Set
 	overloads overloads
 	faults    faults
 	releases  *release.Set
@@ -133,10 +134,13 @@ func New(cfg Config) *Proxy {
 			Begin: cfg.Begin, BeginQUIC: cfg.BeginQUIC, QUICEnded: cfg.QUICEnded,
 		},
 	})
-	p.shadows = newShadows(p, cfg.MaxMirrors)
+	p.shadows = shadow.NewSet(shadow.Config{
+		Context: p.ctx, Clusters: p.clusters, Metrics: &cfg.Metrics.Mirrors, Report: p.report, Shards: cfg.Shards,
+		Mirrors: model.ShadowLimits{InFlight: cfg.MaxMirrors, Body: replayLimit},
+	})
 	cfg.Metrics.WatchOverloads(p.overloadStates)
 	cfg.Metrics.WatchFaults(p.faultStats)
-	cfg.Metrics.WatchShadows(p.Shadows)
+	cfg.Metrics.WatchShadows(p.shadows.Reports)
 	p.releases = release.NewSet(cfg.Log, cfg.Shards)
 	cfg.Metrics.WatchReleases(p.releases.States)
 	return p
@@ -152,7 +156,7 @@ func (p *Proxy) Apply(s *model.Snapshot) error {
 	p.clusters.Warm(warmTimeout)
 	tables, named, err := p.compiled.compile(p, s)
 	p.overloads.retain(s)
-	p.shadows.retain(s)
+	p.shadows.Retain(s)
 	p.faults.retain(s)
 	p.releases.Retain(s)
 	errs = append(errs, err)
@@ -192,7 +196,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		end()
 	})
 	p.listeners.Drain(over)
-	p.shadows.wait()
+	p.shadows.Wait()
 	p.sides.Wait()
 	stopPools()
 	<-swept

@@ -27,7 +27,7 @@ func (x *exchange) respond() {
 		x.drawn.HeadCame()
 	}
 	if x.shadowing != nil {
-		x.witness()
+		x.shadowing.Witness(&x.up.resp, x.timings.attempt)
 	}
 	x.body.commit()
 	if x.body.pump.unfinished() {
@@ -193,7 +193,7 @@ func (x *exchange) sendFront(front []byte, n int) *failure {
 	b := &x.up.buf
 	var err error
 	x.overload.keeping.add(b.Bytes()[:n])
-	x.shadowing.add(b.Bytes()[:n])
+	x.shadowing.Add(b.Bytes()[:n])
 	if n > 0 && b.Prepend(front) {
 		n += len(front)
 	} else {
@@ -216,7 +216,7 @@ func (x *exchange) readOn() *failure {
 		By: by, Gap: x.timeouts.Idle, Watch: x.watch, Stop: x.body.failure(),
 	}
 	for {
-		err := x.up.more(wait)
+		_, err := x.up.conn.ReadMore(&x.up.buf, wait)
 		if err == nil {
 			return nil
 		}
@@ -294,7 +294,7 @@ func (x *exchange) relayChunked() *failure {
 func (x *exchange) relayDecoded() *failure {
 	b := &x.up.buf
 	chunks := x.answerChunks()
-	x.shadowing.decoded()
+	x.shadowing.Decoded()
 	if err := x.writeClient(x.out); err != nil {
 		return &failure{flag: model.FlagDC, err: err}
 	}
@@ -304,7 +304,7 @@ func (x *exchange) relayDecoded() *failure {
 			return &failure{flag: model.FlagUPE, err: err}
 		}
 		if len(data) > 0 {
-			x.shadowing.add(data)
+			x.shadowing.Add(data)
 			if err := x.writeClient(data); err != nil {
 				return &failure{flag: model.FlagDC, err: err}
 			}

@@ -4,6 +4,7 @@ import (
 	"weir.dev/weir/dataplane/cluster"
 	"weir.dev/weir/dataplane/policy"
 	"weir.dev/weir/dataplane/release"
+	"weir.dev/weir/dataplane/shadow"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
 )
@@ -24,9 +25,9 @@ type route struct {
 	cors     *policy.CORS
 	redirect *policy.Redirect
 	rewrite  *policy.Rewrite
-	shadows  []shadow // mirrors first
-	retry    *retries // nil: none
-	guard    *guard   // nil: nothing is done about overload
+	shadows  []shadow.Shadow // mirrors first
+	retry    *retries        // nil: none
+	guard    *guard          // nil: nothing is done about overload
 	faults   []routeFault
 	keys     *policy.Keys    // nil: none
 	session  *policy.Session // nil: none
@@ -68,7 +69,7 @@ func newRoute(p *Proxy, m *model.Route) *route {
 	for i := range m.Split.Arms {
 		r.addArm(p, m, &m.Split.Arms[i])
 	}
-	r.shadows = shadowsOf(p, m)
+	r.shadows = p.shadows.Of(m)
 	r.release = p.releases.Route(&m.Split, func(arm int) bool { return r.arms[arm].cluster != nil })
 	r.watch()
 	r.marks = r.firstMarks()
@@ -104,7 +105,7 @@ func (r *route) current(p *Proxy) bool {
 		}
 	}
 	for i := range r.shadows {
-		if s := &r.shadows[i]; s.target != "" && s.cluster != p.clusters.Cluster(s.target) {
+		if !r.shadows[i].Current() {
 			return false
 		}
 	}

@@ -545,37 +545,3 @@ func TestStreamsKeepNoPlace(t *testing.T) {
 		time.Sleep(5 * time.Second) // in which the upstream notices
 	})
 }
-
-// TestCrewGoesHome: the goroutines of copies end when there is nothing to do, and with the proxy.
-func TestCrewGoesHome(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
-		n.upstream(t, upA, hello)
-		n.upstream(t, upB, replies(time.Second, sized("200 OK", "/")))
-		r := n.rig(t, snapshotOf(map[string]string{"up": upA, "shadow": upB}, shadowingRoute()), Config{})
-		workers := func() (n int64) {
-			for i := range r.proxy.shadows.crews {
-				n += r.proxy.shadows.crews[i].all.Load()
-			}
-			return n
-		}
-		c := r.patient()
-		for range 20 {
-			c.send(get("/")).want(200, "", "/")
-		}
-		if n := workers(); n != 20 {
-			t.Errorf("%d workers for 20 copies", n)
-		}
-		time.Sleep(2 * time.Second)
-		for range 20 {
-			c.send(get("/")).want(200, "", "/")
-		}
-		if n := workers(); n != 20 {
-			t.Errorf("%d workers after 20 more", n)
-		}
-		time.Sleep(crewIdle + 2*time.Second)
-		if n := workers(); n != 0 {
-			t.Errorf("%d workers when there is nothing to do", n)
-		}
-		c.send(get("/")).want(200, "", "/") // one is at work, and ends with the proxy
-	})
-}

@@ -19,7 +19,7 @@ type side struct {
 	of     *hedges
 	proxy  *Proxy
 	series *telemetry.Series // the cluster's
-	client shadowed
+	client transport.Ends
 	shard  int
 
 	up      *upstream
@@ -67,7 +67,7 @@ func (s *side) ask() *failure {
 		}
 		wait := transport.Wait{By: transport.Earlier(s.by, s.began.Add(s.idle)), Stop: &s.stop, Watch: s.proxy.ctx.Err}
 		if _, _, err = u.conn.Exchange(s.out, &u.buf, wait); err == nil {
-			if err = u.readHead(s.method, wait); err == nil {
+			if u.head, err = (cluster.Answer{Conn: u.conn, In: &u.buf, Head: &u.resp}).ReadHead(s.method, wait); err == nil {
 				return nil
 			}
 		}
@@ -106,30 +106,6 @@ func (s *side) failed(flag model.Flag, err error) *failure {
 		}
 	}
 	return &failure{flag: flag, err: err}
-}
-
-// readHead reads on until the head of the final answer is there.
-func (u *upstream) readHead(method []byte, wait transport.Wait) error {
-	for interim := 0; ; {
-		n, err := u.resp.Parse(u.buf.Bytes(), &answerLimits, method)
-		switch {
-		case err != nil:
-			return err
-		case n == 0:
-			if err := u.more(wait); err != nil {
-				return err
-			}
-			continue
-		case u.resp.Status >= 200:
-			u.head = n
-			return nil
-		}
-		if interim++; interim > maxInterim || u.resp.Status == 101 {
-			return errUnexpected
-		}
-		u.buf.Consume(n)
-		u.resp.Reset()
-	}
 }
 
 // end hands the try to the exchange if it has won, and else ends it.

@@ -39,12 +39,6 @@ func (u *upstream) discard() {
 	u.buf.Release()
 }
 
-// errUnexpected: the upstream switched protocols unasked, or informed without end.
-var errUnexpected = errors.New("unexpected interim answer")
-
-// maxInterim bounds the 1xx answers before the final one.
-const maxInterim = 16
-
 // failure is why a try failed: the flag that its answer would carry, and whether the
 // request cannot have been acted upon.
 type failure struct {
@@ -174,12 +168,12 @@ func (x *exchange) exchangeWith(by transport.Instant) *failure {
 func (x *exchange) readAnswer(by transport.Instant, wait transport.Wait) error {
 	u := x.up
 	for interim := 0; ; {
-		n, err := u.resp.Parse(u.buf.Bytes(), &answerLimits, x.req.Method)
+		n, err := u.resp.Parse(u.buf.Bytes(), &cluster.AnswerLimits, x.req.Method)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
-			if err := u.more(wait); err != nil {
+			if _, err := u.conn.ReadMore(&u.buf, wait); err != nil {
 				return err
 			}
 			x.restartIdle(by, &wait)
@@ -189,8 +183,8 @@ func (x *exchange) readAnswer(by transport.Instant, wait transport.Wait) error {
 		if u.resp.Status >= 200 || u.resp.Status == 101 && x.upgrading() {
 			return nil
 		}
-		if interim++; interim > maxInterim || u.resp.Status == 101 {
-			return errUnexpected
+		if interim++; interim > cluster.MaxInterim || u.resp.Status == 101 {
+			return cluster.ErrUnexpected
 		}
 		if err := x.passInterim(); err != nil {
 			return err
@@ -210,20 +204,6 @@ func (x *exchange) restartIdle(by transport.Instant, wait *transport.Wait) {
 	}
 	wait.By = transport.Earlier(by, now.Add(x.timeouts.Idle))
 }
-
-// more reads on behind what is in the buffer.
-func (u *upstream) more(wait transport.Wait) error {
-	if u.buf.Full() {
-		u.buf.Compact()
-	}
-	if u.buf.Full() {
-		u.buf.Widen()
-	}
-	_, err := u.conn.ReadInto(&u.buf, wait)
-	return err
-}
-
-var answerLimits = http1.Limits{MaxHead: 64 << 10}
 
 // passInterim sends a 1xx answer on to a client that can understand it.
 func (x *exchange) passInterim() error {
@@ -273,7 +253,7 @@ func flagOf(err error) model.Flag {
 	switch {
 	case errors.Is(err, transport.ErrTimeout):
 		return model.FlagUT
-	case errors.As(err, &fault), errors.Is(err, errUnexpected), errors.Is(err, transport.ErrUnsolicited):
+	case errors.As(err, &fault), errors.Is(err, cluster.ErrUnexpected), errors.Is(err, transport.ErrUnsolicited):
 		return model.FlagUPE
 	case errors.As(err, &broken) && broken.Protocol:
 		return model.FlagUPE

@@ -242,6 +242,17 @@ func (c *Conn) ReadInto(b *Buffer, w Wait) (int, error) {
 	return c.readSocket(b, w)
 }
 
+// ReadMore is ReadInto for more of what b holds a part of: it makes room first.
+func (c *Conn) ReadMore(b *Buffer, w Wait) (int, error) {
+	if b.Full() {
+		b.Compact()
+	}
+	if b.Full() {
+		b.Widen()
+	}
+	return c.ReadInto(b, w)
+}
+
 // readSocket is ReadInto without TLS.
 func (c *Conn) readSocket(b *Buffer, w Wait) (int, error) {
 	d := &c.in

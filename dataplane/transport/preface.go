@@ -12,6 +12,9 @@ type Ends struct {
 	Local  netip.AddrPort // what the client connected to
 }
 
+// Ends returns e: those of a client that may have left.
+func (e Ends) Ends() Ends { return e }
+
 // Preface reads what precedes everything else on a connection that is new, the handshake that
 // Secure may have prepared included. It asks take with all that has come so far, until that is
 // whole: n bytes of it, at most, which are gone then. The rest is left to be read. An end of the

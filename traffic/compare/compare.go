@@ -1,7 +1,7 @@
 // Package compare says what differs between two answers to one request, and keeps what many such
 // comparisons have found: by place, with what the primary differs in from itself set against it. It is pure: answers
 // come as bytes that somebody else has read, and time as an argument. How copies are sent, and
-// how many, is dataplane/proxy's.
+// how many, is dataplane/shadow's.
 package compare
 
 import (

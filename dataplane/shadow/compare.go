@@ -1,4 +1,4 @@
-package proxy
+package shadow
 
 import (
 	"bytes"
@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"weir.dev/weir/dataplane/http1"
-	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/traffic/compare"
 )
 
@@ -14,9 +13,9 @@ import (
 // a baseline a second one of the primary. Whoever brings the last one has it judged, by a worker. Until then it
 // has the place among its shadow's copies, which so bounds all its memory.
 type comparison struct {
-	of     *shadows
-	shadow *shadow
-	state  *shadowState
+	of     *Set
+	shadow *Shadow
+	state  *state
 	shard  int
 	parts  atomic.Int32 // answers that are yet to come, whatever comes of them
 	at     time.Time
@@ -44,108 +43,6 @@ type capture struct {
 	body   []byte
 }
 
-// tryShadow has the answer to a copy compared.
-func (x *exchange) tryShadow(s *shadow, c *copied) {
-	t := x.p.shadows.comparisons.Get().(*comparison)
-	t.of, t.shadow, t.state, t.shard, t.at = x.p.shadows, s, s.state, x.c.Shard, x.asked.Time()
-	t.method, t.path = append(t.method[:0], x.req.Method...), append(t.path[:0], x.req.Path...)
-	t.parts.Store(2)
-	limit, bodiless := int(s.state.limits.Load().Body), !s.compare.WantsBody()
-	for _, r := range [...]*capture{&t.primary, &t.other, &t.second} {
-		r.reset()
-		r.limit, r.bodiless = limit, bodiless
-	}
-	t.paired = false
-	c.comparison, c.into = t, &t.other
-	h := x.shadower()
-	h.comparisons = append(h.comparisons, t)
-}
-
-// witness begins to look at the answer whose head has been read, as the host sent it.
-func (x *exchange) witness() {
-	h, took := x.shadowing, transport.Now().Sub(x.timings.attempt)
-	for _, t := range h.comparisons {
-		t.primary.begin(t.shadow.compare, &x.up.resp, took)
-	}
-	h.watching, h.by = len(h.comparisons) > 0, x.timings.attempt.Add(shadowTimeout)
-}
-
-// add takes bytes of the answer's body as they are sent on.
-func (h *shadowing) add(p []byte) {
-	if h == nil || !h.watching {
-		return
-	}
-	spoiled := true
-	if transport.Now() > h.by { // by now the copy's is over: a stream without end does not keep its place
-		h.end(false)
-		return
-	}
-	for _, t := range h.comparisons {
-		t.primary.add(p)
-		spoiled = spoiled && t.primary.spoiled
-	}
-	if spoiled { // the rest may take long
-		h.end(false)
-	}
-}
-
-// decoded says that bytes come without the chunks around them.
-func (h *shadowing) decoded() {
-	if h != nil {
-		for _, t := range h.comparisons {
-			t.primary.chunks = false
-		}
-	}
-}
-
-// endWitness ends an answer, which the client has by now.
-func (x *exchange) endWitness(whole bool) {
-	h := x.shadowing
-	if !h.watching || !whole {
-		h.end(false)
-		return
-	}
-	for _, t := range h.comparisons {
-		if t.shadow.baseline && x.mayAskAgain() {
-			t.paired = true
-			t.parts.Add(1)
-			x.sendBaseline(t)
-		}
-	}
-	h.end(true)
-}
-
-// end says to all comparisons that the primary's answer is over.
-func (h *shadowing) end(whole bool) {
-	for i, t := range h.comparisons {
-		h.comparisons[i] = nil
-		if whole {
-			t.primary.whole()
-		}
-		t.done(false)
-	}
-	h.comparisons, h.watching = h.comparisons[:0], false
-}
-
-// mayAskAgain reports whether the request can be sent to the primary a second time, without
-// harm: its method is safe (RFC 9110 section 9.2.1).
-func (x *exchange) mayAskAgain() bool {
-	switch string(x.req.Method) {
-	case "GET", "HEAD", "OPTIONS", "TRACE":
-		return x.body.whole && x.body.untouched()
-	}
-	return false
-}
-
-// sendBaseline sends the request to the primary once more.
-func (x *exchange) sendBaseline(t *comparison) {
-	c := x.p.shadows.copy(x, t.state)
-	c.cluster, c.spare, c.beside = x.arm.cluster, true, true
-	c.comparison, c.into = t, &t.second
-	c.request = x.appendRequest(c.request, x.arm.request, sending{n: 1, marks: shadowMark, copied: true})
-	x.p.shadows.send(c)
-}
-
 // done says that one of the answers has come, or never will. A worker judges itself; others have it done.
 func (t *comparison) done(worker bool) {
 	switch {
@@ -163,7 +60,7 @@ func (t *comparison) run() {
 	defer t.end()
 	defer func() {
 		if fault := recover(); fault != nil {
-			t.of.p.report(fault)
+			t.of.cfg.Report(fault)
 			t.state.tally.Uncompared()
 		}
 	}()
@@ -205,7 +102,7 @@ func (t *comparison) end() {
 
 // reset forgets everything but the memory.
 func (r *capture) reset() {
-	if cap(r.body) > shadowMemory {
+	if cap(r.body) > keptMemory {
 		r.body = nil
 	}
 	*r = capture{fields: r.fields[:0], ends: r.ends[:0], body: r.body[:0], answer: compare.Answer{Headers: r.answer.Headers[:0]}}

@@ -1,4 +1,4 @@
-package proxy
+package shadow
 
 import (
 	"cmp"
@@ -30,9 +30,9 @@ const (
 // dropReasons is the order of reports.
 var dropReasons = [...]dropReason{dropInFlight, dropBody, dropUnfinished, dropUpgrade, dropBreaker, dropCopy, dropUnresolved}
 
-// shadowState is what one Shadow has under way and has counted, whatever snapshots come; or what all
+// state is what one Shadow has under way and has counted, whatever snapshots come; or what all
 // mirrors have.
-type shadowState struct {
+type state struct {
 	name     string
 	limits   atomic.Pointer[model.ShadowLimits]
 	spec     atomic.Pointer[model.Shadow] // the newest; nil: mirrors
@@ -51,23 +51,18 @@ type shadowState struct {
 	theirsTotals stats.Counts
 }
 
-func (s *shadowState) asMirrors(m *telemetry.Mirrors, limit int) {
-	s.mirrors = m
-	s.limits.Store(&model.ShadowLimits{InFlight: limit, Body: replayLimit})
-}
-
 // state returns the state of a Shadow, made if need be and told what it says now.
-func (s *shadows) state(p *Proxy, m *model.Shadow) *shadowState {
+func (s *Set) state(m *model.Shadow) *state {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.states[m.Name]
 	if st == nil {
-		st = &shadowState{
+		st = &state{
 			name: m.Name, since: time.Now(),
-			ours: stats.NewLatencies(p.cfg.Shards), theirs: stats.NewLatencies(p.cfg.Shards),
+			ours: stats.NewLatencies(s.cfg.Shards), theirs: stats.NewLatencies(s.cfg.Shards),
 		}
 		if s.states == nil {
-			s.states = map[string]*shadowState{}
+			s.states = map[string]*state{}
 		}
 		s.states[m.Name] = st
 	}
@@ -76,8 +71,8 @@ func (s *shadows) state(p *Proxy, m *model.Shadow) *shadowState {
 	return st
 }
 
-// retain forgets the Shadows that no route of a snapshot has.
-func (s *shadows) retain(snap *model.Snapshot) {
+// Retain forgets the Shadows that no route of a snapshot has.
+func (s *Set) Retain(snap *model.Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.states) == 0 {
@@ -99,7 +94,7 @@ func (s *shadows) retain(snap *model.Snapshot) {
 }
 
 // take takes a place for a copy, if there is one.
-func (s *shadowState) take(limit int) bool {
+func (s *state) take(limit int) bool {
 	if s.inFlight.Add(1) > int64(limit) {
 		s.inFlight.Add(-1)
 		return false
@@ -108,10 +103,10 @@ func (s *shadowState) take(limit int) bool {
 }
 
 // leave gives it back.
-func (s *shadowState) leave() { s.inFlight.Add(-1) }
+func (s *state) leave() { s.inFlight.Add(-1) }
 
 // count counts a copy that was sent.
-func (s *shadowState) count(answered bool) {
+func (s *state) count(answered bool) {
 	switch {
 	case s.mirrors != nil && answered:
 		s.mirrors.Count(telemetry.MirrorSent)
@@ -125,7 +120,7 @@ func (s *shadowState) count(answered bool) {
 }
 
 // drop counts one that was not. A mirror of what does not resolve is none, as Gateway API has it.
-func (s *shadowState) drop(why dropReason) {
+func (s *state) drop(why dropReason) {
 	if s.mirrors == nil {
 		s.dropped[slices.Index(dropReasons[:], why)].Add(1)
 	} else if why != dropUnresolved {
@@ -133,19 +128,19 @@ func (s *shadowState) drop(why dropReason) {
 	}
 }
 
-// Shadows returns what has been seen of every Shadow that a live route has, by name.
-func (p *Proxy) Shadows() []model.ShadowReport {
+// Reports returns what has been seen of every Shadow that a live route has, by name.
+func (s *Set) Reports() []model.ShadowReport {
 	var list []model.ShadowReport
-	for _, st := range p.shadows.list() {
+	for _, st := range s.list() {
 		list = append(list, st.report())
 	}
 	return list
 }
 
-// ResetShadow forgets what has been counted and compared of a Shadow, of all if the name is empty. It
+// Reset forgets what has been counted and compared of a Shadow, of all if the name is empty. It
 // reports whether there was one. What is under way is counted when it ends.
-func (p *Proxy) ResetShadow(name string) (found bool) {
-	for _, st := range p.shadows.list() {
+func (s *Set) Reset(name string) (found bool) {
+	for _, st := range s.list() {
 		if name == "" || st.name == name {
 			st.reset()
 			found = true
@@ -154,18 +149,18 @@ func (p *Proxy) ResetShadow(name string) (found bool) {
 	return found
 }
 
-func (s *shadows) list() []*shadowState {
+func (s *Set) list() []*state {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := make([]*shadowState, 0, len(s.states))
+	list := make([]*state, 0, len(s.states))
 	for _, st := range s.states {
 		list = append(list, st)
 	}
-	slices.SortFunc(list, func(a, b *shadowState) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(list, func(a, b *state) int { return cmp.Compare(a.name, b.name) })
 	return list
 }
 
-func (s *shadowState) report() model.ShadowReport {
+func (s *state) report() model.ShadowReport {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := model.ShadowReport{Shadow: s.name, Since: s.since, Copies: model.ShadowCopies{
@@ -193,7 +188,7 @@ func quantilesOf(c *stats.Counts) model.ShadowQuantiles {
 	return model.ShadowQuantiles{P50: c.Quantile(0.5), P95: c.Quantile(0.95), P99: c.Quantile(0.99)}
 }
 
-func (s *shadowState) reset() {
+func (s *state) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.since = time.Now()

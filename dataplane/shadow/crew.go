@@ -1,43 +1,9 @@
-package proxy
+package shadow
 
 import (
-	"sync"
 	"sync/atomic"
 	"time"
 )
-
-// shadows sends copies: bounded in number, ignored in outcome, and without any effect on the
-// request that they copy.
-type shadows struct {
-	p           *Proxy
-	watch       func() error // bound once: an error once draining has taken too long
-	crews       []crew       // by shard
-	copies      sync.Pool    // of *copied
-	comparisons sync.Pool    // of *comparison
-	over        chan struct{}
-	work        sync.WaitGroup
-	mirrors     shadowState // what mirrors of all routes share
-
-	mu     sync.Mutex
-	states map[string]*shadowState // of Shadows, by name
-}
-
-func newShadows(p *Proxy, mirrors int) *shadows {
-	s := &shadows{p: p, watch: p.ctx.Err, crews: make([]crew, p.cfg.Shards), over: make(chan struct{})}
-	s.copies.New = func() any { return new(copied) }
-	s.comparisons.New = func() any { return new(comparison) }
-	for i := range s.crews {
-		s.crews[i].jobs = make(chan job, maxCrew)
-	}
-	s.mirrors.asMirrors(&p.cfg.Metrics.Mirrors, mirrors)
-	return s
-}
-
-// wait ends the crews, which finish what they have.
-func (s *shadows) wait() {
-	close(s.over)
-	s.work.Wait()
-}
 
 // A copy needs a goroutine, as it is I/O that blocks. Those of a shard stay for a while after their
 // copy, with the stack that it made them grow, so that under load none is begun:
@@ -63,7 +29,7 @@ const (
 
 // job is one of these.
 type job struct {
-	copy  *copied
+	copy  *Copy
 	judge *comparison // whose answers have all come
 }
 
@@ -76,7 +42,7 @@ func (j job) do() {
 }
 
 // submit has a job done, and reports whether there is a worker for it.
-func (s *shadows) submit(shard int, j job) bool {
+func (s *Set) submit(shard int, j job) bool {
 	w := &s.crews[uint(shard)%uint(len(s.crews))]
 	if w.claim() {
 		w.jobs <- j
@@ -91,13 +57,6 @@ func (s *shadows) submit(shard int, j job) bool {
 	return true
 }
 
-// send has a copy sent.
-func (s *shadows) send(c *copied) {
-	if !s.submit(c.shard, job{copy: c}) {
-		c.drop(dropInFlight)
-	}
-}
-
 // claim takes one of the idle, if there are any.
 func (w *crew) claim() bool {
 	for n := w.idle.Load(); n > 0; n = w.idle.Load() {
@@ -109,7 +68,7 @@ func (w *crew) claim() bool {
 }
 
 // labour is a worker, from its first job on.
-func (s *shadows) labour(w *crew, j job) {
+func (s *Set) labour(w *crew, j job) {
 	defer s.work.Done()
 	defer w.all.Add(-1)
 	timer := time.NewTimer(crewIdle)

@@ -1,4 +1,4 @@
-package proxy
+package shadow
 
 import (
 	"errors"
@@ -12,48 +12,53 @@ import (
 )
 
 const (
-	shadowTimeout = 15 * time.Second // of one copy, answer included
-	// shadowAnswer is how many bytes of a copy's answer are read: about where a new connection costs less.
-	shadowAnswer = 1 << 20
-	// shadowMemory is how much memory of one copy is kept for the next one.
-	shadowMemory = 128 << 10
+	timeout = 15 * time.Second // of one copy, answer included
+	// maxAnswer is how many bytes of a copy's answer are read: about where a new connection costs less.
+	maxAnswer = 1 << 20
+	// keptMemory is how much memory of one copy is kept for the next one.
+	keptMemory = 128 << 10
 )
 
-// copied is one copy on its way. It shares nothing with the exchange, which it may outlive.
-type copied struct {
-	of         *shadows
-	state      *shadowState
+// Copy is one copy on its way. It shares nothing with the request, which it may outlive.
+type Copy struct {
+	// Request is what is sent. Whoever makes the copy appends the head, and as much of the body as is at hand.
+	Request []byte
+
+	of         *Set
+	state      *state
 	cluster    *cluster.Cluster
-	request    []byte
 	method     []byte
-	client     shadowed
+	client     transport.Ends
 	shard      int
-	spare      bool    // for the baseline
-	beside     bool    // it goes to where requests go that somebody waits for
-	body       int     // bytes of the request's body so far, while it waits for the rest
-	next       *copied // in the list of those
-	up         upstream
+	spare      bool  // for the baseline
+	beside     bool  // it goes to where requests go that somebody waits for
+	body       int   // bytes of the request's body so far, while it waits for the rest
+	next       *Copy // in the list of those
+	conn       *transport.Conn
+	in         transport.Buffer // what the host sent
+	resp       http1.Response
 	comparison *comparison // nil: nobody looks at the answer
 	into       *capture    // of the comparison, for this answer
 }
 
-// shadowed is the client of a request that was copied, which may have left.
-type shadowed transport.Ends
-
-// Ends implements cluster.Client.
-func (s shadowed) Ends() transport.Ends { return transport.Ends(s) }
-
-// copy returns a copy of the present request, without its bytes.
-func (s *shadows) copy(x *exchange, state *shadowState) *copied {
-	c := s.copies.Get().(*copied)
+// copy returns a copy of a request, without its bytes.
+func (s *Set) copy(r *Original, state *state) *Copy {
+	c := s.copies.Get().(*Copy)
 	c.of, c.state = s, state
-	c.request, c.method = c.request[:0], append(c.method[:0], x.req.Method...)
-	c.client, c.shard = shadowed(x.c.Ends()), x.c.Shard
+	c.Request, c.method = c.Request[:0], append(c.method[:0], r.Method...)
+	c.client, c.shard = r.Client, r.Shard
 	return c
 }
 
+// Send has the copy sent, or dropped if there is nobody to do it. It is not the caller's any more.
+func (c *Copy) Send() {
+	if !c.of.submit(c.shard, job{copy: c}) {
+		c.drop(dropInFlight)
+	}
+}
+
 // drop gives up a copy that has not been sent.
-func (c *copied) drop(why dropReason) {
+func (c *Copy) drop(why dropReason) {
 	if !c.spare {
 		c.state.drop(why)
 	}
@@ -61,14 +66,14 @@ func (c *copied) drop(why dropReason) {
 }
 
 // end lets go of a copy, and of its place unless its comparison has that.
-func (c *copied) end() {
+func (c *Copy) end() {
 	t, state, of := c.comparison, c.state, c.of
-	memory := c.request[:0]
-	if cap(memory) > shadowMemory {
+	memory := c.Request[:0]
+	if cap(memory) > keptMemory {
 		memory = nil
 	}
-	c.up.resp.Reset()
-	*c = copied{request: memory, method: c.method[:0], up: upstream{resp: c.up.resp}}
+	c.resp.Reset()
+	*c = Copy{Request: memory, method: c.method[:0], resp: c.resp}
 	of.copies.Put(c)
 	if t != nil {
 		t.done(true)
@@ -87,19 +92,19 @@ const (
 )
 
 // run sends the copy and reads its answer to the end, so that the connection can be used again.
-func (c *copied) run() {
+func (c *Copy) run() {
 	end := fateFailed
 	defer c.end()
 	defer func() {
 		if fault := recover(); fault != nil {
-			c.of.p.report(fault)
+			c.of.cfg.Report(fault)
 		}
 		c.count(end)
 	}()
 	end = c.admitted()
 }
 
-func (c *copied) count(end fate) {
+func (c *Copy) count(end fate) {
 	switch {
 	case c.spare:
 	case end == fateRefused:
@@ -110,7 +115,7 @@ func (c *copied) count(end fate) {
 }
 
 // admitted sends the copy if its cluster takes it.
-func (c *copied) admitted() (end fate) {
+func (c *Copy) admitted() (end fate) {
 	began := transport.Now()
 	pass, refused := c.admit(began)
 	if refused != nil {
@@ -137,7 +142,7 @@ func (c *copied) admitted() (end fate) {
 	return c.ask(host, began)
 }
 
-func (c *copied) admit(now transport.Instant) (cluster.Pass, *cluster.Refusal) {
+func (c *Copy) admit(now transport.Instant) (cluster.Pass, *cluster.Refusal) {
 	if c.beside {
 		return c.cluster.AdmitSpare(now)
 	}
@@ -145,9 +150,9 @@ func (c *copied) admit(now transport.Instant) (cluster.Pass, *cluster.Refusal) {
 }
 
 // ask sends the copy to a host.
-func (c *copied) ask(host *cluster.Host, began transport.Instant) fate {
-	by := began.Add(shadowTimeout)
-	conn, reused, err := host.For(&c.client).Acquire(c.of.p.ctx, began, by, c.shard)
+func (c *Copy) ask(host *cluster.Host, began transport.Instant) fate {
+	by := began.Add(timeout)
+	conn, reused, err := host.For(&c.client).Acquire(c.of.cfg.Context, began, by, c.shard)
 	switch {
 	case err == nil:
 	case errors.As(err, new(*cluster.Refusal)):
@@ -157,14 +162,14 @@ func (c *copied) ask(host *cluster.Host, began transport.Instant) fate {
 	}
 	reusable := false
 	defer func() {
-		c.up.buf.Release()
+		c.in.Release()
 		if reusable {
 			host.Release(conn, c.shard, transport.Now())
 		} else {
 			host.Release(conn, c.shard, 0)
 		}
 	}()
-	c.up.conn = conn
+	c.conn = conn
 	reusable, err = c.exchange(began, transport.Wait{By: by, Watch: c.of.watch})
 	if err == nil {
 		return fateAnswered
@@ -176,32 +181,31 @@ func (c *copied) ask(host *cluster.Host, began transport.Instant) fate {
 }
 
 // exchange reports whether the connection can be used again.
-func (c *copied) exchange(began transport.Instant, wait transport.Wait) (reusable bool, err error) {
-	u := &c.up
-	if _, _, err := u.conn.Exchange(c.request, &u.buf, wait); err != nil {
+func (c *Copy) exchange(began transport.Instant, wait transport.Wait) (reusable bool, err error) {
+	if _, _, err := c.conn.Exchange(c.Request, &c.in, wait); err != nil {
 		return false, err
 	}
-	if err := u.readHead(c.method, wait); err != nil {
+	head, err := cluster.Answer{Conn: c.conn, In: &c.in, Head: &c.resp}.ReadHead(c.method, wait)
+	if err != nil {
 		return false, err
 	}
-	u.buf.Consume(u.head)
+	c.in.Consume(head)
 	if c.into != nil {
-		c.into.begin(c.comparison.shadow.compare, &u.resp, transport.Now().Sub(began))
+		c.into.begin(c.comparison.shadow.compare, &c.resp, transport.Now().Sub(began))
 	}
 	return c.readBody(wait)
 }
 
 // readBody reads an answer's body, and forgets what nobody looks at.
-func (c *copied) readBody(wait transport.Wait) (reusable bool, err error) {
-	u := &c.up
+func (c *Copy) readBody(wait transport.Wait) (reusable bool, err error) {
 	chunks := http1.Chunked{Answer: true}
-	rest := u.resp.Length
-	if rest > shadowAnswer {
+	rest := c.resp.Length
+	if rest > maxAnswer {
 		return false, nil
 	}
-	for read := 0; read < shadowAnswer; {
-		n, done := u.buf.Len(), false
-		switch u.resp.Body {
+	for read := 0; read < maxAnswer; {
+		n, done := c.in.Len(), false
+		switch c.resp.Body {
 		case http1.BodyNone:
 			n, done = 0, true
 		case http1.BodyLength:
@@ -209,21 +213,21 @@ func (c *copied) readBody(wait transport.Wait) (reusable bool, err error) {
 			rest -= int64(n)
 			done = rest == 0
 		case http1.BodyChunked:
-			if n, done, err = chunks.Scan(u.buf.Bytes()); err != nil {
+			if n, done, err = chunks.Scan(c.in.Bytes()); err != nil {
 				return false, err
 			}
 		}
 		if c.into != nil {
-			c.into.add(u.buf.Bytes()[:n])
+			c.into.add(c.in.Bytes()[:n])
 		}
-		u.buf.Consume(n)
+		c.in.Consume(n)
 		read += n
 		if done {
 			c.into.whole()
-			return u.resp.KeepAlive && u.buf.Len() == 0, nil
+			return c.resp.KeepAlive && c.in.Len() == 0, nil
 		}
-		err := u.more(wait)
-		if u.resp.Body == http1.BodyUntilClose && errors.Is(err, io.EOF) {
+		_, err := c.conn.ReadMore(&c.in, wait)
+		if c.resp.Body == http1.BodyUntilClose && errors.Is(err, io.EOF) {
 			c.into.whole()
 			return false, nil
 		}
