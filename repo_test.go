@@ -65,10 +65,11 @@ var rooms = []room{
 	{"dataplane/stream", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/listener", "dataplane/cluster"}},
 	{"dataplane/release", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/http1", "dataplane/policy"}},
 	{"dataplane/shadow", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/http1", "dataplane/policy", "dataplane/cluster"}},
+	{"dataplane/stale", []string{"dataplane/transport", "dataplane/http1", "dataplane/policy"}},
 	{"dataplane/proxy", []string{
 		"model", "telemetry", "traffic/...",
 		"dataplane/transport", "dataplane/http1", "dataplane/http2", "dataplane/http3", "dataplane/policy", "dataplane/listener",
-		"dataplane/cluster", "dataplane/stream", "dataplane/release", "dataplane/shadow",
+		"dataplane/cluster", "dataplane/stream", "dataplane/release", "dataplane/shadow", "dataplane/stale",
 	}},
 
 	{"console", []string{"model", "telemetry/...", "traffic/...", "controlplane/...", "dataplane/..."}},

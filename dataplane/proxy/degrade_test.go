@@ -226,38 +226,3 @@ func TestServeStale(t *testing.T) {
 		})
 	}
 }
-
-// TestStaleStoreIsBounded fills it by number and by size.
-func TestStaleStoreIsBounded(t *testing.T) {
-	for _, size := range []int{10, staleBody} {
-		var s staleStore
-		s.use()
-		body := strings.Repeat("x", size)
-		for i := range 2 * staleEntries {
-			s.keep(&kept{key: strconv.Itoa(i), body: body})
-			s.find([]byte("0"))
-		}
-		entries, bytes := 0, 0
-		for i := range s.parts {
-			p := &s.parts[i]
-			sum := 0
-			for _, k := range p.byKey {
-				sum += k.size()
-			}
-			if sum != p.bytes {
-				t.Errorf("part %d: %d bytes, counted as %d", i, sum, p.bytes)
-			}
-			entries, bytes = entries+len(p.byKey), bytes+p.bytes
-		}
-		if entries > staleEntries || bytes > staleBytes || size == 10 && entries < staleEntries/2 {
-			t.Errorf("%d entries of %d bytes", entries, bytes)
-		}
-		if s.find([]byte("0")) == nil {
-			t.Error("what was asked for last is gone")
-		}
-		s.remove([]byte("0"))
-		if s.find([]byte("0")) != nil {
-			t.Error("what was removed is there")
-		}
-	}
-}

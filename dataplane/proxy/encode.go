@@ -7,6 +7,7 @@ import (
 	"weir.dev/weir/dataplane/http1"
 	"weir.dev/weir/dataplane/policy"
 	"weir.dev/weir/dataplane/shadow"
+	"weir.dev/weir/dataplane/stale"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 )
@@ -62,7 +63,7 @@ func (x *exchange) relayEncoded() *failure {
 func (x *exchange) encodeBody() *failure {
 	e := x.coding.encoder
 	body := encodedBody{kind: x.up.resp.Body, rest: x.up.resp.Length, chunks: x.answerChunks(), keeping: x.overload.keeping, shadowing: x.shadowing}
-	body.keeping.decoded()
+	body.keeping.Decoded()
 	body.shadowing.Decoded()
 	x.coding.read = int64(x.up.head)
 	for {
@@ -165,8 +166,8 @@ type encodedBody struct {
 	chunks http1.Chunked
 	unused int // bytes in the buffer that wait for more behind them
 
-	keeping   *keeping    // nil: the content is not kept
-	shadowing *shadow.Tap // nil: nor compared
+	keeping   *stale.Keeping // nil: the content is not kept
+	shadowing *shadow.Tap    // nil: nor compared
 }
 
 // feed moves what is in the buffer to the encoder and reports whether that was the last of
@@ -177,7 +178,7 @@ func (b *encodedBody) feed(buf *transport.Buffer, e *policy.Encoder) (over bool,
 	case http1.BodyLength:
 		n := int(min(int64(buf.Len()), b.rest))
 		b.rest -= int64(n)
-		b.keeping.add(buf.Bytes()[:n])
+		b.keeping.Add(buf.Bytes()[:n])
 		b.shadowing.Add(buf.Bytes()[:n])
 		err = e.Write(buf.Bytes()[:n])
 		buf.Consume(n)
@@ -195,7 +196,7 @@ func (b *encodedBody) feedChunks(buf *transport.Buffer, e *policy.Encoder) (over
 	for {
 		data, n, _, err := b.chunks.Next(buf.Bytes())
 		if err == nil {
-			b.keeping.add(data)
+			b.keeping.Add(data)
 			b.shadowing.Add(data)
 			err = e.Write(data)
 		}

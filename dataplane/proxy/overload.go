@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"weir.dev/weir/dataplane/policy"
+	"weir.dev/weir/dataplane/stale"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
@@ -45,7 +46,7 @@ func newGuard(p *Proxy, m *model.Overload) *guard {
 		g.stale = max(g.stale, m.Degrade[i].ServeStale)
 	}
 	if g.stale > 0 {
-		p.stale.use()
+		p.stale.Use()
 	}
 	return g
 }
@@ -59,8 +60,8 @@ type admission struct {
 	throttle *overload.Throttle // that wants to know how it ends; nil: none
 	fewer    bool               // there are no tries after the first
 	timeouts model.Timeouts     // shorter than the route's
-	keeping  *keeping           // the answer is kept, for when there is too much to do; nil: it is not
-	keeper   *keeping           // made by the first request whose answer may be kept
+	keeping  *stale.Keeping     // the answer is kept, for when there is too much to do; nil: it is not
+	keeper   *stale.Keeping     // made by the first request whose answer may be kept
 	turn     *turn              // made by the first request that waits
 }
 

@@ -22,6 +22,7 @@ import (
 	"weir.dev/weir/dataplane/policy"
 	"weir.dev/weir/dataplane/release"
 	"weir.dev/weir/dataplane/shadow"
+	"weir.dev/weir/dataplane/stale"
 	"weir.dev/weir/dataplane/stream"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
@@ -81,7 +82,7 @@ type Proxy struct {
 	overloads overloads
 	faults    faults
 	releases  *release.Set
-	stale     staleStore
+	stale     stale.Store
 	sides     sync.WaitGroup // of hedges
 	draining  atomic.Bool
 

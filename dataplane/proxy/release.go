@@ -59,7 +59,7 @@ func (x *exchange) appendUserID(dst []byte) []byte {
 		return dst
 	}
 	value, _ := x.up.resp.Joined("cache-control")
-	if c := parseCacheControl(value); c.public || c.shared {
+	if c := policy.ParseCacheControl(value); c.Public || c.Shared {
 		return dst
 	}
 	return x.drawn.AppendUserID(dst, x.view.forwarding.HTTPS(&x.caller, &x.req.Head))

@@ -192,7 +192,7 @@ func (x *exchange) relay() *failure {
 func (x *exchange) sendFront(front []byte, n int) *failure {
 	b := &x.up.buf
 	var err error
-	x.overload.keeping.add(b.Bytes()[:n])
+	x.overload.keeping.Add(b.Bytes()[:n])
 	x.shadowing.Add(b.Bytes()[:n])
 	if n > 0 && b.Prepend(front) {
 		n += len(front)

@@ -1,143 +1,76 @@
 package proxy
 
 import (
-	"hash/maphash"
-	"sync"
-	"sync/atomic"
+	"strconv"
 	"time"
 
-	"weir.dev/weir/dataplane/transport"
+	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/stale"
+	"weir.dev/weir/model"
 )
 
-// Bounds of staleStore.
-const (
-	staleBody    = 64 << 10 // bytes of one answer's body
-	staleBytes   = 32 << 20 // of all that is kept
-	staleEntries = 8192
-	staleParts   = 16 // of the store, each with a lock of its own and its part of the bounds
-	staleAfter   = time.Second
-	staleLast    = 4096
-)
-
-// staleStore keeps answers for when a backend has too much to do: the newest to each request,
-// in bounded memory; those that were asked for longest ago go first. It is no cache: what it
-// has is only given by a step of degradation.
-type staleStore struct {
-	used  atomic.Bool // some route may give old answers, or has
-	seed  maphash.Seed
-	once  sync.Once
-	parts [staleParts]stalePart
-	last  [staleLast]atomic.Uint64 // for which key each was due last, in 40 bits, and when
-}
-
-type stalePart struct {
-	mu    sync.Mutex
-	byKey map[string]*kept
-	bytes int
-	first kept // of a ring, the most recently used behind it
-}
-
-// kept is one answer. Its fields do not change.
-type kept struct {
-	key            string
-	fields         string // lines of the head that are no hop's business
-	body           string
-	public         bool              // it may be given to whoever asks
-	made           transport.Instant // when it came
-	aged           time.Duration     // how old it was then
-	fresh          time.Duration     // for how long it may be given although its owner says no longer; 0: any time
-	younger, older *kept
-}
-
-// use says that answers will be kept.
-func (s *staleStore) use() {
-	s.once.Do(func() {
-		s.seed = maphash.MakeSeed()
-		for i := range s.parts {
-			p := &s.parts[i]
-			p.byKey = make(map[string]*kept)
-			p.first.younger, p.first.older = &p.first, &p.first
-		}
-	})
-	s.used.Store(true)
-}
-
-func (s *staleStore) part(key []byte) *stalePart {
-	return &s.parts[maphash.Bytes(s.seed, key)%staleParts]
-}
-
-// find returns the answer for a key, or nil, and notes that it was asked for.
-func (s *staleStore) find(key []byte) *kept {
-	p := s.part(key)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	k := p.byKey[string(key)]
-	if k != nil {
-		k.unlink()
-		p.link(k)
+// storable is what the store is to know of the request.
+func (x *exchange) storable() stale.Request {
+	return stale.Request{
+		Request: &x.req, Route: x.route.model.Name, Listener: x.view.listener.Name,
+		Trusted: x.caller.Trusted, Verified: x.c.Secured != nil && x.c.Secured.Verified,
 	}
-	return k
 }
 
-// due reports whether the answer to a request is to be kept, for the first who asks in each second:
-// for those that anybody may have and for others apart, because most of the others turn out to be
-// for their askers alone. Of two keys that share a place each may be due more often. It takes no
-// lock, as every request asks.
-func (s *staleStore) due(key []byte, who asker, now transport.Instant) bool {
-	hash := maphash.Bytes(s.seed, key)*2 + uint64(who)
-	at := &s.last[hash%uint64(len(s.last))]
-	second := uint64(now / transport.Instant(staleAfter))
-	word := hash&^0xffffff | second&0xffffff
-	old := at.Load()
-	return old != word && at.CompareAndSwap(old, word)
-}
-
-// keep stores an answer, in place of the last one for its key, unless that came later.
-func (s *staleStore) keep(k *kept) {
-	if k.size() > staleBytes/staleParts {
+// considerKeeping makes ready to keep the answer, once a second.
+func (x *exchange) considerKeeping() {
+	r := x.storable()
+	if !r.MayKeep() {
 		return
 	}
-	p := s.part([]byte(k.key))
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if old := p.byKey[k.key]; old != nil {
-		if old.made > k.made {
-			return
-		}
-		p.drop(old)
+	o := &x.overload
+	if o.keeper == nil {
+		o.keeper = new(stale.Keeping)
 	}
-	p.byKey[k.key] = k
-	p.bytes += k.size()
-	p.link(k)
-	for p.bytes > staleBytes/staleParts || len(p.byKey) > staleEntries/staleParts {
-		p.drop(p.first.younger) // the ring's end: the one asked for longest ago
+	if o.keeper.Begin(&x.p.stale, &r, x.asked) {
+		o.keeping = o.keeper
 	}
 }
 
-// remove forgets the answer for a key.
-func (s *staleStore) remove(key []byte) {
-	p := s.part(key)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if k := p.byKey[string(key)]; k != nil {
-		p.drop(k)
+// beginKeeping notes the answer's head, if the answer may be kept.
+func (x *exchange) beginKeeping() {
+	k, resp := x.overload.keeping, &x.up.resp
+	if !k.Stores(resp, x.arm.response) {
+		x.overload.keeping = nil
+		return
+	}
+	if x.route.session != nil {
+		x.route.session.Claim(&resp.Head)
+	}
+	k.Head(resp, x.arm.response, x.route.cors)
+}
+
+// endKeeping keeps the answer, if all of it was sent.
+func (x *exchange) endKeeping(whole bool) {
+	if k := x.overload.keeping; k != nil {
+		x.overload.keeping = nil
+		k.End(whole, &x.up.resp)
 	}
 }
 
-// size is about how many bytes of memory an answer takes.
-func (k *kept) size() int { return len(k.key) + len(k.fields) + len(k.body) + 256 }
-
-func (p *stalePart) link(k *kept) {
-	k.younger, k.older = &p.first, p.first.older
-	k.older.younger, p.first.older = k, k
-}
-
-func (k *kept) unlink() {
-	k.younger.older, k.older.younger = k.older, k.younger
-}
-
-func (p *stalePart) drop(k *kept) {
-	k.unlink()
-	delete(p.byKey, k.key)
-	p.bytes -= k.size()
+// serveStale answers with what was kept, if it is no older than maxAge and for whoever asks.
+func (x *exchange) serveStale(maxAge time.Duration) bool {
+	r := x.storable()
+	kept, age, memory := x.p.stale.Find(x.scratch, &r, maxAge, x.asked)
+	x.scratch = memory
+	if kept == nil {
+		return false
+	}
+	x.result.flag, x.result.detail = model.FlagPD, "an answer of "+age.Round(time.Second).String()+" ago, because there is too much to do"
+	fields := append(x.scratch[:0], kept.Fields...)
+	fields = append(fields, "Age: "...)
+	fields = append(strconv.AppendInt(fields, int64(max(age, 0)/time.Second), 10), "\r\n"...)
+	fields = x.appendFlag(fields, model.FlagPD)
+	if x.route.cors != nil {
+		origin, _ := x.req.Get(http1.NameOrigin)
+		fields = x.route.cors.AppendResponse(fields, origin)
+	}
+	x.scratch = fields
+	x.send(answer{status: 200, fields: fields, body: kept.Body, dated: true})
+	return true
 }

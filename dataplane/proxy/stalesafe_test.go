@@ -4,14 +4,10 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"weir.dev/weir/dataplane/listener"
-	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 )
 
@@ -100,72 +96,5 @@ func TestStaleIsSafe(t *testing.T) {
 				hold.want(200, "", "x")
 			})
 		})
-	}
-}
-
-// TestStaleIsKeptOnceASecond: of all who ask for the same at once one keeps the answer.
-func TestStaleIsKeptOnceASecond(t *testing.T) {
-	var s staleStore
-	s.use()
-	now := transport.Instant(7 * time.Second)
-	var due atomic.Int64
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() {
-			if s.due([]byte("a"), anybody, now) {
-				due.Add(1)
-			}
-		})
-	}
-	all.Wait()
-	if n := due.Load(); n != 1 {
-		t.Errorf("due %d times", n)
-	}
-	for _, step := range []struct {
-		who  asker
-		at   transport.Instant
-		want bool
-	}{
-		{anybody, now + 900e6, false},
-		{somebody, now, true},
-		{anybody, now + 1e9, true},
-		{anybody, now + 1e9, false},
-	} {
-		if got := s.due([]byte("a"), step.who, step.at); got != step.want {
-			t.Errorf("%+v: %v", step, got)
-		}
-	}
-}
-
-// TestStaleIsTheNewest: an answer that took long to come does not take the place of one that came since.
-func TestStaleIsTheNewest(t *testing.T) {
-	var s staleStore
-	s.use()
-	for _, k := range []*kept{{key: "a", body: "2", made: 2}, {key: "a", body: "1", made: 1}} {
-		s.keep(k)
-	}
-	if k := s.find([]byte("a")); k.body != "2" {
-		t.Errorf("%q", k.body)
-	}
-}
-
-// TestStaleByDoor: what came in by one listener is not given at another, nor to others what came for
-// whoever has a certificate.
-func TestStaleByDoor(t *testing.T) {
-	x := newExchange().(*exchange)
-	x.c, x.route = &listener.Conn{}, &route{model: &model.Route{Name: "r"}}
-	var keys []string
-	for _, name := range []string{"a", "b"} {
-		x.view = &view{listener: &model.Listener{Name: name}}
-		keys = append(keys, string(x.staleKey(nil)))
-	}
-	if keys[0] == keys[1] {
-		t.Errorf("one key at two listeners: %q", keys[0])
-	}
-	for verified, want := range map[bool]asker{false: anybody, true: somebody} {
-		x.c.Secured = &listener.Secured{Verified: verified}
-		if got := x.asker(); got != want {
-			t.Errorf("verified %v: %v", verified, got)
-		}
 	}
 }
