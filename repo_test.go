@@ -66,10 +66,11 @@ var rooms = []room{
 	{"dataplane/release", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/http1", "dataplane/policy"}},
 	{"dataplane/shadow", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/http1", "dataplane/policy", "dataplane/cluster"}},
 	{"dataplane/stale", []string{"dataplane/transport", "dataplane/http1", "dataplane/policy"}},
+	{"dataplane/overload", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/policy"}},
 	{"dataplane/proxy", []string{
 		"model", "telemetry", "traffic/...",
 		"dataplane/transport", "dataplane/http1", "dataplane/http2", "dataplane/http3", "dataplane/policy", "dataplane/listener",
-		"dataplane/cluster", "dataplane/stream", "dataplane/release", "dataplane/shadow", "dataplane/stale",
+		"dataplane/cluster", "dataplane/stream", "dataplane/release", "dataplane/overload", "dataplane/shadow", "dataplane/stale",
 	}},
 
 	{"console", []string{"model", "telemetry/...", "traffic/...", "controlplane/...", "dataplane/..."}},

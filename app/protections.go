@@ -7,7 +7,7 @@ import (
 
 	"weir.dev/weir/console"
 	"weir.dev/weir/dataplane/cluster"
-	"weir.dev/weir/dataplane/proxy"
+	"weir.dev/weir/dataplane/overload"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
 	"weir.dev/weir/traffic/breaker"
@@ -90,7 +90,7 @@ func breakerOf(b *cluster.BreakerStatus) *console.Breaker {
 	return shown
 }
 
-func overloadOf(s *proxy.OverloadStatus) *console.Overload {
+func overloadOf(s *overload.Status) *console.Overload {
 	shown := &console.Overload{
 		Mode: string(s.Mode), Adaptive: s.Adaptive, Limit: s.Limit, InFlight: s.InFlight, Queued: s.Queued, Heat: s.Heat, Others: s.Others,
 	}

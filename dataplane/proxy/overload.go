@@ -4,65 +4,35 @@ import (
 	"bytes"
 	"time"
 
+	"weir.dev/weir/dataplane/overload"
 	"weir.dev/weir/dataplane/policy"
 	"weir.dev/weir/dataplane/stale"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
 	"weir.dev/weir/traffic/limit"
-	"weir.dev/weir/traffic/overload"
+	load "weir.dev/weir/traffic/overload"
 	"weir.dev/weir/traffic/pressure"
 )
 
-// guard is a route's model.Overload ready for use. It is immutable; what it counts is in its
-// scope.
-type guard struct {
-	model      *model.Overload
-	scope      *scope // nil: nothing bounds the requests
-	priorities *policy.Priorities
-	fair       *policy.Keys
-	gives      []*telemetry.Protection // of each step of degradation, what it gives up; see givenUp
-	stale      time.Duration           // the oldest answer that a step may give; 0: none
-}
+// Overloads returns how every scope stands, by name.
+func (p *Proxy) Overloads() []overload.Status { return p.overloads.Statuses() }
 
-// newGuard returns nil for a route that has none, or a disabled one.
-func newGuard(p *Proxy, m *model.Overload) *guard {
-	if m == nil {
-		return nil
-	}
-	s := p.overloads.scope(p, m) // also of a disabled one: its state goes on
-	if m.Mode == model.ModeDisabled {
-		return nil
-	}
-	g := &guard{model: m, scope: s, priorities: policy.CompilePriorities(m.Priorities)}
-	if m.Queue != nil {
-		g.fair = policy.CompileKeys(m.Queue.FairBy)
-	}
-	if s == nil {
-		return g
-	}
-	for i := range m.Degrade {
-		g.gives = append(g.gives, givenUp(p, m, &m.Degrade[i])...)
-		g.stale = max(g.stale, m.Degrade[i].ServeStale)
-	}
-	if g.stale > 0 {
-		p.stale.Use()
-	}
-	return g
-}
+// Throttles returns what the throttle of every cluster that has one has counted, by name.
+func (p *Proxy) Throttles() []overload.ThrottleStatus { return p.overloads.Throttles() }
 
 // admission is what overload has to do with the present request.
 type admission struct {
-	class    model.Class    // ClassNone: nobody has asked yet
-	line     string         // for the next host; empty: nothing to say
-	gate     *overload.Gate // where the request has a place, that it gives back; nil: nowhere
+	class    model.Class // ClassNone: nobody has asked yet
+	line     string      // for the next host; empty: nothing to say
+	gate     *load.Gate  // where the request has a place, that it gives back; nil: nowhere
 	since    transport.Instant
-	throttle *overload.Throttle // that wants to know how it ends; nil: none
-	fewer    bool               // there are no tries after the first
-	timeouts model.Timeouts     // shorter than the route's
-	keeping  *stale.Keeping     // the answer is kept, for when there is too much to do; nil: it is not
-	keeper   *stale.Keeping     // made by the first request whose answer may be kept
-	turn     *turn              // made by the first request that waits
+	throttle *load.Throttle // that wants to know how it ends; nil: none
+	fewer    bool           // there are no tries after the first
+	timeouts model.Timeouts // shorter than the route's
+	keeping  *stale.Keeping // the answer is kept, for when there is too much to do; nil: it is not
+	keeper   *stale.Keeping // made by the first request whose answer may be kept
+	turn     *turn          // made by the first request that waits
 }
 
 // priorityLines are what the next host is told of a class.
@@ -87,8 +57,8 @@ func (x *exchange) classify() model.Class {
 		o.class = x.claimedClass()
 	}
 	g := x.route.guard
-	if o.class == model.ClassNone && g != nil && g.priorities != nil {
-		o.class = g.priorities.Class(x.known())
+	if o.class == model.ClassNone && g != nil && g.Priorities != nil {
+		o.class = g.Priorities.Class(x.known())
 		x.facts = policy.Facts{}
 	}
 	o.line = priorityLines[o.class]
@@ -131,14 +101,14 @@ func (x *exchange) giveWay() bool {
 func (x *exchange) admit() (answered bool) {
 	g := x.route.guard
 	class := x.classify()
-	if g.scope == nil {
+	if g.Scope == nil {
 		return false
 	}
-	if len(g.model.Degrade) > 0 && x.degrade(g, class) {
+	if len(g.Model.Degrade) > 0 && x.degrade(g, class) {
 		return true
 	}
-	gate := g.scope.gate
-	if g.stale > 0 && g.model.Mode != model.ModeObserve {
+	gate := g.Scope.Gate
+	if g.Stale > 0 && g.Model.Mode != model.ModeObserve {
 		x.considerKeeping()
 	}
 	if gate.Try(time.Duration(x.asked), class) {
@@ -149,22 +119,22 @@ func (x *exchange) admit() (answered bool) {
 }
 
 // compete asks for a place where there may be none. It costs a look at whose the request is.
-func (x *exchange) compete(g *guard, class model.Class) (answered bool) {
-	o, gate := &x.overload, g.scope.gate
+func (x *exchange) compete(g *overload.Guard, class model.Class) (answered bool) {
+	o, gate := &x.overload, g.Scope.Gate
 	var row uint64
-	var w *overload.Waiter
-	if q := g.model.Queue; q != nil && g.model.Mode != model.ModeObserve {
-		if g.fair != nil {
-			row, _ = g.fair.Hash(x.known())
+	var w *load.Waiter
+	if q := g.Model.Queue; q != nil && g.Model.Mode != model.ModeObserve {
+		if g.Fair != nil {
+			row, _ = g.Fair.Hash(x.known())
 			x.facts = policy.Facts{}
 		}
 		w = x.newTurn(gate)
 	}
 	v := gate.Enter(time.Duration(x.asked), class, row, w)
-	admitted, why := v.Kind == overload.Admitted, v.Why
-	if v.Kind == overload.Queued {
+	admitted, why := v.Kind == load.Admitted, v.Why
+	if v.Kind == load.Queued {
 		var ended *refusal
-		if admitted, why, ended = x.await(gate, g.model.Queue.Timeout); ended != nil {
+		if admitted, why, ended = x.await(gate, g.Model.Queue.Timeout); ended != nil {
 			x.refuse(*ended)
 			return true
 		}
@@ -175,10 +145,10 @@ func (x *exchange) compete(g *guard, class model.Class) (answered bool) {
 			o.since = transport.Now()
 		}
 	}
-	if why == overload.WhyNone {
+	if why == load.WhyNone {
 		return false
 	}
-	g.scope.counts[why].Count(g.model.Mode)
+	g.Scope.Count(why, g.Model.Mode)
 	if admitted { // observed
 		return false
 	}
@@ -188,18 +158,18 @@ func (x *exchange) compete(g *guard, class model.Class) (answered bool) {
 
 // shedReasons are the details of refusals.
 var shedReasons = [...]string{
-	overload.WhyConcurrency: "as many requests as may be are in flight",
-	overload.WhyPriority:    "what room there is is for more important requests",
-	overload.WhyQueue:       "the queue is full, or the wait was too long",
+	load.WhyConcurrency: "as many requests as may be are in flight",
+	load.WhyPriority:    "what room there is is for more important requests",
+	load.WhyQueue:       "the queue is full, or the wait was too long",
 }
 
 // shed refuses the request and counts whose it was. When to come again is drawn, so that those
 // who are refused together do not come back together.
-func (x *exchange) shed(g *guard, class model.Class, detail string) {
-	if g.fair != nil {
+func (x *exchange) shed(g *overload.Guard, class model.Class, detail string) {
+	if g.Fair != nil {
 		var memory [80]byte
-		if name := g.fair.AppendTenant(memory[:0], x.known()); len(name) > 0 {
-			g.scope.tenants.Add(name)
+		if name := g.Fair.AppendTenant(memory[:0], x.known()); len(name) > 0 {
+			g.Scope.Tenants.Add(name)
 		}
 		x.facts = policy.Facts{}
 	}
@@ -283,19 +253,19 @@ func (x *exchange) throttled() bool {
 		return false
 	}
 	spec, now := x.route.model.Overload.Throttle, time.Duration(x.asked)
-	x.overload.throttle = t.state
+	x.overload.throttle = t.State
 	mode := x.route.model.Overload.Mode
 	if mode == model.ModeObserve {
-		p := t.state.Probability(now, spec.AcceptRatio, x.classify())
+		p := t.State.Probability(now, spec.AcceptRatio, x.classify())
 		if p > 0 && float64(x.p.cfg.Random()>>11)/(1<<53) < p {
-			t.count.Count(mode)
+			t.Count.Count(mode)
 		}
 		return false
 	}
-	if !t.state.Refuse(now, spec.AcceptRatio, x.classify(), x.p.cfg.Random) {
+	if !t.State.Refuse(now, spec.AcceptRatio, x.classify(), x.p.cfg.Random) {
 		return false
 	}
-	t.count.Count(mode)
+	t.Count.Count(mode)
 	x.overload.throttle = nil
 	x.refuse(refusal{flag: model.FlagPO, detail: "the backend refuses many requests (" + x.overload.class.String() + ")", retryAfter: x.comeAgain()})
 	return true

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"weir.dev/weir/dataplane/overload"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
 	"weir.dev/weir/traffic/pressure"
@@ -41,7 +42,7 @@ func (r *rig) asked(path, fields string) *client {
 }
 
 // over is the only scope's status.
-func (r *rig) over() OverloadStatus {
+func (r *rig) over() overload.Status {
 	r.t.Helper()
 	all := r.proxy.Overloads()
 	if len(all) != 1 {
@@ -328,7 +329,7 @@ func TestFairness(t *testing.T) {
 		}
 		synctest.Wait()
 		s := r.over()
-		if len(s.Tenants) != 1 || s.Tenants[0] != (TenantRefusals{"loud", 8}) {
+		if len(s.Tenants) != 1 || s.Tenants[0] != (overload.TenantRefusals{Tenant: "loud", Refused: 8}) {
 			t.Errorf("refused: %+v", s.Tenants)
 		}
 	})
@@ -481,7 +482,7 @@ func TestThrottled(t *testing.T) {
 			t.Errorf("%d of 100 refused after the window", n)
 		}
 		synctest.Wait()
-		if s := r.proxy.Throttles(); len(s) != 1 || s[0] != (ThrottleStatus{"up", 100, 100}) {
+		if s := r.proxy.Throttles(); len(s) != 1 || s[0] != (overload.ThrottleStatus{Cluster: "up", Requests: 100, Accepts: 100}) {
 			t.Errorf("%+v", s)
 		}
 		if n := r.metrics.Protection("up", telemetry.ProtectThrottle).Acted(); n < 150 {

@@ -6,33 +6,33 @@ import (
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 	"weir.dev/weir/traffic/limit"
-	"weir.dev/weir/traffic/overload"
+	load "weir.dev/weir/traffic/overload"
 )
 
 // turn is how an exchange waits for its turn. It is made once for an exchange.
 type turn struct {
-	waiter overload.Waiter
+	waiter load.Waiter
 	word   chan word // room for one
 	timer  *time.Timer
-	gate   *overload.Gate // the last one that it was for
+	gate   *load.Gate // the last one that it was for
 }
 
 // word is what a waiter is told.
 type word struct {
 	admitted bool
-	why      overload.Why
+	why      load.Why
 }
 
 // lookUp is how often who waits looks whether the client is still there.
 const lookUp = 250 * time.Millisecond
 
 // newTurn makes ready to wait.
-func (x *exchange) newTurn(gate *overload.Gate) *overload.Waiter {
+func (x *exchange) newTurn(gate *load.Gate) *load.Waiter {
 	o := &x.overload
 	if o.turn == nil {
 		t := &turn{word: make(chan word, 1), timer: time.NewTimer(time.Hour)}
 		t.timer.Stop()
-		t.waiter.Wake = func(admitted bool, why overload.Why) { t.word <- word{admitted, why} }
+		t.waiter.Wake = func(admitted bool, why load.Why) { t.word <- word{admitted, why} }
 		o.turn = t
 	}
 	o.turn.gate = gate
@@ -56,7 +56,7 @@ func (x *exchange) abandonTurn() {
 
 // await waits for a place for as long as the queue, the request's time and its client allow. A
 // refusal says that it ended for another reason than the queue's.
-func (x *exchange) await(gate *overload.Gate, longest time.Duration) (admitted bool, why overload.Why, ended *refusal) {
+func (x *exchange) await(gate *load.Gate, longest time.Duration) (admitted bool, why load.Why, ended *refusal) {
 	t := x.overload.turn
 	began := transport.Now()
 	by := began.Add(longest)
@@ -77,7 +77,7 @@ func (x *exchange) await(gate *overload.Gate, longest time.Duration) (admitted b
 			ended = &refusal{flag: model.FlagWD}
 		case now >= by || longest <= 0:
 			if gate.Withdraw(&t.waiter, true) {
-				return false, overload.WhyQueue, nil
+				return false, load.WhyQueue, nil
 			}
 			return x.woken(gate, <-t.word)
 		default:
@@ -94,21 +94,21 @@ func (x *exchange) await(gate *overload.Gate, longest time.Duration) (admitted b
 			if ended.flag == model.FlagPT {
 				x.countExpired()
 			}
-			return false, overload.WhyNone, ended
+			return false, load.WhyNone, ended
 		}
 		if w := <-t.word; !w.admitted {
 			return false, w.why, nil
 		}
 		gate.Leave(time.Duration(transport.Now()), 0, x.overload.class, limit.Ignored)
-		return false, overload.WhyNone, ended
+		return false, load.WhyNone, ended
 	}
 }
 
 // woken takes what the gate said. A client that has left meanwhile gets nothing.
-func (x *exchange) woken(gate *overload.Gate, w word) (admitted bool, why overload.Why, ended *refusal) {
+func (x *exchange) woken(gate *load.Gate, w word) (admitted bool, why load.Why, ended *refusal) {
 	if w.admitted && x.clientLeft() != nil {
 		gate.Leave(time.Duration(transport.Now()), 0, x.overload.class, limit.Ignored)
-		return false, overload.WhyNone, &refusal{flag: model.FlagDC}
+		return false, load.WhyNone, &refusal{flag: model.FlagDC}
 	}
 	return w.admitted, w.why, nil
 }

@@ -13,7 +13,7 @@ import (
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
 	"weir.dev/weir/traffic/limit"
-	"weir.dev/weir/traffic/overload"
+	load "weir.dev/weir/traffic/overload"
 )
 
 // faultyConn panics when it is written to with a certain byte first.
@@ -154,14 +154,14 @@ func faultyAt(at string) func(n *network) func(context.Context, netip.AddrPort) 
 // TestPanicInTheQueue: who waited has no place any more, neither in the queue nor behind it.
 func TestPanicInTheQueue(t *testing.T) {
 	for _, woken := range []bool{false, true} {
-		gate := overload.NewGate(overload.Config{Limit: 1, Queue: &model.Queue{Size: 1}}, 1)
+		gate := load.NewGate(load.Config{Limit: 1, Queue: &model.Queue{Size: 1}}, 1)
 		if !gate.Try(0, model.ClassCritical) {
 			t.Fatal("the limit of one is reached by none")
 		}
 		x := newExchange().(*exchange)
 		x.abandonTurn() // it has never waited
 		x.overload.class = model.ClassCritical
-		if v := gate.Enter(0, model.ClassCritical, 0, x.newTurn(gate)); v.Kind != overload.Queued {
+		if v := gate.Enter(0, model.ClassCritical, 0, x.newTurn(gate)); v.Kind != load.Queued {
 			t.Fatalf("%+v", v)
 		}
 		if woken {

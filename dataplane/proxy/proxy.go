@@ -19,6 +19,7 @@ import (
 	"weir.dev/weir/dataplane/http2"
 	"weir.dev/weir/dataplane/http3"
 	"weir.dev/weir/dataplane/listener"
+	"weir.dev/weir/dataplane/overload"
 	"weir.dev/weir/dataplane/policy"
 	"weir.dev/weir/dataplane/release"
 	"weir.dev/weir/dataplane/shadow"
@@ -79,7 +80,7 @@ type Proxy struct {
 	datagrams *stream.Datagrams
 	listeners *listener.Set
 	shadows   *shadow.Set
-	overloads overloads
+	overloads *overload.Set
 	faults    faults
 	releases  *release.Set
 	stale     stale.Store
@@ -139,7 +140,8 @@ func New(cfg Config) *Proxy {
 		Context: p.ctx, Clusters: p.clusters, Metrics: &cfg.Metrics.Mirrors, Report: p.report, Shards: cfg.Shards,
 		Mirrors: model.ShadowLimits{InFlight: cfg.MaxMirrors, Body: replayLimit},
 	})
-	cfg.Metrics.WatchOverloads(p.overloadStates)
+	p.overloads = overload.NewSet(cfg.Metrics, cfg.Random)
+	cfg.Metrics.WatchOverloads(p.overloads.States)
 	cfg.Metrics.WatchFaults(p.faultStats)
 	cfg.Metrics.WatchShadows(p.shadows.Reports)
 	p.releases = release.NewSet(cfg.Log, cfg.Shards)
@@ -156,7 +158,7 @@ func (p *Proxy) Apply(s *model.Snapshot) error {
 	errs := []error{p.clusters.Apply(s.Clusters, s.Endpoints)}
 	p.clusters.Warm(warmTimeout)
 	tables, named, err := p.compiled.compile(p, s)
-	p.overloads.retain(s)
+	p.overloads.Retain(s)
 	p.shadows.Retain(s)
 	p.faults.retain(s)
 	p.releases.Retain(s)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"weir.dev/weir/dataplane/cluster"
+	"weir.dev/weir/dataplane/overload"
 	"weir.dev/weir/dataplane/policy"
 	"weir.dev/weir/dataplane/release"
 	"weir.dev/weir/dataplane/shadow"
@@ -27,7 +28,7 @@ type route struct {
 	rewrite  *policy.Rewrite
 	shadows  []shadow.Shadow // mirrors first
 	retry    *retries        // nil: none
-	guard    *guard          // nil: nothing is done about overload
+	guard    *overload.Guard // nil: nothing is done about overload
 	faults   []routeFault
 	keys     *policy.Keys    // nil: none
 	session  *policy.Session // nil: none
@@ -43,7 +44,7 @@ type arm struct {
 	request  *policy.HeaderEdit
 	response *policy.HeaderEdit
 	compress *policy.Compression // nil: none
-	throttle *throttle           // nil: none
+	throttle *overload.Throttle  // nil: none
 }
 
 func newRoute(p *Proxy, m *model.Route) *route {
@@ -55,7 +56,10 @@ func newRoute(p *Proxy, m *model.Route) *route {
 		session:  policy.CompileSession(m.Session),
 		retry:    compileRetry(m.Retry),
 	}
-	r.guard = newGuard(p, m.Overload)
+	r.guard = p.overloads.Guard(m.Overload)
+	if r.guard != nil && r.guard.Stale > 0 {
+		p.stale.Use()
+	}
 	r.faults = p.faults.of(m)
 	if m.CORS != nil {
 		r.cors = policy.CompileCORS(m.CORS)
@@ -91,7 +95,7 @@ func (r *route) addArm(p *Proxy, m *model.Route, a *model.Arm) {
 	if a.Refusal == nil {
 		made.cluster = p.clusters.Cluster(a.Cluster)
 		made.series = p.cfg.Metrics.Cluster(a.Cluster)
-		made.throttle = p.overloads.throttle(p, m.Overload, a.Cluster)
+		made.throttle = p.overloads.Throttle(m.Overload, a.Cluster)
 	}
 	r.arms = append(r.arms, made)
 }

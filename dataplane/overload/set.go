@@ -1,4 +1,7 @@
-package proxy
+// Package overload is what a proxy counts and has compiled for when there is too much to do: scopes with their limits,
+// throttles of clusters, and what each step of degradation gives up. It refuses nobody: whose turn it is and what is answered
+// is the proxy's, and the algorithms are traffic/overload's.
+package overload
 
 import (
 	"cmp"
@@ -10,69 +13,78 @@ import (
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
-	"weir.dev/weir/traffic/overload"
+	load "weir.dev/weir/traffic/overload"
 )
 
-// scope is the state of what requests are counted at. It lives as long as some route's policy
+// Scope is the state of what requests are counted at. It lives as long as some route's policy
 // names it, whatever snapshots come.
-type scope struct {
-	name    string
-	gate    *overload.Gate
-	counts  [4]*telemetry.Protection // by overload.Why; the first is nil
-	tenants *overload.Busiest
-	spec    atomic.Pointer[model.Overload] // the newest
+type Scope struct {
+	Gate    *load.Gate
+	Tenants *load.Busiest // whose requests were refused
+
+	name   string
+	counts [4]*telemetry.Protection       // by load.Why; the first is nil
+	spec   atomic.Pointer[model.Overload] // the newest
 }
+
+// Count counts a request that was refused, or would have been.
+func (s *Scope) Count(why load.Why, mode model.Mode) { s.counts[why].Count(mode) }
 
 // maxTenants is how many of a scope's tenants are counted apart.
 const maxTenants = 100
 
-// overloads are the scopes, and the throttles of clusters. Requests do not look into it.
-type overloads struct {
+// Set holds the scopes, and the throttles of clusters, by name. Requests do not look into it.
+type Set struct {
+	metrics *telemetry.Metrics
+	random  func() uint64
+
 	mu        sync.Mutex
-	scopes    map[string]*scope
-	throttles map[string]*overload.Throttle // by cluster
+	scopes    map[string]*Scope
+	throttles map[string]*load.Throttle // by cluster
 }
 
-// throttle is what an arm knows of its cluster's.
-type throttle struct {
-	state *overload.Throttle
-	count *telemetry.Protection
+// NewSet returns one without scopes.
+func NewSet(metrics *telemetry.Metrics, random func() uint64) *Set {
+	return &Set{metrics: metrics, random: random, scopes: map[string]*Scope{}, throttles: map[string]*load.Throttle{}}
+}
+
+// Throttle is what an arm knows of its cluster's.
+type Throttle struct {
+	State *load.Throttle
+	Count *telemetry.Protection // of refusals
 }
 
 // scope returns the scope that a route's policy names, made if need be and told what the
 // policy says; nil for a policy that bounds nothing.
-func (o *overloads) scope(p *Proxy, m *model.Overload) *scope {
+func (o *Set) scope(m *model.Overload) *Scope {
 	if m.Limit <= 0 && m.Adaptive == nil {
 		return nil
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	c := overload.Config{Limit: m.Limit, Adaptive: m.Adaptive, Queue: m.Queue, Observe: m.Mode == model.ModeObserve}
+	c := load.Config{Limit: m.Limit, Adaptive: m.Adaptive, Queue: m.Queue, Observe: m.Mode == model.ModeObserve}
 	s := o.scopes[m.Scope]
 	if s == nil {
-		s = &scope{name: m.Scope, gate: overload.NewGate(c, p.cfg.Random()), tenants: overload.NewBusiest(maxTenants)}
-		if o.scopes == nil {
-			o.scopes = map[string]*scope{}
-		}
+		s = &Scope{name: m.Scope, Gate: load.NewGate(c, o.random()), Tenants: load.NewBusiest(maxTenants)}
 		o.scopes[m.Scope] = s
 	} else if m.Mode != model.ModeDisabled {
-		s.gate.Configure(c)
+		s.Gate.Configure(c)
 	}
-	for why, kind := range map[overload.Why]telemetry.ProtectionKind{
-		overload.WhyConcurrency: telemetry.ProtectConcurrency,
-		overload.WhyPriority:    telemetry.ProtectPriority,
-		overload.WhyQueue:       telemetry.ProtectQueue,
+	for why, kind := range map[load.Why]telemetry.ProtectionKind{
+		load.WhyConcurrency: telemetry.ProtectConcurrency,
+		load.WhyPriority:    telemetry.ProtectPriority,
+		load.WhyQueue:       telemetry.ProtectQueue,
 	} {
 		if s.counts[why] == nil {
-			s.counts[why] = p.cfg.Metrics.Protection(m.Scope, kind)
+			s.counts[why] = o.metrics.Protection(m.Scope, kind)
 		}
 	}
 	s.spec.Store(m)
 	return s
 }
 
-// throttle returns the throttle of an arm's cluster; nil where the route has none.
-func (o *overloads) throttle(p *Proxy, m *model.Overload, cluster string) *throttle {
+// Throttle returns the throttle of an arm's cluster; nil where the route has none.
+func (o *Set) Throttle(m *model.Overload, cluster string) *Throttle {
 	if m == nil || m.Throttle == nil {
 		return nil
 	}
@@ -80,21 +92,18 @@ func (o *overloads) throttle(p *Proxy, m *model.Overload, cluster string) *throt
 	defer o.mu.Unlock()
 	t := o.throttles[cluster]
 	if t == nil {
-		t = overload.NewThrottle(m.Throttle.Window)
-		if o.throttles == nil {
-			o.throttles = map[string]*overload.Throttle{}
-		}
+		t = load.NewThrottle(m.Throttle.Window)
 		o.throttles[cluster] = t
 	}
 	t.SetWindow(m.Throttle.Window)
 	if m.Mode == model.ModeDisabled {
 		return nil
 	}
-	return &throttle{state: t, count: p.cfg.Metrics.Protection(cluster, telemetry.ProtectThrottle)}
+	return &Throttle{State: t, Count: o.metrics.Protection(cluster, telemetry.ProtectThrottle)}
 }
 
-// retain forgets the scopes and throttles that no route of a snapshot has.
-func (o *overloads) retain(s *model.Snapshot) {
+// Retain forgets the scopes and throttles that no route of a snapshot has.
+func (o *Set) Retain(s *model.Snapshot) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.scopes) == 0 && len(o.throttles) == 0 {
@@ -128,23 +137,23 @@ func (o *overloads) retain(s *model.Snapshot) {
 }
 
 // list returns the scopes by name.
-func (o *overloads) list() []*scope {
+func (o *Set) list() []*Scope {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	list := make([]*scope, 0, len(o.scopes))
+	list := make([]*Scope, 0, len(o.scopes))
 	for _, s := range o.scopes {
 		list = append(list, s)
 	}
-	slices.SortFunc(list, func(a, b *scope) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(list, func(a, b *Scope) int { return cmp.Compare(a.name, b.name) })
 	return list
 }
 
-// OverloadStatus is how one scope stands.
-type OverloadStatus struct {
+// Status is how one scope stands.
+type Status struct {
 	Scope    string
 	Mode     model.Mode
 	Adaptive bool
-	overload.Status
+	load.Status
 	// Steps are the shares from which each step of degradation begins, of the newest policy, and
 	// Active how many of them apply now, to some requests at least.
 	Steps   []float64
@@ -159,21 +168,21 @@ type TenantRefusals struct {
 	Refused uint64
 }
 
-// Overloads returns how every scope stands, by name.
-func (p *Proxy) Overloads() []OverloadStatus {
+// Statuses returns how every scope stands, by name.
+func (o *Set) Statuses() []Status {
 	now := time.Duration(transport.Now())
-	var list []OverloadStatus
-	for _, s := range p.overloads.list() {
+	var list []Status
+	for _, s := range o.list() {
 		spec := s.spec.Load()
-		st := OverloadStatus{Scope: s.name, Mode: spec.Mode, Adaptive: spec.Adaptive != nil, Status: s.gate.Status(now)}
-		heat := s.gate.Heat(now)
+		st := Status{Scope: s.name, Mode: spec.Mode, Adaptive: spec.Adaptive != nil, Status: s.Gate.Status(now)}
+		heat := s.Gate.Heat(now)
 		for i := range spec.Degrade {
 			st.Steps = append(st.Steps, spec.Degrade[i].At)
 			if heat.Active(spec.Degrade[i].At, func() uint64 { return 0 }) {
 				st.Active++
 			}
 		}
-		st.Others = s.tenants.Each(func(name string, n uint64) {
+		st.Others = s.Tenants.Each(func(name string, n uint64) {
 			st.Tenants = append(st.Tenants, TenantRefusals{name, n})
 		})
 		slices.SortFunc(st.Tenants, func(a, b TenantRefusals) int {
@@ -191,9 +200,8 @@ type ThrottleStatus struct {
 }
 
 // Throttles returns what every throttle has counted, by cluster.
-func (p *Proxy) Throttles() []ThrottleStatus {
+func (o *Set) Throttles() []ThrottleStatus {
 	now := time.Duration(transport.Now())
-	o := &p.overloads
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var list []ThrottleStatus
@@ -205,10 +213,10 @@ func (p *Proxy) Throttles() []ThrottleStatus {
 	return list
 }
 
-// overloadStates is Overloads as metrics want it.
-func (p *Proxy) overloadStates() []telemetry.OverloadState {
+// States is Statuses as metrics want it.
+func (o *Set) States() []telemetry.OverloadState {
 	var list []telemetry.OverloadState
-	for _, s := range p.Overloads() {
+	for _, s := range o.Statuses() {
 		state := telemetry.OverloadState{
 			Scope: s.Scope, Limit: s.Limit, InFlight: s.InFlight, Queued: s.Queued, Heat: s.Heat, Others: s.Others,
 			Refused: map[string]uint64{},
