@@ -300,7 +300,7 @@ func (b *besieged) mounts() {
 	b.write("other/ab.yaml", besiegedRoutes("a", "b", "c", "new"))
 	b.inside("mount", "--bind", b.path("other"), b.path("conf"))
 	b.says("would delete 4 of 8 routes")
-	b.write("other/ab.yaml", besiegedRoutes("a", "b", "c", "newer")) // and what is mounted is followed
+	b.write("other/ab.yaml", besiegedRoutes("a", "b", "c", "new", "newer")) // and what is mounted is followed; what would go meanwhile would wait as well
 	b.serves("newer")
 	b.inside("umount", "-l", b.path("conf"))
 	b.calm()

@@ -32,7 +32,7 @@ func (h *host) judge(r health.Result, latency time.Duration) {
 	if h.eject.latencies != nil && r == health.Served {
 		h.eject.latencies.Observe(latency)
 	}
-	if rule := health.Row(&c.spec.Outlier, r, h.eject.record.Observe(int64(c.s.now), r)); rule != health.NoRule {
+	if rule := health.Row(&c.spec.Outlier, r, h.eject.record.Observe(int64(c.s.now), latency, r)); rule != health.NoRule {
 		c.expel(h, rule)
 	}
 }

@@ -152,3 +152,29 @@ func TestAftermath(t *testing.T) {
 		}
 	})
 }
+
+// TestOverloadComesToOneHostFirst: the lines before all hosts grow too long, before the first a quarter of
+// a second earlier. It is not worse than they are. Where it alone is too slow it is ejected.
+func TestOverloadComesToOneHostFirst(t *testing.T) {
+	for name, alone := range map[string]bool{"all": false, "alone": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := running(t, steady(""))
+				apply(t, s, judged(only(health.ConsecutiveLocal), func(c *model.Cluster) {
+					c.Outlier.ConsecutiveLocal = 5
+					c.Balancing.Algorithm = model.RoundRobin
+				}), endpoints(equal(5)...))
+				send(t, s, 5, 5*time.Second, good)
+				send(t, s, 5, 280*time.Millisecond, firstOf(1, late)) // each host has a try in 50 ms
+				if alone {
+					send(t, s, 5, 500*time.Millisecond, firstOf(1, late))
+				} else {
+					send(t, s, 5, 5*time.Second, firstOf(5, late))
+				}
+				if n := ejections(s); n > 0 != alone {
+					t.Errorf("%d ejections", n)
+				}
+			})
+		})
+	}
+}

@@ -96,7 +96,7 @@ type tally struct {
 
 // judge takes the outcome of a try. It is on the path of every request.
 func (h *Host) judge(now transport.Instant, d *detection, o Outcome) {
-	if length := h.record.Observe(int64(now), o.Result); length > 0 {
+	if length := h.record.Observe(int64(now), o.Latency, o.Result); length > 0 {
 		if rule := health.Row(&d.Outlier, o.Result, length); rule != health.NoRule {
 			h.suspected(rule)
 		}

@@ -69,6 +69,9 @@ func TestBrownOut(t *testing.T) {
 		{"fewer workers, naive", naive, brown{4, 1}, 0, 0.2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if test.name != "slower work" { // TestLiveTuning has fewer workers
+				inFull(t)
+			}
 			inBubble(t, func(t *testing.T, n *network) {
 				s := newStage(t, n, test.policy(t))
 				goodput := s.brownOut(test.brown, func() { s.run(shoppers, shopper, brownOver*time.Second) })
@@ -102,6 +105,12 @@ func (s *stage) recovered() {
 			s.t.Errorf("in second %d after it the hosts had %d tries; before it %.0f", i-brownEnds, at.tries.Load(), before)
 		}
 	}
+	s.nobodyEjected()
+}
+
+// nobodyEjected checks that no host was taken for an outlier.
+func (s *stage) nobodyEjected() {
+	s.t.Helper()
 	for _, h := range s.proxy.Hosts() {
 		if h.Ejections > 0 {
 			s.t.Errorf("%v was ejected by %s, for what all of them had", h.Address, h.EjectedBy)

@@ -82,12 +82,14 @@ func TestClassesInOverload(t *testing.T) {
 		if last < 0.98 {
 			t.Errorf("%.1f %% of the most important requests were served", 100*last)
 		}
+		s.nobodyEjected()
 	})
 }
 
 // TestTenantsInOverload: one tenant asks for nine times as much as the other. What there is is shared by
 // turns, so the modest one has nearly all it asks for.
 func TestTenantsInOverload(t *testing.T) {
+	inFull(t) // TestClassesInOverload is its like
 	inBubble(t, func(t *testing.T, n *network) {
 		snap := recommended(t)
 		route := snap.RouteTables[0].Entries[0].Route
@@ -114,6 +116,7 @@ func TestTenantsInOverload(t *testing.T) {
 		if share(1) < 0.85 || share(0) > 0.7 {
 			t.Errorf("the loud tenant has %.1f %% of what it asks for, the modest one %.1f %%", 100*share(0), 100*share(1))
 		}
+		s.nobodyEjected()
 	})
 }
 

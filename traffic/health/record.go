@@ -1,22 +1,53 @@
 package health
 
 import (
+	"sync/atomic"
+	"time"
+
 	"weir.dev/weir/model"
 	"weir.dev/weir/traffic/balance"
 )
 
 // Record is how the latest tries at one host ended: the rows that have not ended yet, and the shares of
-// failures. The zero Record is of a host that has not failed, and then a success costs two looks. It is
-// safe for concurrent use, as Streaks is.
+// failures. The zero Record is of a host that has not failed, and then a success costs three looks and, a
+// hundred times a second, a store. It is safe for concurrent use, as Streaks is.
 type Record struct {
 	rows               Streaks
 	failed, unanswered balance.Share
+	answered           atomic.Int64 // when an answer came last, or up to answeredGrain before
+	spell              atomic.Int64 // when a try had no answer, the first after nobody had seen that lately
 }
 
-// Observe counts a result, as Streaks.Observe does. now is nanoseconds since any fixed moment.
-func (r *Record) Observe(now int64, result Result) uint32 {
+// answeredGrain is how exactly a Record knows when an answer came: all that answer write it.
+const answeredGrain = int64(10 * time.Millisecond)
+
+// Observe counts a result, as Streaks.Observe does, but for tries that were overtaken. now is nanoseconds
+// since any fixed moment, took how long the try had gone on.
+//
+// Who waits in vain while others are answered may have come to the end of a long line: in overload every
+// host's line grows, and the first one in which the wait is too long has a row of failures before any other
+// has one. So a try without an answer counts in the row only if no answer has come since it
+// began, or the host had already failed when it began: by then its peers fail as well, if they are no better.
+//
+//	a host hangs at 0 ms; tries may take 700 ms    those that begin from 0 ms on count
+//	its line grows beyond 700 ms at 0 ms           those that begin from the first failure on count, so that a
+//	                                               row of five has not come before 700 ms
+func (r *Record) Observe(now int64, took time.Duration, result Result) uint32 {
 	r.failed.Count(now, result.Failed())
-	r.unanswered.Count(now, result == Unanswered)
+	if result != Unanswered {
+		r.unanswered.Count(now, false)
+		if now-r.answered.Load() >= answeredGrain {
+			r.answered.Store(now)
+		}
+		return r.rows.Observe(result)
+	}
+	if r.unanswered.At(now) < unseen {
+		r.spell.Store(now)
+	}
+	r.unanswered.Count(now, true)
+	if now-int64(took) < min(r.answered.Load(), r.spell.Load()) {
+		return 0
+	}
 	return r.rows.Observe(result)
 }
 
@@ -25,6 +56,8 @@ func (r *Record) Reset() {
 	r.rows.Reset()
 	r.failed.Reset()
 	r.unanswered.Reset()
+	r.answered.Store(0)
+	r.spell.Store(0)
 }
 
 // Row returns how long the row is by which the host breaks a rule: as it is now, or as long as it

@@ -103,8 +103,8 @@ var kept = [model.Classes]float64{
 // at most.
 const period = 5 * time.Second
 
-// NewGate returns a gate. The seed spreads keys over the rows of the queue, so that nobody
-// can choose whose row to share.
+// NewGate returns a gate. The seed spreads the rows of the queue over where they are looked up, so that
+// nobody can choose keys that are found slowly.
 func NewGate(c Config, seed uint64) *Gate {
 	g := &Gate{}
 	g.queue.seed = seed
@@ -200,12 +200,11 @@ func (g *Gate) Enter(now time.Duration, c model.Class, row uint64, w *Waiter) Ve
 		g.classes[c].shed.Add(1)
 		return Verdict{Refused, why}
 	}
-	at := g.queue.rowOf(row)
-	if g.queue.n >= g.config.Queue.Size && !g.makeRoom(c, at) {
+	if g.queue.n >= g.config.Queue.Size && !g.makeRoom(c, row) {
 		g.classes[c].shed.Add(1)
 		return Verdict{Refused, WhyQueue}
 	}
-	g.queue.push(c, at, w)
+	g.queue.push(c, row, w)
 	g.waiting.Add(1)
 	g.dispatch() // places may have become free since
 	return Verdict{Queued, why}

@@ -15,11 +15,11 @@ type Waiter struct {
 	older, next *Waiter
 }
 
-// rows is how many there are in a class: keys are hashed into them, so that any number of
-// keys needs bounded memory.
-const rows = 1024
+// places is in how many the rows of a class are looked up.
+const places = 1024
 
-// queue holds waiters: by class, within a class in rows that take turns, within a row by age.
+// queue holds waiters: by class, within a class in rows that take turns, within a row by age. There
+// is a row for each key of which somebody waits, so there are no more than waiters.
 // Where it is full, the longest row of the lowest class loses a waiter: so a row gets its
 // turn and its part of the room however much another one sends.
 type queue struct {
@@ -32,34 +32,46 @@ type queue struct {
 // line is the waiters of one class.
 type line struct {
 	n        int
-	rows     *[rows]*row // nil: nobody has waited yet
-	turn     *row        // whose turn it is: one of a ring of those that are not empty
-	byLength []*row      // the first of a list, by how many wait
+	rows     *[places]*row // the first of a list by row.beside; nil: nobody has waited yet
+	turn     *row          // whose turn it is: one of a ring of those that are not empty
+	byLength []*row        // the first of a list, by how many wait
 	longest  int
 	free     *row
 }
 
-// row is the waiters of one class whose keys have the same hash.
+// row is the waiters of one class whose keys have the same hash, all 64 bits of it.
 type row struct {
-	number         int
+	key            uint64
+	home           **row // the list of its place
+	beside         *row  // the next one there
 	n              int
 	oldest, newest *Waiter
 	before, after  *row // of the ring
 	shorter, more  *row // of those of the same length: the one before and the one behind
 }
 
-// rowOf returns the row of a key's hash.
-func (q *queue) rowOf(hash uint64) int {
-	if hash == 0 {
-		return 0
+// place returns where the row of a key stands, below places.
+func (q *queue) place(key uint64) uint64 { return (key ^ q.seed) * 0x9e3779b97f4a7c15 >> 54 }
+
+// find returns the row of a key, nil if nobody of it waits, and the list where it stands or is to stand.
+func (q *queue) find(c model.Class, key uint64) (l *row, home **row) {
+	ln := &q.lines[c]
+	if ln.rows == nil {
+		ln.rows = new([places]*row)
 	}
-	return int((hash ^ q.seed) * 0x9e3779b97f4a7c15 >> 54)
+	home = &ln.rows[q.place(key)]
+	for l = *home; l != nil && l.key != key; l = l.beside {
+	}
+	return l, home
 }
 
-// push puts a waiter at the young end of its row.
-func (q *queue) push(c model.Class, number int, w *Waiter) {
+// push puts a waiter at the young end of its key's row.
+func (q *queue) push(c model.Class, key uint64, w *Waiter) {
 	ln := &q.lines[c]
-	l := ln.enter(number)
+	l, home := q.find(c, key)
+	if l == nil {
+		l = ln.enter(key, home)
+	}
 	w.in, w.class, w.older, w.next = l, c, l.newest, nil
 	if l.newest != nil {
 		l.newest.next = w
@@ -131,22 +143,16 @@ func (q *queue) lowest() model.Class {
 	return model.ClassNone
 }
 
-// enter returns a row, which joins the ring behind all others if it was empty.
-func (ln *line) enter(number int) *row {
-	if ln.rows == nil {
-		ln.rows = new([rows]*row)
-	}
-	if l := ln.rows[number]; l != nil {
-		return l
-	}
+// enter begins a row, which joins the ring behind all others.
+func (ln *line) enter(key uint64, home **row) *row {
 	l := ln.free
 	if l == nil {
 		l = &row{}
 	} else {
 		ln.free = l.after
 	}
-	*l = row{number: number}
-	ln.rows[number] = l
+	*l = row{key: key, home: home, beside: *home}
+	*home = l
 	if t := ln.turn; t == nil {
 		l.before, l.after = l, l
 		ln.turn = l
@@ -157,9 +163,13 @@ func (ln *line) enter(number int) *row {
 	return l
 }
 
-// leave takes an empty row out of the ring.
+// leave takes an empty row out of its place and the ring.
 func (ln *line) leave(l *row) {
-	ln.rows[l.number] = nil
+	at := l.home
+	for *at != l {
+		at = &(*at).beside
+	}
+	*at = l.beside
 	if l.after == l {
 		ln.turn = nil
 	} else {
@@ -202,9 +212,9 @@ func (ln *line) resize(l *row, by int) {
 	}
 }
 
-// makeRoom makes room in a full queue for a waiter of a class and row, if somebody has less
+// makeRoom makes room in a full queue for a waiter of a class and key, if somebody has less
 // of a claim to it. The gate's lock is held.
-func (g *Gate) makeRoom(c model.Class, number int) bool {
+func (g *Gate) makeRoom(c model.Class, key uint64) bool {
 	q := &g.queue
 	if low := q.lowest(); low < c {
 		g.evictLowest(WhyPriority)
@@ -215,12 +225,13 @@ func (g *Gate) makeRoom(c model.Class, number int) bool {
 		return false // all who wait are of higher classes
 	}
 	mine := 0
-	if l := ln.rows[number]; l != nil {
-		mine = l.n
+	own, _ := q.find(c, key)
+	if own != nil {
+		mine = own.n
 	}
 	switch {
 	case q.lifo && mine == ln.longest: // the youngest takes the place of the oldest of its own row
-		g.evict(q.worst(ln.rows[number]), WhyQueue)
+		g.evict(q.worst(own), WhyQueue)
 	case q.lifo || ln.longest > mine+1:
 		g.evict(q.worst(ln.byLength[ln.longest]), WhyQueue)
 	default:
