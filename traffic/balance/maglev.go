@@ -1,6 +1,10 @@
 package balance
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+	"strings"
+)
 
 // maglevSize is the number of entries of a Maglev table, a prime. The paper wants a hundred
 // entries a host for shares within 1 %: up to 655 hosts. The size never follows the number of
@@ -23,7 +27,7 @@ const maglevSize = 65537
 type Maglev struct{ hashed[uint16] }
 
 // NewMaglev returns a picker. Hosts need an Identity, and with a bound a Load. Equal hosts
-// in an equal order make equal tables.
+// make equal tables, whatever their order.
 func NewMaglev(hosts []Host, bound Bound) *Maglev {
 	hosts = hosts[:min(len(hosts), maglevSize-1)]
 	p := &Maglev{newHashed[uint16](hosts, bound)}
@@ -32,6 +36,7 @@ func NewMaglev(hosts []Host, bound Bound) *Maglev {
 	case 1:
 		p.order = []uint16{uint16(p.hosts[0])} // as good as a whole table
 	default:
+		slices.SortFunc(p.hosts, func(a, b int) int { return strings.Compare(p.all[a].Identity, p.all[b].Identity) })
 		p.fill()
 	}
 	return p
