@@ -3,21 +3,26 @@ package rollout
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
+	"weir.dev/weir/controlplane/state"
 	"weir.dev/weir/controlplane/translate"
 )
 
 // Command does what somebody wants. The error is ErrUnknown, a *Refusal, or says why it could not be
-// written down. What takes from a canary is done whatever the disk does, and Status.Unsaved says that it is not there
-// yet; nothing takes longer than a few times state.Patience.
+// written down. What takes from a canary or holds it is done whatever the disk does, and Status.Unsaved says that it is
+// not there yet; anything else that a slow disk is still writing is done when it has, and Status.Decided says what that is.
+// Nothing takes longer than a few times state.Patience.
 func (l *Loop) Command(name string, c Command) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.land()
 	r := l.rollouts[name]
 	switch {
 	case l.store == nil && (r != nil || slices.ContainsFunc(l.plans, func(p translate.RolloutPlan) bool { return p.Name == name })):
-		return &Refusal{"this process does not hold the state: " + l.problem}
+		return &Refusal{l.stateless()}
 	case r == nil || r.Phase == Gone:
 		return fmt.Errorf("%s: %w", name, ErrUnknown)
 	}
@@ -62,13 +67,39 @@ func (l *Loop) status(p *translate.RolloutPlan) Status {
 	if r == nil {
 		r = New(p.Name, "")
 		r.plan = p
+		if p.Release != nil {
+			r.Stable, r.Canary = p.Release.Stable, p.Release.Canary
+		}
 	}
 	s := r.Status()
 	_, s.Unsaved = l.unsaved[p.Name]
-	if l.problem != "" && (l.store == nil || l.unsaved[p.Name] != nil || r.Phase.running() || r.Phase == Waiting) {
+	if l.writing != nil {
+		if t := l.writing.turns[p.Name]; t != nil && t.next != nil && !t.over {
+			for _, e := range t.said {
+				s.Decided = sentence("%s, share %v", e.What, e.Share)
+			}
+		}
+	}
+	switch {
+	case l.store == nil:
+		s.Problem = l.stateless()
+	case l.problem != "" && (s.Unsaved || s.Decided != "" || r.Phase.running() || r.Phase == Waiting):
 		s.Problem = l.problem
 	}
 	return s
+}
+
+// stateless says what follows from there being no store.
+func (l *Loop) stateless() string {
+	why := "nothing is decided without the state, and everything stays on stable"
+	switch {
+	case l.problem == "":
+	case strings.Contains(l.problem, state.ErrHeld.Error()):
+		why += "; " + l.problem + ": taken as soon as that process lets go of it"
+	default:
+		why += sentence("; trying again every %v: %s", retryEvery, l.problem)
+	}
+	return why
 }
 
 // Unsaved reports whether something has been decided that is not on disk yet: whoever took this process's place would
@@ -76,13 +107,15 @@ func (l *Loop) status(p *translate.RolloutPlan) Status {
 func (l *Loop) Unsaved() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.unsaved) > 0
+	l.land()
+	return len(l.unsaved) > 0 || l.writing != nil && slices.ContainsFunc(slices.Collect(maps.Values(l.writing.turns)), func(t *turn) bool { return !t.figures() })
 }
 
 // History is that of a Rollout, the oldest entry first; of one that is gone, too.
 func (l *Loop) History(name string) []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.land() // what the store has by now is not unsaved any more
 	var list []Entry
 	if l.store != nil {
 		for _, text := range l.store.History(historyBucket, name) {

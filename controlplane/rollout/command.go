@@ -116,7 +116,7 @@ func (r *Rollout) pause(c *Command) string {
 	case !r.Phase.running():
 		return r.idle()
 	}
-	r.asking = false
+	r.asking, r.retreat = false, true
 	r.enter(Paused, &Signal{"pause", "paused by " + c.By})
 	r.note("paused", c.By, c.Reason)
 	return ""

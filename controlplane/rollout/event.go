@@ -67,7 +67,7 @@ const (
 // Action is what is to be done.
 type Action struct {
 	Do Do
-	// Retreat, of Save: the canary gets less, which must not wait for a disk.
+	// Retreat, of Save: the canary gets less or no more, which must not wait for a disk.
 	Retreat bool
 	Entry   *Entry
 	Round   *Round

@@ -65,9 +65,12 @@ type Loop struct {
 	plans    []translate.RolloutPlan
 	store    *state.Store // nil: not held
 	problem  string       // why there is none, or why it could not be written
+	told     string       // the problem that the log had last, unless all has been well since
 	rollouts map[string]*Rollout
 	unsaved  map[string][]Entry // of those whose State is not on disk: the history that is not, either
 	turns    map[string]*turn   // what has been decided and not settled yet
+	writing  *writing           // what the disk is writing; nil: nothing
+	rest     time.Time          // until then nothing but decisions is written
 	knobs    []model.ReleaseKnob
 	secret   []byte
 	tuned    bool
@@ -140,6 +143,7 @@ func (l *Loop) Begin() {
 
 // act acts on what is written now, as far as that can be.
 func (l *Loop) act() {
+	l.land()
 	if l.store == nil && len(l.plans) > 0 && l.begun {
 		l.take(l.cfg.Keeper.Try)
 	} else {
@@ -173,6 +177,7 @@ func (l *Loop) attach(s *state.Store) {
 	l.store = s
 	clear(l.rollouts)
 	clear(l.unsaved)
+	l.writing = nil
 	for _, name := range s.Keys(stateBucket) {
 		var was State
 		if _, err := s.Read(stateBucket, name, &was); err != nil {
@@ -247,10 +252,11 @@ func (l *Loop) prune() {
 
 // failed says, once, that the state cannot be written.
 func (l *Loop) failed(err error) {
-	if l.problem == err.Error() {
+	l.problem = err.Error()
+	if l.told == l.problem {
 		return
 	}
-	l.problem = err.Error()
+	l.told = l.problem
 	l.cfg.Log.LogAttrs(context.Background(), slog.LevelError, "rollouts hold: decisions cannot be written down", slog.Any("error", err))
 }
 
@@ -259,8 +265,15 @@ func (l *Loop) say(name string, e *Entry) {
 	if e.What == "tripped" || e.What == "aborted" {
 		level = slog.LevelWarn
 	}
-	l.cfg.Log.LogAttrs(context.Background(), level, "rollout", slog.String("rollout", name), slog.String("what", e.What),
-		slog.Uint64("run", e.Run), slog.String("share", e.Share.String()), slog.String("by", e.Who), slog.String("why", e.Why), slog.String("seen", e.Numbers))
+	attrs := []slog.Attr{
+		slog.String("rollout", name), slog.String("what", e.What), slog.Uint64("run", e.Run), slog.String("share", e.Share.String()), slog.String("by", e.Who),
+	}
+	for _, a := range []slog.Attr{slog.String("why", e.Why), slog.String("seen", e.Numbers)} {
+		if a.Value.String() != "" {
+			attrs = append(attrs, a)
+		}
+	}
+	l.cfg.Log.LogAttrs(context.Background(), level, "rollout", attrs...)
 }
 
 // tune tells proxies all knobs, if they have changed. Of what is not on disk yet they are told only what takes

@@ -36,6 +36,7 @@ type rig struct {
 	trip   *model.ReleaseTrip
 	frozen Freeze
 	slo    Verdict
+	broken error // what a write to a slow disk comes to
 }
 
 func newRig(t *testing.T, folder string) *rig {
@@ -336,6 +337,71 @@ func TestUnwritable(t *testing.T) {
 		if s := r.loop.Statuses(); s[0].Problem != "" {
 			t.Errorf("problem %q", s[0].Problem)
 		}
+	})
+}
+
+// TestNoState: a state folder that cannot be had at the start leaves everything with stable, which is said, and why,
+// and what is done about it; once it can be had the release begins.
+func TestNoState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		folder := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(folder, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := newRig(t, folder)
+		r.start()
+		r.loop.Plan(plans(nil))
+		r.sleep(time.Minute)
+		s, _ := r.loop.Status("shop/checkout")
+		if want := "everything stays on stable; trying again every 5s: state folder " + folder; !strings.Contains(s.Problem, want) || s.Stable != "stable" || s.Canary != "canary" {
+			t.Errorf("%+v, want %s", s, want)
+		}
+		var refused *Refusal
+		if err := r.loop.Command("shop/checkout", Command{Do: Start, By: "ann"}); !errors.As(err, &refused) || refused.Why != s.Problem {
+			t.Errorf("start: %v", err)
+		}
+		if k := r.knob(); k.Generation != 0 {
+			t.Errorf("without the state proxies have %+v", k)
+		}
+		if err := os.Remove(folder); err != nil {
+			t.Fatal(err)
+		}
+		r.sleep(retryEvery)
+		if s, _ := r.loop.Status("shop/checkout"); s.Phase != Progressing || s.Problem != "" {
+			t.Errorf("once it can be had: %+v", s)
+		}
+		r.end()
+		if n := strings.Count(r.log.String(), "everything stays on stable"); n != 1 {
+			t.Errorf("log:\n%s", r.log)
+		}
+	})
+}
+
+// TestStateIsHeld: while another process holds the state folder, the status says that it is waited for, and the release
+// begins once it is let go.
+func TestStateIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		folder := t.TempDir()
+		holder := newRig(t, folder)
+		if _, err := holder.keeper.Try(); err != nil {
+			t.Fatal(err)
+		}
+		r := newRig(t, folder)
+		r.start()
+		r.loop.Plan(plans(nil))
+		r.sleep(time.Minute)
+		s, _ := r.loop.Status("shop/checkout")
+		if want := "another process holds the state folder"; !strings.Contains(s.Problem, want) || !strings.HasSuffix(s.Problem, "taken as soon as that process lets go of it") || strings.Contains(s.Problem, "trying") {
+			t.Errorf("problem %q", s.Problem)
+		}
+		if err := holder.keeper.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r.sleep(time.Second)
+		if s, _ := r.loop.Status("shop/checkout"); s.Phase != Progressing || s.Problem != "" {
+			t.Errorf("once it is let go: %+v", s)
+		}
+		r.end()
 	})
 }
 

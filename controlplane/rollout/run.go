@@ -74,16 +74,20 @@ func (l *Loop) look() {
 	if l.store == nil {
 		return
 	}
+	l.land()
 	for _, o := range l.observe() {
 		if r := l.rollouts[o.Release]; r != nil && (r.Phase.running() || r.Phase == Succeeded && o.Trip != nil) {
 			l.step(o.Release, Event{Observation: &o})
 		}
 	}
+	ails := l.problem != ""
 	for _, name := range slices.Sorted(maps.Keys(l.rollouts)) {
 		r := l.rollouts[name]
 		l.thaw(r)
-		if r.Phase.running() || r.Phase == Waiting || l.unsaved[name] != nil {
+		if _, waits := l.unsaved[name]; waits || r.Phase.running() || r.Phase == Waiting {
 			l.step(name, Event{})
+			l.turns[name].save = l.turns[name].save || ails // to see whether the disk is well again
+			ails = false
 		}
 	}
 	_ = l.settle() // an error is shown

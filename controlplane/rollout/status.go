@@ -36,6 +36,7 @@ type Status struct {
 	Notes   []string     `json:"notes,omitempty"`
 	Problem string       `json:"problem,omitempty"` // why nothing can be decided: the state cannot be written
 	Unsaved bool         `json:"unsaved,omitempty"` // proxies know of it, and the disk does not yet
+	Decided string       `json:"decided,omitempty"` // what takes effect as soon as a slow disk has it
 	Origin  model.Origin `json:"origin,omitzero"`
 }
 

@@ -23,6 +23,7 @@ import (
 type Store struct {
 	writing chan struct{} // has room for the one that writes
 	hangs   atomic.Bool   // it has had its time, unless nobody writes by now
+	hinder  func() error  // of Hinder
 
 	mu     sync.RWMutex
 	values map[string]map[string][]byte // by bucket and key
@@ -39,8 +40,17 @@ var ErrHeld = errors.New("another process holds the state folder")
 // ErrFull says that a store keeps as much as it may. What is smaller than before it takes nevertheless.
 var ErrFull = errors.New("the state is full")
 
-// ErrHangs says that the disk has not answered in time. What was to be written may be on it later, or not.
+// ErrHangs says that the disk has not answered in time. What was to be written is not on it and will not be, unless the
+// error is a *Slow.
 var ErrHangs = fmt.Errorf("the disk has not answered for %v", Patience)
+
+// Slow is the ErrHangs of a write that the disk has begun. Done has what becomes of it once, if it ever ends.
+type Slow struct{ Done <-chan error }
+
+func (*Slow) Error() string { return ErrHangs.Error() }
+
+// Unwrap makes it an ErrHangs.
+func (*Slow) Unwrap() error { return ErrHangs }
 
 // Patience is how long Commit waits for the disk.
 const Patience = 2 * time.Second
@@ -58,7 +68,7 @@ const (
 // nothing survives. While another process holds the folder the error is ErrHeld. A file that is damaged
 // is moved aside, and Lost says so: only what cannot be opened or made at all is an error.
 func Open(folder string, log *slog.Logger) (*Store, error) {
-	s := &Store{writing: make(chan struct{}, 1), values: map[string]map[string][]byte{}, tails: map[tail][]string{}}
+	s := &Store{writing: make(chan struct{}, 1), hinder: func() error { return nil }, values: map[string]map[string][]byte{}, tails: map[tail][]string{}}
 	if folder == "" {
 		return s, nil
 	}
@@ -205,8 +215,12 @@ func (s *Store) turn(late <-chan time.Time) error {
 	return nil
 }
 
-// Commit makes all changes of a batch, or none and returns why. It takes no longer than Patience: of
-// ErrHangs nobody knows which.
+// Hinder has each write call a function first, and fail if that does, as on a slow or broken disk, for tests. Call it
+// before the first Commit.
+func (s *Store) Hinder(f func() error) { s.hinder = f }
+
+// Commit makes all changes of a batch, or none and returns why. It takes no longer than Patience: of a *Slow nobody
+// knows yet which.
 func (s *Store) Commit(b *Batch) error {
 	late := time.NewTimer(Patience)
 	defer late.Stop()
@@ -225,22 +239,24 @@ func (s *Store) Commit(b *Batch) error {
 	}
 	done := make(chan error, 1)
 	go func() {
-		err := s.disk.write(changes)
+		err := s.hinder()
+		if err == nil {
+			err = s.disk.write(changes)
+		}
 		if err == nil {
 			s.keep(changes, bytes)
+		} else {
+			err = fmt.Errorf("state: %w", err)
 		}
 		<-s.writing
 		done <- err
 	}()
 	select {
 	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("state: %w", err)
-		}
-		return nil
+		return err
 	case <-late.C:
 		s.hangs.Store(true)
-		return ErrHangs
+		return &Slow{done}
 	}
 }
 

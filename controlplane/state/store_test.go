@@ -513,9 +513,15 @@ func TestDiskThatHangs(t *testing.T) {
 		b.Put("a", "one", value)
 		return s.Commit(&b)
 	}
+	var begun *Slow
 	for i := range 3 {
-		if err := commit(2 + i); !errors.Is(err, ErrHangs) {
+		err := commit(2 + i)
+		slow, isSlow := errors.AsType[*Slow](err)
+		if !errors.Is(err, ErrHangs) || isSlow != (i == 0) {
 			t.Errorf("commit %d: %v", i, err)
+		}
+		if isSlow {
+			begun = slow
 		}
 		if v, _ := read[int](t, s, "a", "one"); v != 1 {
 			t.Errorf("%d is read, which is not on disk", v)
@@ -527,8 +533,9 @@ func TestDiskThatHangs(t *testing.T) {
 	if err := other.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	s.writing <- struct{}{} // the first one is through
-	<-s.writing
+	if err := <-begun.Done; err != nil {
+		t.Errorf("what the disk had begun with: %v", err)
+	}
 	if v, _ := read[int](t, s, "a", "one"); v != 2 {
 		t.Errorf("%d is read, want the one that the disk had begun with", v)
 	}

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"weir.dev/weir/model"
@@ -34,5 +35,28 @@ func BenchmarkStable(b *testing.B) {
 	b.ReportAllocs()
 	for i := range b.N {
 		j.Stable(0, uint16(i), Outcome{Good, Good})
+	}
+}
+
+// BenchmarkCanaryParallel is what an outcome of the canary costs while all cores have some at once, each with one of
+// stable: they take turns at the Judge's lock. 100,000 a second are one in 10,000 ns.
+func BenchmarkCanaryParallel(b *testing.B) {
+	rowless := everything
+	rowless.ConsecutiveFailures = 0 // what fails here comes together now and then
+	j := New(rowless, 4)
+	var callers atomic.Int32
+	b.RunParallel(func(pb *testing.PB) {
+		shard := int(callers.Add(1))
+		for user := uint16(7919 * shard); pb.Next(); user++ {
+			bad := verdict(user%1000 == 0)
+			j.StableRow(shard, bad == Bad)
+			j.Stable(shard, user, Outcome{bad, bad})
+			j.Row(user, int64(user), bad == Bad)
+			j.Canary(user, Outcome{bad, bad})
+			j.CanaryLate(user, j.Bounds().Epoch, false)
+		}
+	})
+	if trip, tripped := j.Tripped(); tripped {
+		b.Fatal(trip.Reason)
 	}
 }
