@@ -151,14 +151,22 @@ func untilExpiry(at time.Time) time.Duration {
 // nextExpiry is when the first FaultPolicy expires of those that had not; zero: there is none.
 func nextExpiry(set *resource.Set, now time.Time) (first time.Time) {
 	for _, f := range resource.All[*v1alpha1.FaultPolicy](set) {
-		if at := f.Spec.Expires.Time; at.After(now) && (first.IsZero() || at.Before(first)) {
-			first = at
+		if at := f.Spec.Expires.Time; at.After(now) {
+			first = earlier(first, at)
 		}
 	}
 	return first
 }
 
-// rejudge has what is live judged by the present time: statuses and diagnostics of what has expired. The snapshot
+// earlier is the first of two times; zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// rejudge has what is live judged by the present time: statuses and diagnostics of what has expired, certificates among it. The snapshot
 // stays, for engines know themselves what is over, and count it until the next change.
 func (p *pipeline) rejudge() {
 	p.mu.Lock()

@@ -142,6 +142,8 @@ func TestFaultsHeedObjectives(t *testing.T) {
 		{"healthy", slo.Status{Name: "shop/cart", State: slo.Healthy, Routes: []string{"shop/cart/0"}}, nil},
 		{"nobody can tell", slo.Status{Name: "shop/cart", State: slo.NoData, Routes: []string{"shop/cart/0"}}, nil},
 		{"burns", slo.Status{Name: "shop/cart", State: slo.Burning, Routes: []string{"shop/cart/0"}}, []string{"shop/a/x@1", "shop/a/y@1"}},
+		{"has burned", slo.Status{Name: "shop/cart", State: slo.Burning, Routes: []string{"shop/cart/0"}, Until: new(time.Now())}, nil},
+		{"was exhausted", slo.Status{Name: "shop/cart", State: slo.Exhausted, Routes: []string{"shop/cart/0"}, Until: new(time.Now())}, nil},
 		{"exhausted, of a backend", slo.Status{Name: "shop/pay", State: slo.Exhausted, Clusters: []string{"backend/shop/pay"}}, []string{"shop/b/x@1"}},
 		{"of another backend", slo.Status{Name: "shop/pay", State: slo.Exhausted, Clusters: []string{"backend/shop/mail"}}, nil},
 	} {

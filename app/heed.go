@@ -35,10 +35,11 @@ func (a *App) heedObjectives(ctx context.Context) {
 	}
 }
 
-// heed stops the active faults of routes that an objective in trouble covers.
+// heed stops the active faults of routes that an objective in trouble covers. One that only was in trouble, and whose
+// alert goes on so that it does not flap, stops none: whoever breaks something then has waited for the trouble's end.
 func (f *faultControl) heed(statuses []slo.Status, s *model.Snapshot) error {
 	statuses = slices.DeleteFunc(slices.Clone(statuses), func(s slo.Status) bool {
-		return s.State != slo.Burning && s.State != slo.Exhausted
+		return s.State != slo.Burning && s.State != slo.Exhausted || s.Until != nil
 	})
 	if len(statuses) == 0 {
 		return nil

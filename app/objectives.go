@@ -33,7 +33,7 @@ func (a *App) newSeries() *store.Store {
 		dir = filepath.Join(a.cfg.StateDir, "series")
 	}
 	return store.New(store.Config{
-		Dir: dir, Retention: a.cfg.Series.Retention, Bytes: a.cfg.Series.Bytes, Targets: a.cfg.Series.Scrape,
+		Off: a.cfg.Series.Off, Dir: dir, Retention: a.cfg.Series.Retention, Bytes: a.cfg.Series.Bytes, Targets: a.cfg.Series.Scrape,
 		Metrics: a.metrics, Log: a.log, Version: a.cfg.Version,
 	})
 }

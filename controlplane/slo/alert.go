@@ -39,7 +39,7 @@ func (a *alert) see(now time.Time, holds, known bool, keep time.Duration) (on bo
 	switch {
 	case holds:
 		*a = alert{on: true}
-	case a.on && known && a.quiet.IsZero():
+	case a.on && known && (a.quiet.IsZero() || now.Before(a.quiet)): // a clock may go back
 		a.quiet = now
 	case a.on && known && now.Sub(a.quiet) >= keep:
 		*a = alert{}

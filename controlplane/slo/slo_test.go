@@ -214,7 +214,7 @@ func TestBrokenStore(t *testing.T) {
 	}
 	s.err = errors.New("disk on fire")
 	s.now = s.now.Add(time.Minute)
-	if st := s.status("shop/cart"); st.State != Exhausted || !st.Frozen {
+	if st := s.status("shop/cart"); st.State != Exhausted || !st.Frozen || st.Problem != "the time series cannot be read: disk on fire" {
 		t.Errorf("a minute later: %+v, want what was known", st)
 	}
 	s.now = s.now.Add(20 * time.Minute)
@@ -232,7 +232,7 @@ func TestBrokenStore(t *testing.T) {
 	}
 	s.err = nil
 	s.pass("cart", 1e9, 0, time.Minute)
-	if st := s.status("shop/cart"); st.State != Healthy || st.Frozen {
+	if st := s.status("shop/cart"); st.State != Healthy || st.Frozen || st.Problem != "" {
 		t.Errorf("in the end: %+v, want Healthy", st)
 	}
 }

@@ -45,7 +45,7 @@ type Status struct {
 	Freezes   bool         `json:"freezes" doc:"whether Rollouts wait while it burns or is exhausted"`
 	Frozen    bool         `json:"frozen" doc:"whether they wait now"`
 	Rollouts  []string     `json:"rollouts,omitempty" doc:"those that have a route or backend of it"`
-	Problem   string       `json:"problem,omitempty" doc:"why it does not cover what is written"`
+	Problem   string       `json:"problem,omitempty" doc:"why it does not cover what is written, or what it says is of a while ago"`
 	At        model.Origin `json:"at"`
 }
 

@@ -316,8 +316,12 @@ func (t *Tracker) judge(o *objective, now time.Time) {
 	of := func(length time.Duration) (events, bool) { return t.within(p.Name, length, now, current) }
 	whole, known := of(p.Window)
 	s.judge(BurnWindows(p.Window), &o.alerts, of, whole, known, allowed(p), now)
-	if s.State == NoData && t.problem != "" {
-		s.Reason = "the time series cannot be read: " + t.problem
+	switch unread := "the time series cannot be read: " + t.problem; {
+	case t.problem == "":
+	case s.State == NoData:
+		s.Reason = unread
+	case s.Problem == "":
+		s.Problem = unread
 	}
 	o.judged = t.answered
 	// What it waited for is not over because nobody can tell any more.

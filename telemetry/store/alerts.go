@@ -144,6 +144,9 @@ func (r *ruleState) take(answer []model.Sample, err error, now time.Time) {
 			alert = &model.Alert{Name: r.Name, Labels: labels, Since: now}
 			r.active[key] = alert
 		}
+		if now.Before(alert.Since) {
+			alert.Since = now
+		}
 		alert.Value, alert.Annotations, alert.Gone = one.Value, r.Annotations, time.Time{}
 		alert.Firing = alert.Firing || now.Sub(alert.Since) >= r.For
 	}
@@ -152,7 +155,7 @@ func (r *ruleState) take(answer []model.Sample, err error, now time.Time) {
 
 // keeps reports whether an alert goes on firing that was not in the answer.
 func (r *ruleState) keeps(alert *model.Alert, now time.Time) bool {
-	if alert.Gone.IsZero() {
+	if alert.Gone.IsZero() || now.Before(alert.Gone) { // a clock that went back keeps none for longer
 		alert.Gone = now
 	}
 	return alert.Firing && now.Sub(alert.Gone) < r.Keep

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/tsdb/fileutil"
 )
 
 // The library panics, in a goroutine of its own that nobody can contain, when it cannot write a full chunk
@@ -24,9 +25,6 @@ const leastFree = 64 << 20
 // blockName is the length of the name of a block's folder, a ULID.
 const blockName = 26
 
-// errBroken says that the store cannot go on, and has to be opened anew.
-var errBroken = errors.New("the store is closed, and opened again later")
-
 // spacious returns an error if less is free on the disk of a folder than parts times the least.
 func (s *Store) spacious(dir string, parts int64) error {
 	free, size, err := s.disk(dir)
@@ -34,7 +32,7 @@ func (s *Store) spacious(dir string, parts int64) error {
 		return nil //nolint:nilerr // nobody knows: writing will tell
 	}
 	if least := parts * min(leastFree, size/8); free < least {
-		return fmt.Errorf("%s has %d MiB free; %d are needed, so that the disk is not filled: %w", dir, free>>20, least>>20, errBroken)
+		return broken{fmt.Errorf("%s has %d MiB free; %d are needed, so that the disk is not filled", dir, free>>20, least>>20)}
 	}
 	return nil
 }
@@ -54,7 +52,7 @@ func shut(db *tsdb.DB) (err error) {
 
 func contain(err *error) {
 	if fault := recover(); fault != nil {
-		*err = fmt.Errorf("%v: %w", fault, errBroken)
+		*err = broken{fmt.Errorf("%v", fault)}
 	}
 }
 
@@ -121,15 +119,39 @@ func chunksAside(dir string) (some bool, err error) {
 }
 
 func allAside(dir string) (some bool, err error) {
-	err = setAside(dir)
+	to, err := asideOf(dir)
+	if err == nil {
+		err = os.Rename(dir, to)
+	}
 	return err == nil, err
+}
+
+// asideOf names where something of a folder is put, and makes room there: the last that was put aside and the largest
+// before it are kept.
+func asideOf(dir string) (to string, err error) {
+	to = filepath.Clean(dir) + aside
+	last, err := fileutil.DirSize(to)
+	if err != nil {
+		return to, err
+	}
+	most, err := fileutil.DirSize(to + largest)
+	if err != nil {
+		return to, err
+	}
+	if last <= most {
+		return to, os.RemoveAll(to)
+	}
+	if err := os.RemoveAll(to + largest); err != nil {
+		return to, err
+	}
+	return to, os.Rename(to, to+largest)
 }
 
 // partAside moves a part of a folder aside: more of it, if some was before.
 func partAside(dir, name string, some bool) error {
 	to := filepath.Clean(dir) + aside
 	if !some {
-		if err := os.RemoveAll(to); err != nil {
+		if _, err := asideOf(dir); err != nil {
 			return err
 		}
 	}

@@ -37,8 +37,12 @@ func TestFullDisk(t *testing.T) {
 			time.Sleep(3 * DefaultInterval)
 			synctest.Wait()
 			_, err := s.Query(t.Context(), "1", time.Now())
-			if open := err == nil; open != step.open || !open && !errors.Is(err, ErrClosed) {
-				t.Errorf("step %d, %d MiB free: %v, want it open: %v", i, step.free, err, step.open)
+			if open := err == nil; open != step.open || !open && !errors.Is(err, ErrClosed) || open != (s.Problem() == "") {
+				t.Errorf("step %d, %d MiB free: %v, want it open: %v; problem %q", i, step.free, err, step.open, s.Problem())
+			}
+			if why := fmt.Sprintf("%d MiB free; 128 are needed, so that the disk is not filled; opening it is tried again every 2s", step.free); err != nil &&
+				(!strings.HasSuffix(err.Error(), why) || !strings.HasSuffix(s.Problem(), why)) {
+				t.Errorf("step %d: %v, problem %q; want %s", i, err, s.Problem(), why)
 			}
 			if failed := s.state().Failures > failures; failed == step.open {
 				t.Errorf("step %d, %d MiB free: failures counted: %v", i, step.free, failed)
@@ -65,7 +69,7 @@ func TestChunksCannotBeWritten(t *testing.T) {
 	for range 400 {
 		r.round()
 	}
-	if !errors.Is(left, errBroken) {
+	if _, ok := errors.AsType[broken](left); !ok {
 		t.Fatalf("%v, want an error of what cannot be written", left)
 	}
 	r.close()
@@ -145,6 +149,33 @@ func spoil(t *testing.T, dir, what string) {
 	}
 	if err := os.WriteFile(files[0], text, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestAside checks that of all that was put aside the last is there, and the largest.
+func TestAside(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "series")
+	folder := func(end string) string {
+		text, err := os.ReadFile(filepath.Join(dir+end, "wal", "0"))
+		if err != nil {
+			return ""
+		}
+		return string(text)
+	}
+	for _, step := range []struct{ text, largest string }{{"dd", ""}, {"a", "dd"}, {"b", "dd"}, {"eeee", "dd"}, {"fff", "eeee"}, {"c", "eeee"}} {
+		wal := filepath.Join(dir, "wal")
+		if err := errors.Join(os.MkdirAll(wal, 0o700), os.WriteFile(filepath.Join(wal, "0"), []byte(step.text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if err := partAside(dir, "wal", false); err != nil {
+			t.Fatal(err)
+		}
+		if last, most := folder(aside), folder(aside+largest); last != step.text || most != step.largest {
+			t.Errorf("last %q, largest before it %q; want %q and %q", last, most, step.text, step.largest)
+		}
+	}
+	if some, err := allAside(dir); err != nil || !some || folder(aside+largest) != "eeee" {
+		t.Errorf("the whole folder: %v, %v; largest %q", some, err, folder(aside+largest))
 	}
 }
 

@@ -201,7 +201,7 @@ func (s *Store) use(ctx context.Context, places chan struct{}, f func(ctx contex
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.db == nil {
-		return ErrClosed
+		return s.closedBecause()
 	}
 	s.figures.queries.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, maxQueryTime)

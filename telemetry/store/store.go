@@ -8,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,16 +36,15 @@ const (
 	headWindow  = 30 * time.Minute // of samples that are in memory, before they make a block; half as much again is
 	outOfOrder  = time.Hour        // how far a clock may go back and lose nothing
 	spared      = 5                // the part of all series that is kept free of single routes', clusters' and hosts'
-	aside       = ".aside"         // the end of the name of a folder that could not be used
+	aside       = ".aside"         // the end of the name of the folder that was last put aside
+	largest     = ".largest"       // and of the largest before it
 	reopenAfter = 2 * time.Second
 	logEvery    = time.Minute
 )
 
-// ErrClosed is returned by queries while the store is not open.
-var ErrClosed = errors.New("the store of time series is not open")
-
 // Config is everything that a Store is made from. Metrics and Log are needed.
 type Config struct {
+	Off       bool          // it is never run
 	Dir       string        // where series survive; empty: a temporary folder, removed at the end
 	Interval  time.Duration // between samples; DefaultInterval if zero
 	Retention time.Duration // how long samples are kept; DefaultRetention if zero, TemporaryRetention at most without Dir
@@ -74,6 +71,10 @@ type Store struct {
 
 	disk  func(dir string) (free, size int64, err error)
 	leave context.CancelCauseFunc // has the store closed; set while it is open
+
+	closed atomic.Pointer[closure]
+	rounds int  // that the newest sample has been too far in the future for
+	future bool // what is of the future is put aside when it is opened
 
 	targets atomic.Pointer[[]*feed]
 	alerts  alerting
@@ -108,6 +109,9 @@ func New(cfg Config) *Store {
 		cfg.Now = time.Now
 	}
 	s := &Store{cfg: cfg, engine: newEngine(cfg.Log), asked: make(chan struct{}, maxQueries), own: make(chan struct{}, maxOwn), disk: diskOf, leave: func(error) {}}
+	if s.closed.Store(&closedYet); cfg.Off {
+		s.closed.Store(&closedByOff)
+	}
 	s.alerts.log = cfg.Log
 	cfg.Metrics.WatchStore(s.state)
 	return s
@@ -124,7 +128,8 @@ func (s *Store) Run(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		s.complain("open", err)
+		s.blame(err)
+		s.complain("open", errors.New(s.Problem()))
 		timer := time.NewTimer(reopenAfter)
 		select {
 		case <-ctx.Done():
@@ -164,9 +169,11 @@ func (s *Store) live(ctx context.Context) error {
 	ctx, s.leave = context.WithCancelCause(ctx)
 	defer s.leave(nil)
 	s.feed(ctx, dir)
-	if err := context.Cause(ctx); errors.Is(err, errBroken) {
+	if err, ok := errors.AsType[broken](context.Cause(ctx)); ok {
+		s.blame(err) // before it is closed
 		return err
 	}
+	s.closed.Store(&closedAtEnd)
 	return nil
 }
 
@@ -183,14 +190,18 @@ func (s *Store) feed(ctx context.Context, dir string) {
 	scraping.Go(func() { s.evaluate(ctx) })
 	own := newFeed(s, "weir", "self")
 	s.every(ctx, func() {
-		if err := s.spacious(dir, 1); err != nil {
+		err := s.spacious(dir, 1)
+		if err == nil {
+			err = s.overtaken()
+		}
+		if err != nil {
 			s.leave(err)
 			return
 		}
 		own.own()
 	})
 	scraping.Wait()
-	if errors.Is(context.Cause(ctx), errBroken) {
+	if _, ok := errors.AsType[broken](context.Cause(ctx)); ok {
 		return // nothing more is written
 	}
 	for _, f := range append(targets, own) {
@@ -212,52 +223,30 @@ func (s *Store) every(ctx context.Context, f func()) {
 	}
 }
 
-// openAt opens the store in a folder. What lies more than outOfOrder in the future is not of this
-// clock: it is put aside, because nothing could be kept beside it.
+// openAt opens the store in a folder. What lies more than outOfOrder in the future is put aside if it has been there for
+// long, because nothing could be kept beside it.
 func (s *Store) openAt(dir string) error {
 	db, err := s.openDB(dir)
 	if err != nil {
 		return err
 	}
-	if ahead := latest(db) - s.cfg.Now().UnixMilli(); ahead > outOfOrder.Milliseconds() {
-		if err := db.Close(); err != nil {
+	if s.future && s.ahead(db) > outOfOrder {
+		if err := s.futureAside(db, dir); err != nil {
 			return err
 		}
-		if err := setAside(dir); err != nil {
-			return err
-		}
-		s.cfg.Log.LogAttrs(context.Background(), slog.LevelError, "the time series are of the future: the clock went back; they were put aside",
-			slog.Duration("ahead", time.Duration(ahead)*time.Millisecond), slog.String("folder", filepath.Clean(dir)+aside))
 		if db, err = s.openDB(dir); err != nil {
 			return err
 		}
 	}
+	s.future = false
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.db = db
 	s.open, s.closing = context.WithCancelCause(context.Background())
+	if s.closed.Swap(&closure{}).wrong {
+		s.cfg.Log.LogAttrs(context.Background(), slog.LevelInfo, "time series are kept again")
+	}
 	return nil
-}
-
-// latest is the time of the newest sample in milliseconds; the earliest time there is, without one.
-func latest(db *tsdb.DB) int64 {
-	last := int64(math.MinInt64 / 2)
-	if db.Head().NumSeries() > 0 {
-		last = db.Head().MaxTime()
-	}
-	for _, b := range db.Blocks() {
-		last = max(last, b.MaxTime())
-	}
-	return last
-}
-
-// setAside makes room where a folder is. Only the last one that was put aside is kept.
-func setAside(dir string) error {
-	to := filepath.Clean(dir) + aside
-	if err := os.RemoveAll(to); err != nil {
-		return err
-	}
-	return os.Rename(dir, to)
 }
 
 func (s *Store) openDB(dir string) (*tsdb.DB, error) {
@@ -283,7 +272,7 @@ func (s *Store) openDB(dir string) (*tsdb.DB, error) {
 
 // close waits for the queries under way, which it ends, and for what is written.
 func (s *Store) close() {
-	s.closing(ErrClosed)
+	s.closing(s.closedBecause())
 	s.mu.Lock()
 	db := s.db
 	s.db = nil

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -12,7 +13,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"weir.dev/weir/model"
@@ -255,7 +258,7 @@ func TestReopen(t *testing.T) {
 }
 
 // TestClock checks that a clock that goes back loses nothing if it is little, and begins a new store
-// if it is much.
+// if it is much: after a while also if it went back between two processes.
 func TestClock(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "series")
 	r := newRig(t, Config{Dir: dir})
@@ -274,10 +277,24 @@ func TestClock(t *testing.T) {
 	if s := r.state(); s.Refused == 0 || s.Failures != 0 {
 		t.Errorf("300 hours back: %+v, want refused samples and no failure", s)
 	}
+	if err := r.overtaken(); err != nil {
+		t.Errorf("at once: %v", err)
+	}
 	r.close()
 	again := newRig(t, Config{Dir: dir})
 	again.close()
 	again.now = r.clock()
+	for waited := false; !waited; again.close() {
+		if err := again.openAt(dir); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(dir + aside); err == nil {
+			t.Fatal("a start puts something aside at once")
+		}
+		for range clockPatience / DefaultInterval {
+			waited = again.overtaken() != nil
+		}
+	}
 	if err := again.openAt(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -290,12 +307,69 @@ func TestClock(t *testing.T) {
 	}
 }
 
+// TestClockGoesBack checks that a running store whose clock has gone back by hours goes on, and has what is older
+// than that still; and that it waits a while, because a clock may be right again soon.
+func TestClockGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "series")
+		var back atomic.Int64
+		now := func() time.Time { return time.Now().Add(-time.Duration(back.Load())) }
+		metrics := telemetry.NewMetrics(1)
+		s := New(Config{Dir: dir, Metrics: metrics, Interval: 15 * time.Second, Now: now, Log: slog.New(slog.DiscardHandler)})
+		s.disk = func(string) (int64, int64, error) { return 1 << 40, 1 << 40, nil }
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		began := time.Now()
+		pass := func(d time.Duration) {
+			time.Sleep(d)
+			synctest.Wait()
+		}
+		samples := func(over string) float64 {
+			list, err := s.Query(ctx, "count_over_time(weir_ready["+over+"])", now())
+			if err != nil || len(list) > 1 {
+				t.Fatalf("%v, %v", list, err)
+			}
+			if len(list) == 0 {
+				return 0
+			}
+			return list[0].Value
+		}
+		pass(7 * time.Hour)
+		back.Store(int64(2 * time.Hour))
+		pass(clockPatience / 2)
+		if _, err := os.Stat(dir + aside); err == nil {
+			t.Error("something is put aside at once")
+		}
+		back.Store(0)
+		pass(5 * time.Minute)
+		if n := samples("4m"); n != 16 {
+			t.Errorf("a clock that was wrong for a moment: %v samples in four minutes, want 16", n)
+		}
+		back.Store(int64(2 * time.Hour))
+		pass(clockPatience + 4*time.Minute)
+		if n := samples("3m"); n != 12 {
+			t.Errorf("two hours back: %v samples in three minutes, want 12", n)
+		}
+		if n := samples("12h"); n < 4*60*3 {
+			t.Errorf("of %v there are %v samples left, want those of three hours at least", now().Sub(began), n)
+		}
+		if _, err := os.Stat(dir + aside); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestRun checks the whole life: nothing before it is open, samples while it runs, nothing left of a
 // temporary store, and the same again.
 func TestRun(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	s := New(Config{Metrics: telemetry.NewMetrics(1), Log: slog.New(slog.DiscardHandler), Interval: 10 * time.Millisecond})
-	if _, err := s.Query(t.Context(), "1", time.Now()); err != ErrClosed { //nolint:errorlint // the very error
+	if _, err := s.Query(t.Context(), "1", time.Now()); !errors.Is(err, ErrClosed) {
 		t.Errorf("%v, want ErrClosed", err)
 	}
 	for range 2 {
@@ -489,6 +563,19 @@ func TestKeptAlerts(t *testing.T) {
 	}
 	if want := "..pfff" + "f-f-f-f-" + "...." + "pfff" + "f-f-f-f-" + "........"; history != want {
 		t.Errorf("%s, want\n%s", history, want)
+	}
+	r.requests("shop/cart", 500, 3)
+	for range 5 {
+		r.round()
+		r.evaluateDue(t.Context(), r.clock())
+	}
+	r.pass(-30 * time.Minute) // the alert is over, and no longer kept because the clock says that it will come
+	for range 6 {
+		r.round()
+		r.evaluateDue(t.Context(), r.clock())
+	}
+	if list := r.Alerts(); len(list) != 0 {
+		t.Errorf("%+v after the clock went back", list)
 	}
 	if rules := r.get("rules"); !strings.Contains(rules, `"keepFiringFor":20`) {
 		t.Errorf("rules: %s", rules)
