@@ -13,10 +13,9 @@ import (
 // pacer bounds the garbage that the process keeps. Go lets garbage grow as large as what is
 // live: twice the memory for ten thousand routes, of which none comes from requests, for
 // they make no garbage. The pacer lets it grow by garbageRoom instead, once more than that
-// is live. Reading everything at the start makes nothing but garbage at first, and what is
-// live grows: then the two together have a room, so that collections are few while they free
-// most of the heap, and the peak is lower. A lower peak leaves fewer holes, too, that stay
-// with the process.
+// is live. While everything is read at the start, garbage has a smaller room: what stays lies
+// among it, and the more garbage there is between two collections the more holes are left
+// that stay with the process.
 //
 // There is one for the process. A user who has set GOGC or GOMEMLIMIT has decided already.
 type pacer struct {
@@ -26,14 +25,13 @@ type pacer struct {
 
 const (
 	garbageRoom = 32 << 20 // bytes
-	startRoom   = 60 << 20 // bytes, of garbage and what is live
+	startRoom   = 12 << 20 // bytes
 
 	longestStart = 10 * time.Second
-	// What GOGC may be: below the one, collecting would cost more than the memory is worth.
-	minPercent, maxPercent = 15, 800
-	// and once the start is over: twice what is live, where that is little. Handshakes of TLS make
-	// garbage, and next to nothing else does: this halves what they spend on its collection.
-	calmPercent = 200
+	// What GOGC may be. Below the one, collecting would cost more than the memory is worth. The other is
+	// twice what is live, where that is little: handshakes of TLS make garbage, and next to nothing
+	// else does, and this halves what they spend on its collection.
+	minPercent, maxPercent = 15, 200
 )
 
 // memory is the process's pacer. startPacing starts it, once.
@@ -75,12 +73,11 @@ func (p *pacer) adjust() {
 
 // percentFor returns the GOGC that gives garbage its room.
 func percentFor(live uint64, loaded bool) int64 {
-	live = max(live, 1)
-	percent := int64(startRoom*100/live) - 100
+	room := uint64(startRoom)
 	if loaded {
-		percent = min(int64(garbageRoom*100/live), calmPercent)
+		room = garbageRoom
 	}
-	return min(max(percent, minPercent), maxPercent)
+	return min(max(int64(room*100/max(live, 1)), minPercent), maxPercent)
 }
 
 // tidy gives the memory back to the system that nothing needs any more.

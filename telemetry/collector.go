@@ -116,13 +116,15 @@ func (e *emitter) value(family int, v float64, labels ...string) {
 	e.out <- &sample{desc: e.descs[family], kind: kind, value: v, labels: pairs(family, labels)}
 }
 
-// histogram emits the durations of stats.
+// histogram emits the durations of stats, of which it keeps a copy: series whose stats nobody
+// keeps cost no memory.
 func (e *emitter) histogram(family int, stats *Stats, labels []string) {
 	if e.figures != nil {
 		e.giveHistogram(family, stats, labels)
 		return
 	}
-	e.out <- &sample{desc: e.descs[family], stats: stats, labels: pairs(family, labels)}
+	kept := *stats
+	e.out <- &sample{desc: e.descs[family], stats: &kept, labels: pairs(family, labels)}
 }
 
 // series emits one series; base is famRoute, famCluster or famHost.

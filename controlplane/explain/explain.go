@@ -98,7 +98,13 @@ func (e *Explainer) find(p *parsed) *finding {
 	if f.listener, f.reason = e.listenerOf(p); f.listener == nil {
 		return f
 	}
-	if f.reason = e.carried(f.listener, p); f.reason != "" || !f.handshake(p) {
+	if f.reason = e.carried(f.listener, p); f.reason != "" {
+		return f
+	}
+	if !f.handshake(p) {
+		if f.status == 0 {
+			f.reason += e.unservedText(f.listener.Address.Port(), p)
+		}
 		return f
 	}
 	if f.reason = p.applyNames(f.listener.Client.Underscores); f.reason != "" {
@@ -120,7 +126,7 @@ func (e *Explainer) find(p *parsed) *finding {
 		for _, b := range f.listener.Tables {
 			names = append(names, b.Hostname)
 		}
-		return f.refused(model.FlagNR, fmt.Sprintf("the listener does not serve host %s, but %s", p.host, some(names)))
+		return f.refused(model.FlagNR, fmt.Sprintf("the listener does not serve host %s, but %s", p.host, some(names))+e.unservedText(f.listener.Address.Port(), p))
 	}
 	f.hostname = binding.Hostname
 	if f.table = e.tables[binding.Table]; f.table == nil {

@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -59,13 +60,14 @@ type Call struct {
 // A call of one service by another goes by way of Weir wherever a rule leads to what is called:
 // which one, nobody says, so that the worst of them counts.
 type Graph struct {
-	calls   map[Node][]Call
-	nodes   []Node // sorted
-	rules   map[string]*model.Route
-	leading map[string][]way // the rules that lead to a service
-	called  map[string]bool  // services that other services call
-	groups  map[Node]int     // of nodes that all reach each other
-	members [][]Node
+	calls    map[Node][]Call
+	nodes    []Node // sorted
+	rules    map[string]*model.Route
+	clusters map[string]*model.Cluster
+	leading  map[string][]way // the rules that lead to a service
+	called   map[string]bool  // services that other services call
+	groups   map[Node]int     // of nodes that all reach each other
+	members  [][]Node
 }
 
 // way is one way to a service: by a rule, to the cluster that the service is for the rule.
@@ -85,12 +87,11 @@ func ServiceName(cluster string) string {
 // there are any.
 func NewGraph(s *model.Snapshot, observed []Call) *Graph {
 	g := &Graph{
-		calls: map[Node][]Call{}, rules: map[string]*model.Route{}, leading: map[string][]way{},
-		called: map[string]bool{},
+		calls: map[Node][]Call{}, rules: map[string]*model.Route{}, clusters: map[string]*model.Cluster{},
+		leading: map[string][]way{}, called: map[string]bool{},
 	}
-	clusters := map[string]*model.Cluster{}
 	for _, c := range s.Clusters {
-		clusters[c.Name] = c
+		g.clusters[c.Name] = c
 		name := ServiceName(c.Name)
 		for _, called := range c.Calls {
 			g.add(Call{Node{NodeService, name}, Node{NodeService, ServiceName(called)}, CallDeclared, c.Origins["calls"]})
@@ -98,7 +99,7 @@ func NewGraph(s *model.Snapshot, observed []Call) *Graph {
 	}
 	for _, table := range s.RouteTables {
 		for _, e := range table.Entries {
-			g.addRule(e.Route, clusters)
+			g.addRule(e.Route)
 		}
 	}
 	for _, c := range observed {
@@ -120,19 +121,26 @@ func (g *Graph) add(c Call) {
 	}
 }
 
-func (g *Graph) addRule(r *model.Route, clusters map[string]*model.Cluster) {
+func (g *Graph) addRule(r *model.Route) {
 	if g.rules[r.Name] != nil {
 		return // in several tables
 	}
 	g.rules[r.Name] = r
-	for i := range r.Split.Arms {
-		arm := &r.Split.Arms[i]
-		if !r.Split.Sends(arm) || arm.Cluster == "" {
-			continue
+	for service, w := range g.ways(r) {
+		g.leading[service] = append(g.leading[service], w)
+		g.add(Call{Node{NodeRule, r.Name}, Node{NodeService, service}, CallRoute, r.Origin})
+	}
+}
+
+// ways returns the services that a rule leads to, and how.
+func (g *Graph) ways(r *model.Route) iter.Seq2[string, way] {
+	return func(yield func(string, way) bool) {
+		for i := range r.Split.Arms {
+			arm := &r.Split.Arms[i]
+			if r.Split.Sends(arm) && arm.Cluster != "" && !yield(ServiceName(arm.Cluster), way{r, g.clusters[arm.Cluster]}) {
+				return
+			}
 		}
-		name := ServiceName(arm.Cluster)
-		g.leading[name] = append(g.leading[name], way{r, clusters[arm.Cluster]})
-		g.add(Call{Node{NodeRule, r.Name}, Node{NodeService, name}, CallRoute, r.Origin})
 	}
 }
 

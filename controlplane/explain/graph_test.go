@@ -250,3 +250,26 @@ func TestEveryCircleIsFound(t *testing.T) {
 		}
 	})
 }
+
+// TestPathsOfManyRules: a rule costs its own ways, however many others lead to the same service.
+func TestPathsOfManyRules(t *testing.T) {
+	const rules = 500
+	s := town(map[string]int{"shop": 1}, nil)
+	table := s.RouteTables[0]
+	for i := range rules {
+		r := *table.Entries[0].Route
+		r.Name = fmt.Sprintf("default/r%d/0", i)
+		table.Entries = append(table.Entries, model.Entry{Hostnames: []string{fmt.Sprintf("r%d.test", i)}, Route: &r})
+	}
+	asked := 0
+	paths := NewGraph(s, nil).Paths(func(r *model.Route, c *model.Cluster) float64 {
+		asked++
+		return most(r, c)
+	})
+	if got := hopsText(paths.From("default/r7/0")); got != "shop ×2" {
+		t.Errorf("path %q", got)
+	}
+	if asked > 4*rules {
+		t.Errorf("asked %d times for the factors of %d rules", asked, rules)
+	}
+}

@@ -128,13 +128,21 @@ func (g *Graph) hop(c Call, factor Factor) Hop {
 		return Hop{Factor: 1} // a service that is Weir itself: the rule's own step comes next
 	}
 	hop := Hop{Service: c.To.Name, Reason: c.Reason, Factor: 1}
-	for _, w := range g.leading[c.To.Name] {
-		if c.From.Kind == NodeRule && w.rule.Name != c.From.Name {
-			continue
-		}
+	consider := func(w way) {
 		if f := factor(w.rule, w.cluster); hop.rule == nil || f > hop.Factor {
 			hop.Factor, hop.rule, hop.Rule, hop.cluster = f, w.rule, w.rule.Name, w.cluster
 		}
+	}
+	if c.From.Kind == NodeRule { // its own ways: of all that lead there, there may be ten thousand
+		for service, w := range g.ways(g.rules[c.From.Name]) {
+			if service == c.To.Name {
+				consider(w)
+			}
+		}
+		return hop
+	}
+	for _, w := range g.leading[c.To.Name] {
+		consider(w)
 	}
 	return hop
 }

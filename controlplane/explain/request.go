@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"weir.dev/weir/model"
+	"weir.dev/weir/traffic/match"
 	"weir.dev/weir/traffic/uri"
 )
 
@@ -204,10 +205,10 @@ func (e *Explainer) listenerOf(p *parsed) (*model.Listener, string) {
 		return nil, e.bytesText(carrying, p)
 	}
 	if len(onPort) == 0 && another != "" {
-		return nil, fmt.Sprintf("port %d serves no %s; write %s://", p.port, p.scheme, another)
+		return nil, fmt.Sprintf("port %d serves no %s; write %s://", p.port, p.scheme, another) + e.unservedText(p.port, p)
 	}
 	if len(onPort) == 0 {
-		return nil, fmt.Sprintf("nothing listens on port %d; %s", p.port, listenersText(s.Listeners))
+		return nil, fmt.Sprintf("nothing listens on port %d; %s", p.port, listenersText(s.Listeners)) + e.unservedText(p.port, p)
 	}
 	if p.address.IsValid() {
 		if l := byAddress(onPort, p.address); l != nil {
@@ -223,6 +224,22 @@ func (e *Explainer) listenerOf(p *parsed) (*model.Listener, string) {
 		return wide[0], ""
 	}
 	return nil, fmt.Sprintf("several listeners have port %d and the URL's host does not say which; name one of them: %s", p.port, listenersText(onPort))
+}
+
+// unservedText names the listener that is written for the port and the host, has no socket, and says
+// why; empty: there is none.
+func (e *Explainer) unservedText(port uint16, p *parsed) string {
+	var hosts match.Hosts[*model.Unserved]
+	for i := range e.snapshot.Unserved {
+		if u := &e.snapshot.Unserved[i]; u.Port == port && (u.Transport == model.TransportUDP) == (p.scheme == "udp") {
+			hosts.Set(u.Hostname, u)
+		}
+	}
+	u, ok := hosts.Find([]byte(p.host))
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("; listener %s of the port is not served: %s", u.Name, u.Why)
 }
 
 // schemeOf is how URLs begin that a listener serves; empty: it serves none.

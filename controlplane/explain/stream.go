@@ -57,7 +57,7 @@ func (e *Explainer) explainStream(p *parsed) model.Explanation {
 	b, known := bindingFor(l, name)
 	switch {
 	case !known:
-		x.Reason = fmt.Sprintf("the handshake fails: no listener of the socket has the name %s", cmp.Or(name, "of an address"))
+		x.Reason = fmt.Sprintf("the handshake fails: no listener of the socket has the name %s", cmp.Or(name, "of an address")) + e.unservedText(l.Address.Port(), p)
 		return x
 	case b == nil:
 		x.Reason = "requests are read from these connections; write https:// and a path"

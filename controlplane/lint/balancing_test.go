@@ -43,7 +43,7 @@ spec: {endpoints: [{address: 10.0.0.1, port: 80}]}
 		t.Fatal(diagnostics)
 	}
 	set := resource.NewSet(objects, nil)
-	found := Run(set, translate.Translate(translate.Input{Set: set}))
+	found := Config{}.Run(set, translate.Translate(translate.Input{Set: set}))
 	want := []string{
 		"hash-without-key in.yaml:11:19: warning: TrafficPolicy default/front: spec.loadBalancing.algorithm: has no key to hash for rule 0 of HTTPRoute default/r0, rule 0 of HTTPRoute default/r1, rule 0 of HTTPRoute default/r2 and 2 more",
 		"hash-with-zones in.yaml:11:40: warning: TrafficPolicy default/front: spec.loadBalancing.zoneAware: has no effect on Backend default/b0, Backend default/b1, Backend default/b2 and 2 more:",
@@ -106,7 +106,7 @@ spec: {endpoints: [{address: 10.0.0.2, port: 80, zone: a}]}
 		t.Fatal(diagnostics)
 	}
 	set := resource.NewSet(objects, nil)
-	if found := Run(set, translate.Translate(translate.Input{Set: set})); len(found) > 0 {
+	if found := (Config{}).Run(set, translate.Translate(translate.Input{Set: set})); len(found) > 0 {
 		t.Errorf("found %v", found)
 	}
 }

@@ -29,12 +29,21 @@ func (p *pass) graph() *explain.Graph {
 	return p.calls
 }
 
+// paths are the worst paths of the call graph, by what is written, made once.
+func (p *pass) paths() explain.Paths {
+	if p.worst == nil {
+		worst := p.graph().Paths(writtenFactor)
+		p.worst = &worst
+	}
+	return *p.worst
+}
+
 // retryAmplification looks at paths on which more than one tier retries. What is a part of a path
 // that was spoken of is not spoken of again.
 func retryAmplification(p *pass) {
 	s := p.sayings()
 	graph := p.graph()
-	paths := graph.Paths(writtenFactor)
+	paths := p.paths()
 	threshold := cmp.Or(p.amplification, defaultAmplification)
 	told := map[string]bool{}
 	for _, called := range []bool{false, true} {
@@ -130,7 +139,7 @@ func outlivedByCallee(p *pass) {
 		byName[r.Name] = r
 	}
 	said := map[[2]string]bool{}
-	paths := p.graph().Paths(writtenFactor)
+	paths := p.paths()
 	for _, r := range p.routes() {
 		caller := r
 		for i, h := range paths.From(r.Name) {

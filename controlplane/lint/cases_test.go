@@ -53,7 +53,7 @@ func lintPolicies(t *testing.T, gateway, route, backend string) []resource.Diagn
 	if len(out.Diagnostics) > 0 {
 		t.Fatalf("%v\n%s", out.Diagnostics, text)
 	}
-	return Run(set, out)
+	return Config{}.Run(set, out)
 }
 
 const (

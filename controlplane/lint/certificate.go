@@ -108,12 +108,31 @@ func certificateExpired(p *pass) {
 func certificateExpiresSoon(p *pass) {
 	for _, s := range p.certificates() {
 		for i, c := range s.chain {
-			left := c.NotAfter.Sub(p.now)
-			if left >= 0 && left < min(expiryNotice, c.NotAfter.Sub(c.NotBefore)/3) {
+			if p.now.After(noticeOf(c)) && !p.now.After(c.NotAfter) {
 				p.report(s.object, s.field, "%s expires on %s; replace it, no restart is needed", inChain(i, c), day(c.NotAfter))
 			}
 		}
 	}
+}
+
+// noticeOf is from when on a certificate is told to expire soon.
+func noticeOf(c *x509.Certificate) time.Time {
+	return c.NotAfter.Add(-min(expiryNotice, c.NotAfter.Sub(c.NotBefore)/3))
+}
+
+// turn is when the next of the certificates in use becomes valid, expires soon, or has expired;
+// zero: none does.
+func (p *pass) turn() (next time.Time) {
+	for _, s := range p.certificates() {
+		for _, c := range s.chain {
+			for _, at := range []time.Time{c.NotBefore, noticeOf(c).Add(time.Nanosecond), c.NotAfter.Add(time.Nanosecond)} {
+				if at.After(p.now) && (next.IsZero() || at.Before(next)) {
+					next = at
+				}
+			}
+		}
+	}
+	return next
 }
 
 func certificateWeak(p *pass) {

@@ -26,25 +26,38 @@ func announcedHTTP3(p *pass) {
 // which there is none.
 func idleHTTP3(p *pass) {
 	for o, policy := range resource.All[*v1alpha1.TrafficPolicy](p.set) {
-		if c := policy.Spec.Client; c == nil || c.HTTP3 == nil || !*c.HTTP3 {
-			continue
-		}
-		idle := true
-		for _, ref := range policy.Spec.TargetRefs {
-			at := resource.Key{Group: string(ref.Group), Kind: string(ref.Kind), Namespace: o.Key.Namespace, Name: string(ref.Name)}
-			idle = idle && !p.maySpeakHTTPS(at, ref.SectionName)
-		}
-		if idle {
+		asks := policy.Spec.Client != nil && policy.Spec.Client.HTTP3 != nil && *policy.Spec.Client.HTTP3
+		if asks && !p.anyTarget(o, policy, gatewayv1.HTTPSProtocolType) {
 			p.report(o, "spec.client.http3", "has no effect: HTTP/3 is for HTTPS listeners, and there is none at what the policy targets; add one, or leave it out")
 		}
 	}
 }
 
-// maySpeakHTTPS reports whether a Gateway or ListenerSet, or the named listener of it, is for
-// HTTPS; of what is not there, and of what a ListenerSet may add, it is not known.
-func (p *pass) maySpeakHTTPS(at resource.Key, section *gatewayv1.SectionName) bool {
-	secure := func(name gatewayv1.SectionName, protocol gatewayv1.ProtocolType) bool {
-		return protocol == gatewayv1.HTTPSProtocolType && (section == nil || *section == name)
+// idleClientTLS finds policies that say how TLS is spoken where no listener of theirs does.
+func idleClientTLS(p *pass) {
+	for o, policy := range resource.All[*v1alpha1.TrafficPolicy](p.set) {
+		says := policy.Spec.Client != nil && policy.Spec.Client.TLS != nil
+		if says && !p.anyTarget(o, policy, gatewayv1.HTTPSProtocolType, gatewayv1.TLSProtocolType) {
+			p.report(o, "spec.client.tls", "has no effect: it is for listeners that speak TLS, and there is none at what the policy targets; add one, or leave it out")
+		}
+	}
+}
+
+// anyTarget reports whether a listener that a policy is for may be of one of these protocols.
+func (p *pass) anyTarget(o *resource.Object, policy *v1alpha1.TrafficPolicy, protocols ...gatewayv1.ProtocolType) bool {
+	return slices.ContainsFunc(policy.Spec.TargetRefs, func(ref gatewayv1.LocalPolicyTargetReferenceWithSectionName) bool {
+		at := resource.Key{Group: string(ref.Group), Kind: string(ref.Kind), Namespace: o.Key.Namespace, Name: string(ref.Name)}
+		return p.mayBe(protocols, at, ref.SectionName)
+	})
+}
+
+// mayBe reports whether a listener of a Gateway or ListenerSet, or the named one, is of one of these
+// protocols; of what is not there, and of what a ListenerSet may add, it is not known. Where TLS passes
+// through it is not spoken.
+func (p *pass) mayBe(protocols []gatewayv1.ProtocolType, at resource.Key, section *gatewayv1.SectionName) bool {
+	is := func(name gatewayv1.SectionName, protocol gatewayv1.ProtocolType, tls *gatewayv1.ListenerTLSConfig) bool {
+		through := tls != nil && tls.Mode != nil && *tls.Mode == gatewayv1.TLSModePassthrough
+		return slices.Contains(protocols, protocol) && !through && (section == nil || *section == name)
 	}
 	o := p.set.Get(at)
 	if o == nil {
@@ -53,9 +66,9 @@ func (p *pass) maySpeakHTTPS(at resource.Key, section *gatewayv1.SectionName) bo
 	switch v := o.Value.(type) {
 	case *gatewayv1.Gateway:
 		return section == nil && p.hasListenerSet(at) ||
-			slices.ContainsFunc(v.Spec.Listeners, func(l gatewayv1.Listener) bool { return secure(l.Name, l.Protocol) })
+			slices.ContainsFunc(v.Spec.Listeners, func(l gatewayv1.Listener) bool { return is(l.Name, l.Protocol, l.TLS) })
 	case *gatewayv1.ListenerSet:
-		return slices.ContainsFunc(v.Spec.Listeners, func(l gatewayv1.ListenerEntry) bool { return secure(l.Name, l.Protocol) })
+		return slices.ContainsFunc(v.Spec.Listeners, func(l gatewayv1.ListenerEntry) bool { return is(l.Name, l.Protocol, l.TLS) })
 	}
 	return true
 }

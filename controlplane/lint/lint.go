@@ -68,6 +68,7 @@ var Rules = []Rule{
 	{"identity-unknown", Warning, "A key is the client's identity where no listener asks for client certificates: no request ever has it.", identityUnknown},
 	{"idle-backend-tls", Warning, "TLS passes through to a backend that has TLS settings, which then have no effect.", idleBackendTLS},
 	{"idle-breaker", Warning, "A bound of a breaker is never reached, for another one is before it.", idleBreaker},
+	{"idle-client-tls", Warning, "A policy says how TLS is spoken, and is for no listener that speaks it.", idleClientTLS},
 	{"idle-connect-timeout", Warning, "The time for connecting is over only when the try is, so that it never acts.", idleConnectTimeout},
 	{"idle-degrade", Warning, "A step of degradation gives up what there is not.", idleDegrade},
 	{"idle-ejection", Warning, "Hosts are to be ejected where there are too few to judge or to spare.", idleEjection},
@@ -194,25 +195,35 @@ func (c Config) Apply(found []resource.Diagnostic) []resource.Diagnostic {
 	return applied
 }
 
-// Run applies every rule at its own level. See Config.Run.
-func Run(set *resource.Set, out translate.Output) []resource.Diagnostic {
-	return Config{}.Run(set, out)
+// RunUntil is Run with every rule at its own level. It also says until when certificates allow the same to be said
+// of the same set; zero: for ever.
+func RunUntil(set *resource.Set, out translate.Output) (found []resource.Diagnostic, until time.Time) {
+	p := Config{}.pass(set, out)
+	return Config{}.run(p), p.turn()
 }
 
 // Run returns what lint finds beyond the problems of the set itself and the diagnostics of
 // the translation, in the order of positions.
 func (c Config) Run(set *resource.Set, out translate.Output) []resource.Diagnostic {
+	return c.run(c.pass(set, out))
+}
+
+func (c Config) pass(set *resource.Set, out translate.Output) *pass {
 	p := &pass{set: set, out: out, now: c.Now, amplification: c.Amplification, observed: c.Observed}
 	if p.now.IsZero() {
 		p.now = time.Now()
 	}
+	return p
+}
+
+func (c Config) run(p *pass) []resource.Diagnostic {
 	for _, r := range Rules {
 		if r.check != nil {
 			p.rule, p.severity = r.Name, severities[r.Level]
 			r.check(p)
 		}
 	}
-	found := set.MarkDeleted(c.Apply(p.found))
+	found := p.set.MarkDeleted(c.Apply(p.found))
 	resource.SortDiagnostics(found)
 	return slices.Compact(found)
 }
@@ -233,6 +244,7 @@ type pass struct {
 	rules    []*model.Route            // once asked for
 	served   []served                  // once asked for
 	calls    *explain.Graph            // once asked for
+	worst    *explain.Paths            // of calls; once asked for
 
 	amplification float64 // Config's
 	observed      []explain.Call

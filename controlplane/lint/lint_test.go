@@ -68,7 +68,7 @@ func TestUnusedBackendBesideWrongRoute(t *testing.T) {
 			t.Fatalf("%s: nothing is wrong", want)
 		}
 		set := resource.NewSet(objects, diagnostics)
-		if got := lines(Run(set, translate.Translate(translate.Input{Set: set})), "unused-backend"); got != "" {
+		if got := lines(Config{}.Run(set, translate.Translate(translate.Input{Set: set})), "unused-backend"); got != "" {
 			t.Errorf("%s: %s", want, got)
 		}
 	}
@@ -82,7 +82,7 @@ func TestDeletedFile(t *testing.T) {
 	}
 	set := decode(t, archive, "bad.yaml")
 	set.AddDeleted("bad.yaml")
-	if got := lines(Run(set, translate.Translate(translate.Input{Set: set})), ""); !strings.Contains(got, "no route refers to it (the file was deleted)") {
+	if got := lines(Config{}.Run(set, translate.Translate(translate.Input{Set: set})), ""); !strings.Contains(got, "no route refers to it (the file was deleted)") {
 		t.Error(got)
 	}
 }

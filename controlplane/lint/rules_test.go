@@ -77,7 +77,7 @@ spec:
 `))
 	set := decode(t, archive, "bad.yaml")
 	got := map[string][]string{}
-	for _, d := range Run(set, translate.Translate(translate.Input{Set: set})) {
+	for _, d := range (Config{}).Run(set, translate.Translate(translate.Input{Set: set})) {
 		if d.Object.Kind != "Gateway" {
 			got[d.Rule] = append(got[d.Rule], d.Object.String()+" "+d.Field)
 		}

@@ -3,18 +3,17 @@ package resource
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
-	"maps"
 	"math"
 	"slices"
-
-	"weir.dev/weir/model"
 )
 
+// contentHash is the hash of what an object says, wherever that was written.
+type contentHash [16]byte
+
 // hashOf returns the hash of a decoded object, whatever the order of its fields.
-func hashOf(object map[string]any) model.Hash {
+func hashOf(object map[string]any) contentHash {
 	sum := sha256.Sum256(appendValue(make([]byte, 0, 2048), object))
-	return model.Hash(hex.EncodeToString(sum[:16]))
+	return contentHash(sum[:16])
 }
 
 // appendValue appends a form of v that no other value has: a letter for its kind, and
@@ -23,7 +22,12 @@ func appendValue(b []byte, v any) []byte {
 	switch v := v.(type) {
 	case map[string]any:
 		b = binary.AppendUvarint(append(b, 'm'), uint64(len(v)))
-		for _, name := range slices.Sorted(maps.Keys(v)) {
+		names := make([]string, 0, 16) // no garbage for the fields that most objects have
+		for name := range v {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for _, name := range names {
 			b = appendValue(appendText(b, name), v[name])
 		}
 	case []any:

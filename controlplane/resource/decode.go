@@ -26,10 +26,9 @@ type Decoder struct {
 
 // fileMemo is what is remembered of one file.
 type fileMemo struct {
-	mu       sync.Mutex
-	pieces   map[[sha256.Size]byte]*decoded // by their text
-	verdicts map[model.Hash]any             // values by content; nil: refused
-	layouts  map[uint64]places              // by their hash: documents that look alike share one
+	mu      sync.Mutex
+	pieces  map[[sha256.Size]byte]*decoded // by their text
+	layouts map[uint64]places              // by their hash: documents that look alike share one
 }
 
 // decoded is what a piece of a file holds, in lines of its own.
@@ -46,7 +45,7 @@ type decoded struct {
 // document is one object as it was written, and the Object that it is where it was written first.
 type document struct {
 	Object
-	content  model.Hash
+	content  contentHash
 	problems []problem
 	discreet bool // nothing that is said quotes a value
 }
@@ -73,7 +72,7 @@ func (d *Decoder) Decode(file string, data []byte) ([]*Object, []Diagnostic) {
 	if unreadable != nil {
 		return nil, []Diagnostic{unreadable.diagnostic(file, 0, Key{})}
 	}
-	next := fileMemo{pieces: map[[sha256.Size]byte]*decoded{}, verdicts: map[model.Hash]any{}, layouts: map[uint64]places{}}
+	next := fileMemo{pieces: map[[sha256.Size]byte]*decoded{}, layouts: map[uint64]places{}}
 	var (
 		objects     []*Object
 		diagnostics []Diagnostic
@@ -86,13 +85,20 @@ func (d *Decoder) Decode(file string, data []byte) ([]*Object, []Diagnostic) {
 	}
 	isJSON := strings.EqualFold(filepath.Ext(file), ".json")
 	unparsed := 0
-	for _, p := range pieces {
-		sum := p.sum()
+	sums := make([][sha256.Size]byte, len(pieces))
+	for i, p := range pieces {
+		sums[i] = p.sum()
+	}
+	known := memo.values()
+	parser := newPieceParser(text, pieces, func(i int) bool { return memo.pieces[sums[i]] == nil })
+	for i, p := range pieces {
+		sum := sums[i]
 		result := memo.pieces[sum]
 		if same := next.pieces[sum]; same != nil && len(same.documents) == 0 {
 			result = same
 		} else if result == nil || same != nil { // a copy in the same file has lines of its own
-			result = decodePiece(p, memo.verdicts, d.only, unparsed < maxExact)
+			nodes, wrong := parser.parse(i, unparsed < maxExact)
+			result = decodePiece(p, nodes, wrong, known, d.only)
 			result.explainJSON(p.text, isJSON)
 		}
 		if result.broken {
@@ -113,7 +119,7 @@ func (d *Decoder) Decode(file string, data []byte) ([]*Object, []Diagnostic) {
 		diagnostics = slices.DeleteFunc(diagnostics, func(x Diagnostic) bool { return x.Object != (Key{}) })
 		return nil, atMost(maxDiagnostics, file, diagnostics) // the memo stays that of the last version that parsed
 	}
-	memo.pieces, memo.verdicts = next.pieces, next.verdicts
+	memo.pieces = next.pieces
 	return objects, atMost(maxDiagnostics, file, diagnostics)
 }
 
@@ -163,11 +169,21 @@ func (d *Decoder) memo(file string) *fileMemo {
 func (m *fileMemo) remember(sum [sha256.Size]byte, result *decoded) {
 	m.pieces[sum] = result
 	for _, doc := range result.documents {
-		m.verdicts[doc.content] = doc.Value
 		if shared := m.share(doc.fields); !doc.placed() { // others may be reading it otherwise
 			doc.fields = shared
 		}
 	}
+}
+
+// values returns what was accepted, by content.
+func (m *fileMemo) values() map[contentHash]any {
+	values := make(map[contentHash]any, len(m.pieces))
+	for _, p := range m.pieces {
+		for _, doc := range p.documents {
+			values[doc.content] = doc.Value
+		}
+	}
+	return values
 }
 
 // share returns the places of a document like this one, or these in no more memory than
@@ -245,8 +261,7 @@ func (doc *document) object(file string, line int) *Object {
 
 // hash covers the content and every position.
 func (doc *document) hash(file string, line int) model.Hash {
-	b := make([]byte, 0, 64+len(file)+16*len(doc.fields))
-	b = append(b, doc.content...)
+	b := append(make([]byte, 0, 1024), doc.content[:]...)
 	b = append(b, file...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(line))
 	for _, f := range doc.fields {
@@ -256,9 +271,8 @@ func (doc *document) hash(file string, line int) model.Hash {
 	return model.Hash(hex.EncodeToString(sum[:16]))
 }
 
-// decodePiece decodes a piece. If it is not YAML and exact, the first wrong line is sought.
-func decodePiece(p piece, known map[model.Hash]any, only *kind, exact bool) *decoded {
-	nodes, broken := parse(p.text, exact)
+// decodePiece decodes a piece that has been parsed, or was found to be broken.
+func decodePiece(p piece, nodes []*yaml.Node, broken *problem, known map[contentHash]any, only *kind) *decoded {
 	if broken != nil {
 		return &decoded{loose: []problem{*broken}, broken: true}
 	}
@@ -286,7 +300,7 @@ func shift(node *yaml.Node, columns int) {
 // listDepth is how deep lists may be in lists.
 const listDepth = 2
 
-func (r *decoded) add(node *yaml.Node, known map[model.Hash]any, depth int) {
+func (r *decoded) add(node *yaml.Node, known map[contentHash]any, depth int) {
 	if node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null" {
 		return // an empty document
 	}

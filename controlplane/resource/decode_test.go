@@ -57,7 +57,7 @@ func TestDecodeDiagnostics(t *testing.T) {
 			route("cart", "    matches: [{path: {type: Exact, value: cart}}]\n    backendRefs:\n    - name: a\n"),
 			[]string{
 				`f.yaml:8:16: ` + onRoute + `.matches[0].path: value must be an absolute path and start with '/' when type one of ['Exact', 'PathPrefix']`,
-				`f.yaml:10:7: ` + onRoute + `.backendRefs[0]: Must have port for Service reference`,
+				`f.yaml:10:7: ` + onRoute + `.backendRefs[0]: must have a port, as it refers to a Service; for a Backend add group: weir.dev, kind: Backend`,
 			},
 		},
 		"duplicate key": {
@@ -173,7 +173,7 @@ func TestDecodeDiagnostics(t *testing.T) {
 				`f.yaml:7:22: TrafficPolicy default/p: spec.outlierDetection.slowerThanMedian: "1.0": must be above 1, or 0 for any number`,
 				`f.yaml:7:47: TrafficPolicy default/p: spec.outlierDetection.interval: "50ms": must be at least 100ms`,
 				`f.yaml:8:3: TrafficPolicy default/p: spec.retries: is for requests, all but budget: target a Gateway, ListenerSet or route`,
-				`f.yaml:9:12: TrafficPolicy default/p: spec.calls[0].backendRef: Must have port for Service reference`,
+				`f.yaml:9:12: TrafficPolicy default/p: spec.calls[0].backendRef: must have a port, as it refers to a Service; for a Backend add group: weir.dev, kind: Backend`,
 				`f.yaml:10:3: TrafficPolicy default/p: spec.overrides: are the organisation's: target a Gateway or GatewayClass as a whole`,
 			},
 		},

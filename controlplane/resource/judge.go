@@ -15,11 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"weir.dev/weir/controlplane/resource/v1alpha1"
-	"weir.dev/weir/model"
 )
 
 // addObject decodes one object and judges it.
-func (r *decoded) addObject(node *yaml.Node, known map[model.Hash]any) {
+func (r *decoded) addObject(node *yaml.Node, known map[contentHash]any) {
 	c := converter{fields: make(places, 0, usualFields)}
 	object := c.object(node)
 	doc := &document{Object: Object{root: placeOf(node), fields: c.fields}, problems: c.problems}
@@ -331,8 +330,14 @@ func (j *judgement) misplaced(e *field.Error) bool {
 	return true
 }
 
-// expectation words that a string does not match a pattern, if it is known what that asks for.
+// portless is what the rule of Gateway API says of a Service without a port: of a Backend, too, whose kind is forgotten.
+const portless = "Must have port for Service reference"
+
+// expectation words that a string does not match a pattern, or a reference its rule, if it is known what that asks for.
 func expectation(detail string) string {
+	if detail == portless {
+		return "must have a port, as it refers to a Service; for a Backend add group: weir.dev, kind: Backend"
+	}
 	for pattern, text := range patternTexts {
 		if strings.HasPrefix(detail, "should match '"+pattern) {
 			return "expected " + text

@@ -131,16 +131,23 @@ func (c *predicateCompiler) field(e ast.SelectExpr) evaluator {
 
 func (c *predicateCompiler) list(e ast.ListExpr) evaluator {
 	var elements []evaluator
+	literal := true
 	for _, element := range e.Elements() {
 		elements = append(elements, c.compile(element))
+		literal = literal && element.Kind() == ast.LiteralKind
 	}
-	return func(vars []any) any {
+	build := func(vars []any) any {
 		list := make([]any, len(elements))
 		for i, element := range elements {
 			list[i] = element(vars)
 		}
 		return list
 	}
+	if literal {
+		list := build(nil)
+		return func([]any) any { return list }
+	}
+	return build
 }
 
 // fold is what all, exists, exists_one and filter are made of.

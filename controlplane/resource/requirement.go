@@ -61,9 +61,9 @@ var requirable = map[PolicySide]map[string]expression.Kind{
 		expression.Flag:                       "loadBalancing.zoneAware",
 	}),
 	ClientSide: requirableOf(map[expression.Kind]string{
-		expression.Duration | expression.Bound: "client.headTimeout client.bodyTimeout",
+		expression.Duration | expression.Bound: "client.headTimeout client.bodyTimeout client.tls.handshakeTimeout",
 		expression.Duration:                    "client.keepAlive",
-		expression.Integer | expression.Bound:  "client.maxConnections",
+		expression.Integer | expression.Bound:  "client.maxConnections client.tls.maxHandshakes",
 		expression.Integer: "client.maxHead client.trust.hops client.streams.maxConcurrent client.streams.window " +
 			"client.streams.resets",
 		expression.Text: "client.underscoreHeaders client.pathEscapes client.tls.minVersion",

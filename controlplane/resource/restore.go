@@ -10,8 +10,8 @@ import (
 
 // stored is an accepted version outside of this process.
 type stored struct {
-	At    Position        `json:"at"`
-	Value json.RawMessage `json:"value"`
+	At    Position `json:"at"`
+	Value any      `json:"value"` // a *json.RawMessage when it is read
 
 	// Where the fields were written, as Object has it. Absent in what older versions stored.
 	Hash   model.Hash `json:"hash,omitempty"`
@@ -25,26 +25,27 @@ func Store(o *Object) (json.RawMessage, error) {
 	if o.Value == nil {
 		return nil, nil
 	}
-	value, err := json.Marshal(o.Value)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.Key, err)
-	}
-	s := stored{At: o.At, Value: value, Hash: o.Hash, Line: o.line}
+	s := stored{At: o.At, Value: o.Value, Hash: o.Hash, Line: o.line}
 	s.Places = o.root.append(make([]byte, 0, placeBytes*(1+len(o.fields))))
 	for _, p := range o.fields {
 		s.Places = p.append(s.Places)
 	}
-	return json.Marshal(s)
+	data, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.Key, err)
+	}
+	return data, nil
 }
 
 // Restore decodes what Store made, and validates it again: schemas may have changed.
 func Restore(data json.RawMessage) (*Object, error) {
-	var s stored
+	var value json.RawMessage
+	s := stored{Value: &value}
 	if err := json.Unmarshal(data, &s); err != nil {
 		return nil, err
 	}
 	var d Decoder
-	objects, diagnostics := d.Decode(s.At.File, s.Value)
+	objects, diagnostics := d.Decode(s.At.File, value)
 	if len(objects) != 1 || objects[0].Value == nil {
 		return nil, fmt.Errorf("stored object is refused: %v", diagnostics)
 	}

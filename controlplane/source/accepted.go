@@ -34,9 +34,9 @@ type Accepted struct {
 	rank     map[string]int                      // the order of files
 	declared map[resource.Key][]*resource.Object // by key, in the order of files
 	twice    map[resource.Key]struct{}           // keys of several declarations
-	live     map[resource.Key]*resource.Object   // what the last Set held
 	orphans  map[resource.Key]orphan             // live and no longer declared
-	sorted   []*resource.Object                  // live, by key
+	sorted   []*resource.Object                  // what the last Set held, by key
+	changed  map[resource.Key]*resource.Object   // within an Update, what is live instead; nil: nothing is
 	held     int                                 // objects that wait for consent
 	due      time.Time                           // when the next deletions are; zero: none are
 	base     int                                 // routes before anything began to go; -1: nothing has
@@ -50,13 +50,13 @@ type Accepted struct {
 func NewAccepted(live []*resource.Object) *Accepted {
 	a := &Accepted{
 		files: map[string]*File{}, rank: map[string]int{}, declared: map[resource.Key][]*resource.Object{},
-		twice: map[resource.Key]struct{}{}, live: map[resource.Key]*resource.Object{}, orphans: map[resource.Key]orphan{}, young: map[resource.Key]struct{}{},
+		twice: map[resource.Key]struct{}{}, changed: map[resource.Key]*resource.Object{}, orphans: map[resource.Key]orphan{}, young: map[resource.Key]struct{}{},
 	}
 	for _, o := range live {
-		a.live[o.Key] = o
+		a.changed[o.Key] = o
 		a.orphans[o.Key] = orphan{}
 	}
-	a.sorted = slices.SortedFunc(maps.Values(a.live), byKey)
+	a.resort()
 	return a
 }
 
@@ -106,6 +106,7 @@ func (a *Accepted) Update(c Change) *resource.Set {
 			n += len(f.Objects)
 		}
 		a.declared = make(map[resource.Key][]*resource.Object, n)
+		a.changed = make(map[resource.Key]*resource.Object, n)
 		affected = make(map[resource.Key]struct{}, n)
 	}
 	for _, f := range c.Changed {
@@ -114,15 +115,14 @@ func (a *Accepted) Update(c Change) *resource.Set {
 	if moved {
 		maps.Copy(affected, a.twice)
 	}
-	changed := map[resource.Key]struct{}{}
 	for key := range affected {
-		a.settle(key, changed)
+		a.settle(key)
 	}
-	kept := a.deleteOrphans(c, changed)
+	kept := a.deleteOrphans(c)
 	if a.due.IsZero() && len(a.missing) == 0 {
 		a.young = map[resource.Key]struct{}{} // if cleared, it would keep room for all that there is
 	}
-	a.resort(changed)
+	a.resort()
 	set := resource.SortedSet(a.sorted, a.diagnostics(kept))
 	for _, o := range slices.Concat(kept.unclear, kept.held) {
 		if a.files[o.At.File] == nil {
@@ -188,8 +188,24 @@ func differing(old, current *File) (before, after []*resource.Object) {
 	return before, after
 }
 
+// live returns the version of an object that is live, nil if none is.
+func (a *Accepted) live(key resource.Key) *resource.Object {
+	if o, ok := a.changed[key]; ok {
+		return o
+	}
+	if i, found := a.place(key); found {
+		return a.sorted[i]
+	}
+	return nil
+}
+
+// place returns where an object is in sorted, or would be.
+func (a *Accepted) place(key resource.Key) (i int, found bool) {
+	return slices.BinarySearchFunc(a.sorted, key, func(o *resource.Object, k resource.Key) int { return o.Key.Compare(k) })
+}
+
 // settle decides which version of an object is live.
-func (a *Accepted) settle(key resource.Key, changed map[resource.Key]struct{}) {
+func (a *Accepted) settle(key resource.Key) {
 	versions := a.declared[key]
 	slices.SortStableFunc(versions, func(x, y *resource.Object) int {
 		return cmp.Or(cmp.Compare(a.rank[x.At.File], a.rank[y.At.File]), cmp.Compare(x.At.Line, y.At.Line), cmp.Compare(x.At.Column, y.At.Column))
@@ -200,24 +216,23 @@ func (a *Accepted) settle(key resource.Key, changed map[resource.Key]struct{}) {
 	}
 	if len(versions) == 0 {
 		delete(a.declared, key)
-		if _, already := a.orphans[key]; !already && a.live[key] != nil {
+		if _, already := a.orphans[key]; !already && a.live(key) != nil {
 			a.orphans[key] = orphan{}
 		}
 		return
 	}
 	delete(a.orphans, key)
-	newest, current := versions[0], a.live[key]
+	newest, current := versions[0], a.live(key)
 	switch {
 	case newest == current:
 		return
 	case newest.Value == nil && current != nil && current.Value != nil:
 		newest = current.WithProblems(newest.Problems)
 	}
-	if current == nil {
+	if current == nil && len(a.sorted) > 0 { // of nothing, nothing can have begun to go
 		a.young[key] = struct{}{}
 	}
-	a.live[key] = newest
-	changed[key] = struct{}{}
+	a.changed[key] = newest
 }
 
 // isRoute tells whether an object is a route that serves, of any of Gateway API's kinds.
@@ -237,27 +252,34 @@ func (a *Accepted) unclear(name string) bool {
 func (f *File) empty() bool { return len(f.Objects) == 0 && len(f.Diagnostics) == 0 }
 
 // resort brings sorted up to date. It makes a new slice, for the old one is in a Set.
-func (a *Accepted) resort(changed map[resource.Key]struct{}) {
-	switch {
-	case len(changed) == 0:
-		return
-	case 8*len(changed) > len(a.live):
-		a.sorted = slices.SortedFunc(maps.Values(a.live), byKey)
+func (a *Accepted) resort() {
+	if len(a.changed) == 0 {
 		return
 	}
-	a.sorted = slices.Clone(a.sorted)
-	for key := range changed {
-		o := a.live[key]
-		i, found := slices.BinarySearchFunc(a.sorted, key, func(o *resource.Object, k resource.Key) int { return o.Key.Compare(k) })
-		switch {
-		case found && o != nil:
-			a.sorted[i] = o
-		case found:
-			a.sorted = slices.Delete(a.sorted, i, i+1)
-		case o != nil:
-			a.sorted = slices.Insert(a.sorted, i, o)
+	if 8*len(a.changed) > len(a.sorted) {
+		all := slices.DeleteFunc(slices.Clone(a.sorted), func(o *resource.Object) bool { _, ok := a.changed[o.Key]; return ok })
+		for _, o := range a.changed {
+			if o != nil {
+				all = append(all, o)
+			}
+		}
+		slices.SortFunc(all, byKey)
+		a.sorted = all
+	} else {
+		a.sorted = slices.Clone(a.sorted)
+		for key, o := range a.changed {
+			i, found := a.place(key)
+			switch {
+			case found && o != nil:
+				a.sorted[i] = o
+			case found:
+				a.sorted = slices.Delete(a.sorted, i, i+1)
+			case o != nil:
+				a.sorted = slices.Insert(a.sorted, i, o)
+			}
 		}
 	}
+	a.changed = map[resource.Key]*resource.Object{}
 }
 
 // diagnostics returns everything that is wrong: what files say, keys declared twice, and

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"weir.dev/weir/controlplane/resource"
 )
@@ -73,20 +74,21 @@ func (c Cache) Save(file string, content [sha256.Size]byte, objects []*resource.
 	if _, err := os.Stat(entry); err == nil {
 		return nil
 	}
-	entries := []json.RawMessage{}
+	parts := [][]byte{[]byte("[")}
 	for _, o := range objects {
 		e, err := resource.Store(o)
 		if err != nil {
 			return err
 		}
-		if e != nil {
-			entries = append(entries, e)
+		if e == nil {
+			continue
 		}
+		if len(parts) > 1 {
+			parts = append(parts, []byte(","))
+		}
+		parts = append(parts, e)
 	}
-	data, err := json.Marshal(entries)
-	if err != nil {
-		return err
-	}
+	data := slices.Concat(append(parts, []byte("]"))...)
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return err
 	}

@@ -45,6 +45,7 @@ type Files struct {
 	notify  func() (*watch, error)
 	reload  chan struct{}
 	consent chan struct{}
+	reader  *reader // of the Run before; nil: there was none
 }
 
 // NewFiles returns a source that reads paths: files, folders, or "-" for standard input. A
@@ -73,30 +74,38 @@ func poke(c chan struct{}) {
 
 // Run delivers what the files hold, once at the start whatever is wrong with them, and
 // after every change, until ctx ends. It returns an error if it can no longer follow them.
+// Run again, after it has returned, it goes on with what it knew: what has gone meanwhile is a change
+// like any other.
 func (f *Files) Run(ctx context.Context, deliver func(*resource.Set)) error {
 	w, err := f.notify()
 	if err != nil {
 		f.logUnwatched(ctx, err)
 	}
-	r := &reader{Files: f, watch: w, deliver: deliver, known: map[string]*known{}, saver: newSaver(f.options)}
+	r := f.reader
+	if r == nil {
+		r = &reader{Files: f, known: map[string]*known{}}
+		f.reader = r
+		r.readStreams(ctx)
+	}
+	r.watch, r.deliver, r.saver, r.resumed = w, deliver, newSaver(f.options), r.accepted != nil
 	defer func() {
 		if err := w.close(); err != nil {
 			f.options.Log.LogAttrs(ctx, slog.LevelWarn, "file watcher did not close", slog.Any("error", err))
 		}
 	}()
-	r.readStreams(ctx)
 	r.saver.start(ctx)
 	defer r.saver.wait()
 	r.update(ctx, true, f.options.MassDelete)
 	return r.loop(ctx)
 }
 
-// reader is a Run of Files.
+// reader is a Run of Files, and those after it.
 type reader struct {
 	*Files
 	watch    *watch
 	deliver  func(*resource.Set)
 	saver    *saver
+	resumed  bool // there was a Run before, and this one has delivered nothing yet
 	decoder  resource.Decoder
 	accepted *Accepted
 	known    map[string]*known
@@ -226,11 +235,12 @@ func (r *reader) update(ctx context.Context, all, consent bool) {
 	change := Change{Order: order, Changed: changed, Missing: r.missing, Emptied: s.emptied(), Consent: consent || first}
 	if !first {
 		due := r.accepted.Due()
-		if len(changed) == 0 && gone == nil && !troubled && (!consent || r.accepted.Held() == 0) && (due.IsZero() || now.Before(due)) {
+		if !r.resumed && len(changed) == 0 && gone == nil && !troubled && (!consent || r.accepted.Held() == 0) && (due.IsZero() || now.Before(due)) {
 			return
 		}
 		change.Now = now
 	}
+	r.resumed = false
 	set := r.accepted.Update(change)
 	r.revision++
 	set.Revision = r.revision

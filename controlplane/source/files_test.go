@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,17 +24,23 @@ type running struct {
 	sets   chan *resource.Set
 	last   *resource.Set
 	cancel func()
+	blind  bool // looks when it is asked to, and by time alone
 }
 
 // start runs a Files over paths below a fresh folder, which prepare fills.
 func start(t *testing.T, o Options, prepare map[string]string, paths ...string) *running {
 	t.Helper()
 	r := &running{t: t, dir: t.TempDir()}
+	r.start(o, prepare, paths...)
+	return r
+}
+
+func (r *running) start(o Options, prepare map[string]string, paths ...string) {
+	r.t.Helper()
 	for name, content := range prepare {
 		r.write(name, content)
 	}
 	r.run(o, paths...)
-	return r
 }
 
 func (r *running) run(o Options, paths ...string) {
@@ -45,6 +52,15 @@ func (r *running) run(o Options, paths ...string) {
 	}
 	r.sets = make(chan *resource.Set, 1000)
 	r.files = NewFiles(paths, o)
+	if r.blind {
+		r.files.notify = func() (*watch, error) { return &watch{failed: errors.New("blind")}, errors.New("blind") }
+	}
+	r.resume()
+}
+
+// resume runs the Files, anew if it has run before.
+func (r *running) resume() {
+	r.t.Helper()
 	ctx, cancel := context.WithCancel(r.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- r.files.Run(ctx, func(s *resource.Set) { r.sets <- s }) }()
@@ -161,6 +177,26 @@ func TestFilesQuarantine(t *testing.T) {
 	r.wait("a=x b*")
 	r.write("f.yaml", routes("a=y", "b=y"))
 	r.wait("a=y b=y")
+}
+
+// TestFilesRunAgain: what has gone between two runs, as while an upgrade fails, is a change like any
+// other, which may have to wait for consent; and what is there is delivered, changed or not.
+func TestFilesRunAgain(t *testing.T) {
+	r := start(t, Options{}, map[string]string{"conf/a.yaml": routes("a1", "a2", "a3", "a4"), "conf/b.yaml": routes("b")}, "conf")
+	r.wait("a1 a2 a3 a4 b")
+	r.cancel()
+	r.resume()
+	if got := live(r.last); got != "a1 a2 a3 a4 b" || r.last.Revision != 2 {
+		t.Errorf("again: %s, revision %d", got, r.last.Revision)
+	}
+	r.cancel()
+	r.must(os.Remove(r.path("conf/a.yaml")))
+	r.write("conf/b.yaml", routes("b=x"))
+	r.resume()
+	r.wait("a1 a2 a3 a4 b=x")
+	r.says("stay live until --allow-mass-delete")
+	r.files.AllowMassDelete()
+	r.wait("b=x")
 }
 
 func TestFilesMassDelete(t *testing.T) {

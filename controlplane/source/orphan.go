@@ -38,13 +38,13 @@ type retained struct {
 }
 
 // deleteOrphans removes what is no longer declared, when it is time to.
-func (a *Accepted) deleteOrphans(c Change, changed map[resource.Key]struct{}) (kept retained) {
+func (a *Accepted) deleteOrphans(c Change) (kept retained) {
 	var gone []*resource.Object // in files that are clear
 	var first, last time.Time
 	for key, was := range a.orphans {
-		o := a.live[key]
+		o := a.live(key)
 		if o.Value == nil { // it never served
-			a.remove(o, changed)
+			a.remove(o)
 			continue
 		}
 		if a.unclear(o.At.File) {
@@ -81,7 +81,7 @@ func (a *Accepted) deleteOrphans(c Change, changed map[resource.Key]struct{}) (k
 		case held && !c.Consent:
 			kept.held = append(kept.held, o)
 		case held || a.due.IsZero():
-			a.remove(o, changed)
+			a.remove(o)
 		default:
 			kept.leaving = append(kept.leaving, o)
 		}
@@ -90,10 +90,9 @@ func (a *Accepted) deleteOrphans(c Change, changed map[resource.Key]struct{}) (k
 	return kept
 }
 
-func (a *Accepted) remove(o *resource.Object, changed map[resource.Key]struct{}) {
-	delete(a.live, o.Key)
+func (a *Accepted) remove(o *resource.Object) {
 	delete(a.orphans, o.Key)
-	changed[o.Key] = struct{}{}
+	a.changed[o.Key] = nil
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -195,7 +195,7 @@ type Timeouts struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.proxyProtocol) || !self.proxyProtocol || has(self.trust) && has(self.trust.addresses) && size(self.trust.addresses) > 0",fieldPath=".proxyProtocol",message="needs trust.addresses: without them nobody could be trusted to say whose a connection is"
 type Client struct {
 	// HeadTimeout is from a request's first byte to the end of its head, and as long again for
-	// the TLS handshake before the first; 0s: none.
+	// the TLS handshake before the first, where tls.handshakeTimeout says nothing; 0s: none.
 	// +optional
 	HeadTimeout *gatewayv1.Duration `json:"headTimeout,omitempty"`
 
@@ -269,6 +269,22 @@ type ClientTLS struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	CipherSuites []CipherSuite `json:"cipherSuites,omitempty"`
+
+	// HandshakeTimeout is the longest time for a handshake, of QUIC too; 0s: none. Without it
+	// client.headTimeout is.
+	// +optional
+	HandshakeTimeout *gatewayv1.Duration `json:"handshakeTimeout,omitempty"`
+
+	// MaxHandshakes is how many handshakes of connections may be under way at once, and how many of
+	// QUIC, 8 to 100000. Beyond half of them one client's address (of IPv6: its /64) has an eighth, so
+	// that nobody who leaves them unfinished keeps others out; further ones are refused. Behind a
+	// balancer that says nothing of its clients all have one address. 0: connections have no such
+	// limit but maxConnections, and QUIC has 1000.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
+	// +kubebuilder:validation:XValidation:rule="self == 0 || self >= 8",message="must be 0, or between 8 and 100000"
+	MaxHandshakes *int32 `json:"maxHandshakes,omitempty"`
 }
 
 // TLSVersion is a version of TLS.
