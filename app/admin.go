@@ -126,7 +126,7 @@ func (w window) Snapshot() (*model.Snapshot, time.Time) {
 
 // State is whether the process wants traffic.
 func (w window) State() console.State {
-	s := console.State{Draining: w.draining.Load()}
+	s := console.State{Draining: w.draining.Load(), Series: w.series.Problem()}
 	now := w.pipeline.now.Load()
 	switch {
 	case s.Draining:
@@ -242,7 +242,7 @@ func diagnostics(in []resource.Diagnostic) []console.Diagnostic {
 }
 
 // objectsOf renders the objects of a set when they are first asked for.
-func objectsOf(set *resource.Set, statuses map[resource.Key]*dated) func() []console.Object {
+func objectsOf(set *resource.Set, statuses dates) func() []console.Object {
 	return sync.OnceValue(func() []console.Object {
 		all := slices.Collect(set.Objects())
 		out := make([]console.Object, 0, len(all))
@@ -251,7 +251,7 @@ func objectsOf(set *resource.Set, statuses map[resource.Key]*dated) func() []con
 				Group: o.Key.Group, Kind: o.Key.Kind, Namespace: o.Key.Namespace, Name: o.Key.Name,
 				At: console.Position(o.At), Accepted: len(o.Problems) == 0, Problems: diagnostics(o.Problems),
 			}
-			if s := statuses[o.Key]; s != nil {
+			if s := statuses.of(o.Key); s != nil {
 				shown.Status, shown.Conditions = s.render()
 			}
 			out = append(out, shown)

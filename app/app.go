@@ -176,7 +176,7 @@ func New(cfg Config) (*App, error) {
 		Pressure: a.guard.monitor.State(), Crowd: a.guard.hurry, MaxStreams: streamsIn(cfg.MaxMemory),
 		Log: cfg.Log, Metrics: a.metrics, AccessLog: a.accessLog,
 		Listen: a.sockets.Listen, ListenPacket: a.sockets.packets.Listen,
-		Begin: a.begin, BeginQUIC: a.beginQUIC, QUICEnded: a.quicEnded,
+		Begin: a.begin, BeginQUIC: a.beginQUIC, QUICEnded: a.quicEnded, TicketKeys: cfg.Handover.ticketKeys(),
 		Dial: a.dial, DialPacket: cfg.DialPacket, Resolve: cfg.Resolve, Random: rand.Uint64, Zone: cfg.Zone,
 		Shards: shards, DrainTimeout: cfg.DrainTimeout, IdleGrace: min(cfg.DrainTimeout/4, time.Second),
 	})

@@ -47,7 +47,7 @@ func TestTransitionTimes(t *testing.T) {
 	}
 	begin := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
 	at := func(minute int) time.Time { return begin.Add(time.Duration(minute) * time.Minute) }
-	var dates transitions
+	var times transitions
 	for i, c := range []struct {
 		accepted, resolved           string
 		acceptedSince, resolvedSince int // minutes
@@ -59,7 +59,7 @@ func TestTransitionTimes(t *testing.T) {
 		{"False", "False", 4, 2},
 		{"False", "True", 4, 5},
 	} {
-		rendered, list := dates.follow(of(c.accepted, c.resolved), at(i))[key].render()
+		rendered, list := times.follow(of(c.accepted, c.resolved), at(i)).of(key).render()
 		conditions := rendered["parents"].([]any)[0].(map[string]any)["conditions"].([]any)
 		for j, want := range []int{c.acceptedSince, c.resolvedSince} {
 			got := conditions[j].(map[string]any)["lastTransitionTime"]
@@ -71,7 +71,7 @@ func TestTransitionTimes(t *testing.T) {
 			t.Errorf("step %d: conditions %+v", i, list)
 		}
 	}
-	if left := dates.follow(nil, at(9)); len(left) != 0 {
+	if left := times.follow(nil, at(9)).of(key); left != nil {
 		t.Errorf("a status that is gone is kept: %v", left)
 	}
 }

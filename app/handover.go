@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -26,6 +27,7 @@ type handoverMessage struct {
 	Sockets  []handedSocket `json:"sockets"`
 	Packets  []handedSocket `json:"packets,omitempty"` // of UDP
 	QUIC     int            `json:"quic,omitempty"`    // descriptor of a pipe that ends when the predecessor has no connection of QUIC
+	Tickets  int            `json:"tickets,omitempty"` // descriptor of a pipe with the keys for session tickets, which must not be in the environment
 }
 
 type handedSocket struct {
@@ -40,12 +42,21 @@ type Handover struct {
 	packets  []packetSocket
 	ready    *os.File
 	quic     *os.File // ends when the predecessor reads no packets of QUIC any more; nil: it never did
+	tickets  []byte   // keys for session tickets; nil: none
 	revision uint64
 }
 
 type inheritedSocket struct {
 	listener net.Listener
 	asked    netip.AddrPort
+}
+
+// ticketKeys are the predecessor's keys for session tickets; nil: there are none.
+func (h *Handover) ticketKeys() []byte {
+	if h == nil {
+		return nil
+	}
+	return h.tickets
 }
 
 // TakeHandover takes what a predecessor left to this process, nil if there was none. Call it
@@ -75,6 +86,11 @@ func openHandover(text string) (*Handover, error) {
 		h.quic = os.NewFile(uintptr(m.QUIC), "quic")
 	}
 	var errs []error
+	if m.Tickets > 0 {
+		f := os.NewFile(uintptr(m.Tickets), "tickets")
+		h.tickets, _ = io.ReadAll(f) // what is not all of them is told of as soon as they are to be used
+		_ = f.Close()
+	}
 	for _, s := range m.Sockets {
 		f := os.NewFile(uintptr(s.Descriptor), s.Address.String())
 		if f == nil {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ func TestPacketSocketsChangeHands(t *testing.T) {
 	}
 	text, err := json.Marshal(handoverMessage{
 		Format: handoverFormat, Ready: inherited(t, ready),
-		Packets: []handedSocket{{asked, inherited(t, list[0].file)}, {gone, 1 << 20}},
+		Packets: []handedSocket{{asked, inherited(t, list[0].file)}, {gone, 1 << 20}}, Tickets: 1 << 20,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +52,9 @@ func TestPacketSocketsChangeHands(t *testing.T) {
 	h, err := openHandover(string(text))
 	if err == nil || len(h.packets) != 1 {
 		t.Fatalf("%+v, %v: a socket that is none was not reported", h, err)
+	}
+	if strings.Contains(err.Error(), "tickets") || h.tickets == nil {
+		t.Errorf("%v: sessions that cannot be resumed keep this process from starting, or nobody hears of them", err)
 	}
 	h.ready.Close()
 	pc.Close()

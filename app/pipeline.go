@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ type state struct {
 type account struct {
 	of          *state
 	diagnostics []resource.Diagnostic   // of reading, translating and linting, by position
+	expires     time.Time               // when the same would be judged differently; zero: never
 	objects     func() []console.Object // made when first asked for
 }
 
@@ -128,9 +130,11 @@ func (p *pipeline) account() *account {
 	}
 	next := &account{of: now, objects: objectsOf(now.set, p.dates.follow(now.output.WithClosed(closed), time.Now()))}
 	if p.told != nil && p.told.of.set == now.set && p.told.of.judged.Equal(now.judged) { // only tried again
-		next.diagnostics = p.told.diagnostics
+		next.diagnostics, next.expires = p.told.diagnostics, p.told.expires
 	} else {
-		next.diagnostics = slices.Concat(now.set.Diagnostics, now.output.Diagnostics, lint.Run(now.set, now.output))
+		found, until := lint.RunUntil(now.set, now.output)
+		next.diagnostics = slices.Concat(now.set.Diagnostics, now.output.Diagnostics, found)
+		next.expires = earlier(nextExpiry(now.set, now.judged), until)
 		resource.SortDiagnostics(next.diagnostics)
 		p.logChanges(next.diagnostics)
 	}
@@ -155,9 +159,30 @@ func (p *pipeline) report(last, next *state, took time.Duration) {
 	case same && last.problem == nil:
 		level = slog.LevelDebug
 	}
-	p.log.LogAttrs(context.Background(), level, "configuration is live",
+	attrs := []slog.Attr{
 		slog.Uint64("revision", next.output.Snapshot.Revision), slog.String("version", next.output.Snapshot.Version),
-		slog.Int("objects", next.set.Len()), slog.Duration("took", took))
+		slog.Int("objects", next.set.Len()), slog.Duration("took", took),
+	}
+	if at := addressesText(next.output.Snapshot); last == nil || at != addressesText(last.output.Snapshot) {
+		attrs = append(attrs, slog.String("listeners", at))
+	}
+	p.log.LogAttrs(context.Background(), level, "configuration is live", attrs...)
+}
+
+// addressesText tells where clients are served, the first addresses of many.
+func addressesText(s *model.Snapshot) string {
+	const most = 8
+	if len(s.Listeners) == 0 {
+		return "none"
+	}
+	var names []string
+	for _, l := range s.Listeners[:min(most, len(s.Listeners))] {
+		names = append(names, l.Name)
+	}
+	if more := len(s.Listeners) - most; more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(names, ", ")
 }
 
 // hopelessText says why a process is not ready that could read nothing.
@@ -232,7 +257,7 @@ func (p *pipeline) tend(ctx context.Context) {
 			begin := time.Now()
 			told := p.account()
 			changed = nil
-			expires = nextExpiry(told.of.set, told.of.judged)
+			expires = told.expires
 			expiry.Reset(untilExpiry(expires))
 			quiet.Reset(tidyAfter(told.of.set.Len()))
 			rest.Reset(restFactor * time.Since(begin))

@@ -2,7 +2,14 @@ package app
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
 	"log/slog"
+	"math/big"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +17,7 @@ import (
 	"time"
 
 	"weir.dev/weir/controlplane/resource"
+	"weir.dev/weir/model"
 	"weir.dev/weir/telemetry"
 )
 
@@ -153,6 +161,79 @@ spec: {expires: "2000-01-01T04:00:00Z", reason: a rehearsal, faults: [{name: lat
 	})
 }
 
+// TestCertificateExpiryIsTold: of a certificate that nobody touches is said that it will expire, and
+// that it has, when that is so.
+func TestCertificateExpiryIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const life = 30 * time.Hour
+		begin := time.Now()
+		chain, key := selfSigned(t, "shop.example.com", begin, begin.Add(life))
+		var d resource.Decoder
+		objects, problems := d.Decode("tls.yaml", fmt.Appendf(nil, `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: weir
+  listeners: [{name: web, port: 8443, protocol: HTTPS, tls: {certificateRefs: [{name: shop}]}}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: shop}
+type: kubernetes.io/tls
+stringData: {tls.crt: %q, tls.key: %q}
+`, chain, key))
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		p := newPipeline([]Engine{&fakeEngine{}}, telemetry.NewMetrics(1), slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go p.tend(ctx)
+		p.deliver(resource.NewSet(objects, nil))
+		for _, c := range []struct {
+			after time.Duration
+			want  string
+		}{
+			{life*2/3 - time.Second, ""},
+			{life*2/3 + time.Second, "certificate-expires-soon"},
+			{life - time.Second, "certificate-expires-soon"},
+			{life + time.Second, "certificate-expired"},
+		} {
+			time.Sleep(time.Until(begin.Add(c.after)))
+			synctest.Wait()
+			said := ""
+			for _, d := range p.account().diagnostics {
+				if strings.HasPrefix(d.Rule, "certificate-expire") {
+					said = d.Rule
+				}
+			}
+			if said != c.want {
+				t.Errorf("after %v lint says %q, want %q", c.after, said, c.want)
+			}
+		}
+	})
+}
+
+// selfSigned returns a certificate and its key, in PEM.
+func selfSigned(t *testing.T, name string, from, until time.Time) (chain, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotBefore: from, NotAfter: until}
+	der, err := x509.CreateCertificate(rand.Reader, spec, spec, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: text}))
+}
+
 func TestPercent(t *testing.T) {
 	for _, c := range []struct {
 		live   uint64
@@ -160,18 +241,35 @@ func TestPercent(t *testing.T) {
 		want   int64
 	}{
 		{0, false, maxPercent},
-		{0, true, calmPercent},
-		{startRoom / 3, false, 200},
-		{startRoom / 2, false, 100},
-		{startRoom, false, minPercent},
-		{2 * startRoom, false, minPercent},
-		{garbageRoom / 4, true, calmPercent},
+		{0, true, maxPercent},
+		{startRoom / 4, false, maxPercent},
+		{startRoom, false, 100},
+		{4 * startRoom, false, 25},
+		{100 * startRoom, false, minPercent},
+		{garbageRoom / 4, true, maxPercent},
 		{garbageRoom, true, 100},
 		{2 * garbageRoom, true, 50},
 		{100 * garbageRoom, true, minPercent},
 	} {
 		if got := percentFor(c.live, c.loaded); got != c.want {
 			t.Errorf("%d bytes live, loaded %t: %d %%, want %d", c.live, c.loaded, got, c.want)
+		}
+	}
+}
+
+// The log says where clients are served: the first addresses of many.
+func TestAddressesText(t *testing.T) {
+	for n, want := range map[int]string{
+		0: "none",
+		2: "[::]:8000, [::]:8001",
+		9: "[::]:8000, [::]:8001, [::]:8002, [::]:8003, [::]:8004, [::]:8005, [::]:8006, [::]:8007, and 1 more",
+	} {
+		s := &model.Snapshot{}
+		for i := range n {
+			s.Listeners = append(s.Listeners, &model.Listener{Name: fmt.Sprintf("[::]:%d", 8000+i)})
+		}
+		if got := addressesText(s); got != want {
+			t.Errorf("of %d: %q, want %q", n, got, want)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,22 @@ import (
 // lastTransitionTime is true although translation is pure. It is not safe for concurrent
 // use; what it returns is.
 type transitions struct {
-	last map[resource.Key]*dated
+	last dates
+}
+
+// dates are statuses, in the order of keys, and of each the times of its conditions.
+type dates struct {
+	statuses []translate.Status
+	times    []*dated
+}
+
+// of returns the status of an object; nil: it has none.
+func (d dates) of(key resource.Key) *dated {
+	i, ok := slices.BinarySearchFunc(d.statuses, key, func(s translate.Status, k resource.Key) int { return s.Key.Compare(k) })
+	if !ok {
+		return nil
+	}
+	return d.times[i]
 }
 
 // dated is a status with the times of its conditions. It is immutable.
@@ -28,17 +44,17 @@ type dated struct {
 
 // follow dates the statuses: those that are new or different change now, the rest keep
 // their times.
-func (t *transitions) follow(statuses []translate.Status, now time.Time) map[resource.Key]*dated {
-	next := make(map[resource.Key]*dated, len(statuses))
-	for _, s := range statuses {
-		old := t.last[s.Key]
+func (t *transitions) follow(statuses []translate.Status, now time.Time) dates {
+	next := dates{statuses, make([]*dated, len(statuses))}
+	for i, s := range statuses {
+		old := t.last.of(s.Key)
 		switch {
 		case old == nil:
-			next[s.Key] = &dated{value: s.Value, since: now}
+			next.times[i] = &dated{value: s.Value, since: now}
 		case reflect.DeepEqual(old.value, s.Value): // quick where the memo shares slices
-			next[s.Key] = old
+			next.times[i] = old
 		default:
-			next[s.Key] = old.changed(s.Value, now)
+			next.times[i] = old.changed(s.Value, now)
 		}
 	}
 	t.last = next

@@ -112,7 +112,12 @@ func (a *App) start() (*successor, error) {
 		return nil, errors.Join(err, ours.Close())
 	}
 	defer func() { _ = wait.Close() }()
-	pid, err := a.fork(theirs, wait, list)
+	tickets, err := a.tickets()
+	if err != nil {
+		return nil, errors.Join(err, ours.Close(), quic.Close())
+	}
+	defer func() { _ = tickets.Close() }()
+	pid, err := a.fork(theirs, wait, tickets, list)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", a.cfg.Program.Path, err), ours.Close(), quic.Close())
 	}
@@ -125,16 +130,32 @@ func (a *App) start() (*successor, error) {
 	return &successor{process, ours, quic}, nil
 }
 
+// tickets returns the end of a pipe from which the keys for session tickets can be read.
+func (a *App) tickets() (*os.File, error) {
+	keys, err := a.proxy.TicketKeys()
+	if err != nil {
+		return nil, err
+	}
+	out, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	_, err = in.Write(keys) // a few hundred bytes, for which a pipe has room
+	if err = errors.Join(err, in.Close()); err != nil {
+		return nil, errors.Join(err, out.Close())
+	}
+	return out, nil
+}
+
 // fork starts the program with standard streams as here, the pipes and the sockets. It does
 // without os/exec, which would put the descriptors into blocking mode.
-func (a *App) fork(ready, quic *os.File, list []handed) (pid int, err error) {
-	message := handoverMessage{Format: handoverFormat, Ready: 3, QUIC: 4, Revision: a.revision.Load()}
-	descriptors := []uintptr{0, 1, 2, 0, 0}
-	if descriptors[message.Ready], err = descriptor(ready); err != nil {
-		return 0, err
-	}
-	if descriptors[message.QUIC], err = descriptor(quic); err != nil {
-		return 0, err
+func (a *App) fork(ready, quic, tickets *os.File, list []handed) (pid int, err error) {
+	message := handoverMessage{Format: handoverFormat, Ready: 3, QUIC: 4, Tickets: 5, Revision: a.revision.Load()}
+	descriptors := []uintptr{0, 1, 2, 0, 0, 0}
+	for i, pipe := range []*os.File{ready, quic, tickets} {
+		if descriptors[message.Ready+i], err = descriptor(pipe); err != nil {
+			return 0, err
+		}
 	}
 	for _, h := range list {
 		fd, err := descriptor(h.file)

@@ -104,6 +104,8 @@ func (l *fieldList) tls(t *TLS) {
 	if len(t.CipherSuites) > 0 {
 		l.add("client.tls.cipherSuites", strings.Join(t.CipherSuites, ", "))
 	}
+	l.duration("client.tls.handshakeTimeout", t.Handshake)
+	l.add("client.tls.maxHandshakes", strconv.Itoa(t.MaxHandshakes))
 }
 
 func (l *fieldList) route(r *Route) {

@@ -21,6 +21,18 @@ type Snapshot struct {
 	Streams     []*StreamRoute
 	Clusters    []*Cluster
 	Endpoints   []*EndpointSet
+	// Unserved are listeners that are written, and why they are not among the others. They are for
+	// people: nobody acts on them, and they are no part of Version.
+	Unserved []Unserved `json:",omitempty"`
+}
+
+// Unserved is a listener of a gateway that has no socket.
+type Unserved struct {
+	Name      string // as route tables are named
+	Port      uint16
+	Transport Transport `json:",omitempty"`
+	Hostname  string    `json:",omitempty"` // as in a TableBinding
+	Why       string
 }
 
 // Origin says where a value was written: a position in a file and the object that holds it.

@@ -18,8 +18,11 @@ type TLS struct {
 	Names        []TLSName
 	MinVersion   TLSVersion
 	CipherSuites []string      // IANA names, of TLS 1.2; empty: Go's own choice
-	Handshake    time.Duration // longest time for a handshake: client.headTimeout; 0: none
-	Origins      Origins       `json:",omitempty"`
+	Handshake    time.Duration // longest time for a handshake; 0: none
+	// MaxHandshakes is how many may be under way at once, and how many of QUIC; 0: any number, of QUIC
+	// as many as by its own default.
+	MaxHandshakes int     `json:",omitempty"`
+	Origins       Origins `json:",omitempty"`
 }
 
 // TLSVersion is a version of TLS.

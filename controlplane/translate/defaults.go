@@ -85,6 +85,7 @@ const (
 	defaultProxyProtocol = false
 	defaultTrustHops     = 0
 	defaultMinVersion    = model.TLS12
+	defaultMaxHandshakes = 0
 
 	// What holds for streams and sessions instead of defaultIdle.
 	defaultStreamIdle  = time.Hour
@@ -212,6 +213,8 @@ var Defaults = []Default{
 	{"client.http3", strconv.FormatBool(defaultHTTP3), "it opens a port of UDP, which firewalls and load balancers in front must let through"},
 	{"client.proxyProtocol", strconv.FormatBool(defaultProxyProtocol), "only whoever stands in front knows whether connections begin so"},
 	{"client.tls.minVersion", `"` + string(defaultMinVersion) + `"`, "what every current client speaks; TLS 1.0 and 1.1 are broken (RFC 8996)"},
+	{"client.tls.handshakeTimeout", "client.headTimeout", "a handshake is a few packets each way, as a head is one or a few"},
+	{"client.tls.maxHandshakes", strconv.Itoa(defaultMaxHandshakes), "a restart brings all clients at once, and behind a balancer they may have one address; as many are computed at a time as there are cores, and of QUIC, where an address is easily made up, 1000 are under way"},
 	{"client.tls.cipherSuites", "[]", "Go's own choice for TLS 1.2: forward secrecy only, and AEADs first; those of TLS 1.3 are fixed"},
 	{"client.trust.hops", strconv.Itoa(defaultTrustHops), "nobody's forwarded headers count until someone is named"},
 	{"client.trust.identities", "[]", "nobody's x-weir headers count until someone is named"},

@@ -139,7 +139,10 @@ func shownClient(s clientSide) map[string]any {
 		"streams": map[string]any{
 			"maxConcurrent": int64(c.Streams.MaxConcurrent), "window": int64(c.Streams.Window), "resets": int64(c.Streams.Resets),
 		},
-		"tls": map[string]any{"minVersion": string(t.MinVersion)},
+		"tls": map[string]any{
+			"minVersion": string(t.MinVersion), "handshakeTimeout": cmp.Or(t.Handshake, noEnd),
+			"maxHandshakes": cmp.Or(int64(t.MaxHandshakes), noLimit),
+		},
 	}}
 }
 

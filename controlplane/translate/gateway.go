@@ -23,6 +23,7 @@ type gatewayStage struct {
 	defaults    []resource.Key // gateways of default scope All
 	tables      []string       // names of served listeners' tables, sorted
 	sockets     []*socketView
+	unserved    []model.Unserved
 	diagnostics []resource.Diagnostic
 }
 

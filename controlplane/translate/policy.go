@@ -55,6 +55,8 @@ type (
 		trustIdentities                     *setting[[]string]
 		minVersion                          *setting[model.TLSVersion]
 		cipherSuites                        *setting[[]string]
+		handshakeTimeout                    *setting[time.Duration]
+		maxHandshakes                       *setting[int]
 	}
 
 	// sides are all three.
@@ -97,22 +99,24 @@ func (b backendSide) under(above backendSide) backendSide {
 
 func (c clientSide) under(above clientSide) clientSide {
 	return clientSide{
-		headTimeout:     cmp.Or(c.headTimeout, above.headTimeout),
-		bodyTimeout:     cmp.Or(c.bodyTimeout, above.bodyTimeout),
-		keepAlive:       cmp.Or(c.keepAlive, above.keepAlive),
-		maxConnections:  cmp.Or(c.maxConnections, above.maxConnections),
-		maxHead:         cmp.Or(c.maxHead, above.maxHead),
-		trustHops:       cmp.Or(c.trustHops, above.trustHops),
-		underscores:     cmp.Or(c.underscores, above.underscores),
-		escapes:         cmp.Or(c.escapes, above.escapes),
-		flagHeaders:     cmp.Or(c.flagHeaders, above.flagHeaders),
-		http3:           cmp.Or(c.http3, above.http3),
-		streams:         c.streams.under(above.streams),
-		proxyProtocol:   cmp.Or(c.proxyProtocol, above.proxyProtocol),
-		trustAddresses:  cmp.Or(c.trustAddresses, above.trustAddresses),
-		trustIdentities: cmp.Or(c.trustIdentities, above.trustIdentities),
-		minVersion:      cmp.Or(c.minVersion, above.minVersion),
-		cipherSuites:    cmp.Or(c.cipherSuites, above.cipherSuites),
+		headTimeout:      cmp.Or(c.headTimeout, above.headTimeout),
+		bodyTimeout:      cmp.Or(c.bodyTimeout, above.bodyTimeout),
+		keepAlive:        cmp.Or(c.keepAlive, above.keepAlive),
+		maxConnections:   cmp.Or(c.maxConnections, above.maxConnections),
+		maxHead:          cmp.Or(c.maxHead, above.maxHead),
+		trustHops:        cmp.Or(c.trustHops, above.trustHops),
+		underscores:      cmp.Or(c.underscores, above.underscores),
+		escapes:          cmp.Or(c.escapes, above.escapes),
+		flagHeaders:      cmp.Or(c.flagHeaders, above.flagHeaders),
+		http3:            cmp.Or(c.http3, above.http3),
+		streams:          c.streams.under(above.streams),
+		proxyProtocol:    cmp.Or(c.proxyProtocol, above.proxyProtocol),
+		trustAddresses:   cmp.Or(c.trustAddresses, above.trustAddresses),
+		trustIdentities:  cmp.Or(c.trustIdentities, above.trustIdentities),
+		minVersion:       cmp.Or(c.minVersion, above.minVersion),
+		cipherSuites:     cmp.Or(c.cipherSuites, above.cipherSuites),
+		handshakeTimeout: cmp.Or(c.handshakeTimeout, above.handshakeTimeout),
+		maxHandshakes:    cmp.Or(c.maxHandshakes, above.maxHandshakes),
 	}
 }
 

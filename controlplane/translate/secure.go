@@ -117,14 +117,16 @@ func fillTLS(tls *model.TLS, s clientSide) {
 	o := &tls.Origins
 	tls.MinVersion = effective(s.minVersion, defaultMinVersion, "client.tls.minVersion", o)
 	tls.CipherSuites = effective(s.cipherSuites, nil, "client.tls.cipherSuites", o)
-	tls.Handshake = effective(s.headTimeout, defaultHeadTimeout, "client.headTimeout", o)
+	tls.Handshake = effective(cmp.Or(s.handshakeTimeout, s.headTimeout), defaultHeadTimeout, "client.tls.handshakeTimeout", o)
+	tls.MaxHandshakes = effective(s.maxHandshakes, defaultMaxHandshakes, "client.tls.maxHandshakes", o)
 }
 
 // sameTLS reports whether a listener's own settings are those of its socket.
 func sameTLS(own clientSide, socket *model.TLS) bool {
 	var tls model.TLS
 	fillTLS(&tls, own)
-	return tls.MinVersion == socket.MinVersion && slices.Equal(tls.CipherSuites, socket.CipherSuites)
+	return tls.MinVersion == socket.MinVersion && slices.Equal(tls.CipherSuites, socket.CipherSuites) &&
+		tls.Handshake == socket.Handshake && tls.MaxHandshakes == socket.MaxHandshakes
 }
 
 // readClientTLS reads what a policy has HTTPS listeners speak.
@@ -140,6 +142,10 @@ func (r *policyReader) readClientTLS(c *v1alpha1.ClientTLS) {
 		}
 		slices.Sort(suites)
 		v.cipherSuites = set(r, "client.tls.cipherSuites", sideClient, slices.Compact(suites))
+	}
+	v.handshakeTimeout = r.duration("client.tls.handshakeTimeout", sideClient, c.HandshakeTimeout)
+	if c.MaxHandshakes != nil {
+		v.maxHandshakes = set(r, "client.tls.maxHandshakes", sideClient, int(*c.MaxHandshakes))
 	}
 }
 

@@ -36,6 +36,9 @@ func (t *translator) openSockets(old []*socketView) {
 	places := map[place][]*listenerView{}
 	for l := range t.gateways.listeners() {
 		if !l.served() {
+			t.gateways.unserved = append(t.gateways.unserved, model.Unserved{
+				Name: l.name, Port: uint16(l.spec.Port), Transport: l.transport(), Hostname: l.hostname, Why: cmp.Or(l.message, l.unservedText()),
+			})
 			continue
 		}
 		if !l.streams() {
@@ -47,6 +50,7 @@ func (t *translator) openSockets(old []*socketView) {
 		}
 	}
 	slices.Sort(t.gateways.tables)
+	slices.SortFunc(t.gateways.unserved, func(a, b model.Unserved) int { return strings.Compare(a.Name, b.Name) })
 	kept := make(map[model.Hash]*model.Listener, len(old))
 	for _, v := range old {
 		kept[v.socket.Hash] = v.socket

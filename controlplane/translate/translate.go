@@ -118,6 +118,7 @@ func (t *translator) assemble() Output {
 		RouteTables: t.assembleTables(),
 		Clusters:    t.clusterList,
 		Endpoints:   t.endpointList,
+		Unserved:    t.gateways.unserved,
 	}
 	diagnostics := slices.Concat(t.rejectionsOfGateways(), t.unmetRequirements(), t.gateways.diagnostics, t.policies.diagnostics, t.additions.diagnostics, t.fateDiagnostics(), t.closures.diagnostics, t.securings.diagnostics)
 	for _, c := range t.clusterSlots {

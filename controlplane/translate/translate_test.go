@@ -270,6 +270,7 @@ func TestDefaults(t *testing.T) {
 		"TCPRoute, TLSRoute timeouts.idle": defaultStreamIdle.String(), "UDPRoute timeouts.idle": defaultSessionIdle.String(),
 		"client.http3": fmt.Sprint(client.HTTP3), "client.proxyProtocol": fmt.Sprint(client.ProxyProtocol),
 		"client.tls.minVersion": fmt.Sprintf("%q", tls.MinVersion), "client.tls.cipherSuites": fmt.Sprint(tls.CipherSuites),
+		"client.tls.handshakeTimeout": map[bool]string{true: "client.headTimeout"}[tls.Handshake == client.HeadTimeout], "client.tls.maxHandshakes": fmt.Sprint(tls.MaxHandshakes),
 		"timeouts.request": route.Timeouts.Request.String(), "timeouts.perTry": route.Timeouts.PerTry.String(), "timeouts.idle": route.Timeouts.Idle.String(),
 		"timeouts.connect": cluster.ConnectTimeout.String(), "timeouts.keepAlive": cluster.KeepAlive.String(), "loadBalancing.algorithm": string(cluster.Balancing.Algorithm),
 		"healthCheck.http.expect": fmt.Sprintf("[%q]", check.Expect[0]), "healthCheck.grpc.service": fmt.Sprintf("%q", check.Service),

@@ -2,6 +2,7 @@ package http2
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 )
 
@@ -9,11 +10,15 @@ import (
 type ask struct {
 	method, target, host []byte
 	length               int64 // -1: not announced
+	size                 int   // of the fields that are just sent, as SETTINGS_MAX_HEADER_LIST_SIZE counts it
 	chunked              bool
 	websocket            bool
 	key                  []byte // of the WebSocket
+	fields               []byte // those that are just sent, as a header block
 	grpc                 bool
 }
+
+var space, colon = []byte(" "), []byte(":")
 
 // role is what becomes of a field of a request.
 type role uint8
@@ -71,24 +76,65 @@ func folds(b []byte, s string) bool {
 	return true
 }
 
-// field cuts the next line of a head. At the head's end name is empty.
-func field(lines []byte) (name, value, rest []byte) {
-	line, rest, _ := bytes.Cut(lines, []byte("\r\n"))
-	name, value, _ = bytes.Cut(line, []byte(":"))
-	return name, trim(value), rest
+// line cuts the next line of a head, without its CRLF. It is false if the line is not whole.
+func line(head []byte) (first, rest []byte, whole bool) {
+	for at := 0; ; at++ {
+		i := bytes.IndexByte(head[at:], '\r')
+		if at += i; i < 0 || at+1 == len(head) {
+			return nil, nil, false
+		}
+		if head[at+1] == '\n' {
+			return head[:at], head[at+2:], true
+		}
+	}
 }
 
-// read reads a head up to its end, which is there, and returns where its fields begin.
-func (a *ask) read(head []byte) (fields []byte) {
-	line, fields, _ := bytes.Cut(head, []byte("\r\n"))
-	a.method, line, _ = bytes.Cut(line, []byte(" "))
-	a.target, _, _ = bytes.Cut(line, []byte(" "))
+// fieldOverhead is what a field counts for beside its name and value (RFC 9113 section 6.5.2).
+const fieldOverhead = 32
+
+// listed is the size of all that appendPseudo and appendFields append, as SETTINGS_MAX_HEADER_LIST_SIZE
+// counts it.
+func (a *ask) listed(tunnel, secured bool) int {
+	size := a.size + 3*fieldOverhead + len(":method:path:schemehttp") + len(a.method) + len(a.target)
+	if secured {
+		size++
+	}
+	if len(a.host) > 0 {
+		size += fieldOverhead + len(":authority") + len(a.host)
+	}
+	switch {
+	case tunnel:
+		size += fieldOverhead + len(":protocolwebsocket") + len("CONNECT") - len(a.method)
+	case len(a.key) > 0:
+		size += fieldOverhead + len("sec-websocket-key") + len(a.key)
+	}
+	if a.grpc {
+		size += fieldOverhead + len("tetrailers")
+	}
+	return size
+}
+
+// HeadLong ends a stream before it has begun: its host would not take a head of so many bytes.
+type HeadLong struct{ Size, Most int }
+
+// Error says so.
+func (h *HeadLong) Error() string {
+	return fmt.Sprintf("the head has %d bytes, and the host takes %d (SETTINGS_MAX_HEADER_LIST_SIZE)", h.Size, h.Most)
+}
+
+// read reads a head and encodes the fields that are just sent. It returns how long the head is, 0 if
+// its end is not there.
+func (a *ask) read(head []byte) int {
+	first, rest, whole := line(head)
+	a.method, first, _ = bytes.Cut(first, space)
+	a.target, _, _ = bytes.Cut(first, space)
 	a.length = -1
-	for rest := fields; ; {
-		var name, value []byte
-		if name, value, rest = field(rest); len(name) == 0 {
-			return fields
+	for whole {
+		if first, rest, whole = line(rest); len(first) == 0 {
+			break
 		}
+		name, value, _ := bytes.Cut(first, colon)
+		value = trim(value)
 		switch roleOf(name) {
 		case roleHost:
 			a.host = value
@@ -97,6 +143,7 @@ func (a *ask) read(head []byte) (fields []byte) {
 			for _, c := range value {
 				a.length = a.length*10 + int64(c-'0')
 			}
+			a.send(name, value)
 		case roleCoding:
 			a.chunked = true // the engine sends no other
 		case roleUpgrade:
@@ -105,29 +152,51 @@ func (a *ask) read(head []byte) (fields []byte) {
 			a.key = value
 		case roleType:
 			a.grpc = bytes.HasPrefix(value, []byte("application/grpc"))
+			a.send(name, value)
+		case rolePlain:
+			a.send(name, value)
 		}
 	}
+	if !whole {
+		return 0
+	}
+	return len(head) - len(rest)
+}
+
+// send adds a field to those that are just sent.
+func (a *ask) send(name, value []byte) {
+	a.size += fieldOverhead + len(name) + len(value)
+	a.fields = appendField(a.fields, name, value)
 }
 
 // putAsk sends the head of a request.
 func (s *Stream) putAsk(p []byte) (int, error) {
-	n := bytes.Index(p, []byte("\r\n\r\n")) + 4
-	if n < 4 {
+	o := outputs.Get().(*output)
+	defer outputs.Put(o)
+	a := ask{fields: o.p[:0]}
+	n := a.read(p)
+	if o.p = a.fields; cap(o.p) > 4*maxOut {
+		o.p = nil
+	}
+	if n == 0 {
 		return 0, nil
 	}
-	var a ask
-	fields := a.read(p[:n])
 	c := s.m.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.closed || s.gone {
 		return 0, s.broken()
 	}
+	tunnel := a.websocket && c.tunnels
+	if size := a.listed(tunnel, c.secured); c.maxAsk > 0 && size > c.maxAsk {
+		s.lose(&HeadLong{size, c.maxAsk})
+		return 0, s.broken()
+	}
 	if c.away || c.phase >= phaseEnding {
 		s.lose(&Broken{Reason: strings.TrimRight("the connection has ended before the request began: "+c.goodbye, ": "), Unsent: true})
 		return 0, s.broken()
 	}
-	s.tunnel = a.websocket && c.tunnels
+	s.tunnel = tunnel
 	switch {
 	case s.tunnel:
 		s.key = append(s.key[:0], a.key...)
@@ -148,7 +217,7 @@ func (s *Stream) putAsk(p []byte) (int, error) {
 		c.noTable = true
 		out = appendNoTable(out)
 	}
-	s.close(a.appendFields(a.appendPseudo(out, s.tunnel, c.secured), fields, s.tunnel), at, s.part == partOver)
+	s.close(a.appendFields(a.appendPseudo(out, s.tunnel, c.secured), s.tunnel), at, s.part == partOver)
 	return n, nil
 }
 
@@ -201,16 +270,10 @@ func (a *ask) appendPseudo(dst []byte, tunnel, secured bool) []byte {
 }
 
 // appendFields appends the others.
-func (a *ask) appendFields(dst, fields []byte, tunnel bool) []byte {
-	for {
-		var name, value []byte
-		if name, value, fields = field(fields); len(name) == 0 {
-			break
-		}
-		switch r := roleOf(name); {
-		case r == rolePlain, r == roleType, r == roleLength, r == roleKey && !tunnel:
-			dst = appendField(dst, name, value)
-		}
+func (a *ask) appendFields(dst []byte, tunnel bool) []byte {
+	dst = append(dst, a.fields...)
+	if len(a.key) > 0 && !tunnel {
+		dst = appendField(dst, []byte("sec-websocket-key"), a.key)
 	}
 	if a.grpc { // its servers want to know that trailers come through, which they do
 		dst = appendField(dst, []byte("te"), []byte("trailers"))

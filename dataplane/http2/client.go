@@ -80,6 +80,7 @@ type Client struct {
 
 	// Guarded by mu.
 	limit     int    // of streams at once
+	maxAsk    int    // bytes of a head that the host takes; 0: it has not said
 	tunnels   bool   // the host takes WebSockets (RFC 8441)
 	next      uint32 // the next stream
 	retired   bool   // Open returns nil
@@ -283,6 +284,8 @@ func (c *Client) onSetting(v setting) *fault {
 	case settingStreams:
 		c.limit = int(min(v.value, maxOpen))
 		c.config.Freed()
+	case settingHeaderList:
+		c.maxAsk = int(v.value)
 	case settingConnect:
 		c.tunnels = c.tunnels || v.value == 1
 	}

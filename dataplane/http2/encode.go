@@ -29,15 +29,11 @@ func appendStatus(dst []byte, status int) []byte {
 
 // appendField appends a field, its name in lower case, as a literal that no table remembers.
 func appendField(dst, name, value []byte) []byte {
-	var memory [32]byte
-	if len(name) <= len(memory) {
-		folded := memory[:len(name)]
-		for i, c := range name {
-			folded[i] = lower[c]
-		}
-		if index := staticNames[string(folded)]; index > 0 {
-			dst = AppendInteger(dst, 0, 4, index)
-			return appendString(dst, value)
+	if len(name) < len(staticNames) {
+		for _, n := range staticNames[len(name)] {
+			if folds(name, n.name) {
+				return appendString(AppendInteger(dst, 0, 4, n.index), value)
+			}
 		}
 	}
 	dst = append(dst, 0)
@@ -54,8 +50,14 @@ func appendString(dst, s []byte) []byte {
 	return append(AppendInteger(dst, 0, 7, len(s)), s...)
 }
 
-// staticNames are the indices of names in the static table (RFC 7541 appendix A).
-var staticNames = map[string]int{
+// staticName is a name that the static table has (RFC 7541 appendix A).
+type staticName struct {
+	name  string
+	index int
+}
+
+// staticNames are those of fields by their length.
+var staticNames = byLength(map[string]int{
 	"accept-charset":              15,
 	"accept-encoding":             16,
 	"accept-language":             17,
@@ -101,6 +103,13 @@ var staticNames = map[string]int{
 	"vary":                        59,
 	"via":                         60,
 	"www-authenticate":            61,
+})
+
+func byLength(indices map[string]int) (t [28][]staticName) {
+	for name, index := range indices {
+		t[len(name)] = append(t[len(name)], staticName{name, index})
+	}
+	return t
 }
 
 // trim cuts spaces and tabs off both ends: what bytes.Trim does, but that does not prepare for any others.

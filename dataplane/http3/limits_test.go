@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -573,14 +574,28 @@ func TestHandshakesAreBounded(t *testing.T) {
 		Busy:  func() { busy++ },
 		Admit: func(netip.AddrPort) Visit { admitted++; return nil },
 	}}
-	for _, n := range []int64{maxHandshakes, maxHandshakes - 1} {
-		p.shaking.Store(n)
-		if _, err := p.begin(t.Context(), &quic.ClientInfo{RemoteAddr: &net.UDPAddr{}}); err == nil || p.shaking.Load() != n {
-			t.Errorf("with %d: %v, and %d then", n, err, p.shaking.Load())
+	for most, unproved := range map[int]int{0: verifyAbove, maxHandshakes: verifyAbove, 8: 2, 20: 5, 64: 16, 128: verifyAbove} {
+		busy, admitted = 0, 0
+		p.MaxHandshakes = func() int { return most }
+		most := cmp.Or(most, maxHandshakes)
+		for i := range most - 1 { // each from a host of its own
+			if got := p.asksProof(); got != (i >= unproved) {
+				t.Errorf("of %d, with %d under way: asks for proof: %v", most, i, got)
+			}
+			p.shaking.Enter(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), most)
 		}
-	}
-	if busy != 1 || admitted != 1 {
-		t.Errorf("refused %d times, and admitted %d times", busy, admitted)
+		for _, n := range []int{most - 1, most} {
+			for p.shaking.UnderWay() < n {
+				p.shaking.Enter(netip.AddrFrom4([4]byte{10, 1, 0, 0}), most)
+			}
+			if _, err := p.begin(t.Context(), &quic.ClientInfo{RemoteAddr: &net.UDPAddr{}}); err == nil || p.shaking.UnderWay() != n {
+				t.Errorf("with %d: %v, and %d then", n, err, p.shaking.UnderWay())
+			}
+		}
+		if busy != 1 || admitted != 1 {
+			t.Errorf("of %d refused %d times, and admitted %d times", most, busy, admitted)
+		}
+		p.shaking = transport.Handshakes{}
 	}
 }
 
@@ -596,6 +611,7 @@ func TestUnfinishedHandshakesLeaveRoom(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	busy := 0
 	p := &endpoint{Endpoint: &Endpoint{Busy: func() { busy++ }, Admit: func(netip.AddrPort) Visit { return unfinished{} }}}
+	const crowded, maxOfOne = maxHandshakes / 2, maxHandshakes / 8
 	begin := func(from netip.Addr, times int) (begun int) {
 		for i := range times {
 			to := &net.UDPAddr{IP: from.AsSlice(), Port: 1 + i}
@@ -624,8 +640,8 @@ func TestUnfinishedHandshakesLeaveRoom(t *testing.T) {
 	}
 	end()
 	p.work.Wait()
-	if len(p.of) > 0 || p.shaking.Load() != 0 {
-		t.Errorf("all have ended, and %v of %d are counted", p.of, p.shaking.Load())
+	if n := p.shaking.UnderWay(); n != 0 {
+		t.Errorf("all have ended, and %d are counted", n)
 	}
 }
 

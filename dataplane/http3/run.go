@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -23,15 +24,12 @@ import (
 // requests, it has room for many. The kernel's buffers of a TCP connection may become as large.
 const connBy = 16
 
-// Bounds of handshakes of one socket. Beyond verifyAbove, who asks for one must first show
-// that it receives at its address (RFC 9000 section 8.1.2): so addresses that somebody else
-// made up hold verifyAbove handshakes at most. Beyond crowded, a host has maxOfOne of them: who
-// leaves handshakes unfinished keeps nobody else out.
+// Bounds of handshakes of one socket. Beyond verifyAbove, or a quarter of them if that is less, who
+// asks for one must first show that it receives at its address (RFC 9000 section 8.1.2): so
+// addresses that somebody else made up hold no more of them.
 const (
 	verifyAbove   = 32
-	maxHandshakes = 1000
-	crowded       = maxHandshakes / 2
-	maxOfOne      = maxHandshakes / 8
+	maxHandshakes = 1000 // where Endpoint has none
 )
 
 // Endpoint is what Run needs to know of a socket.
@@ -41,6 +39,8 @@ type Endpoint struct {
 	// Times are looked up for each new connection: the longest time for a handshake, 0 for
 	// QUIC's own, and for which a connection may hear nothing from its client.
 	Times func() (handshake, silence time.Duration)
+	// MaxHandshakes is how many may be under way at once; nil or 0: 1000. See transport.Handshakes.
+	MaxHandshakes func() int
 	// Limits are those of a new connection; nil: the defaults.
 	Limits func() http2.Limits
 	// Admit takes a place for a connection of which the first packet has come, from an address
@@ -84,9 +84,8 @@ func (c *Conn) Bytes() (in, out int64) {
 type endpoint struct {
 	*Endpoint
 	work     sync.WaitGroup
-	shaking  atomic.Int64 // handshakes under way
+	shaking  transport.Handshakes
 	mu       sync.Mutex
-	of       map[netip.Prefix]int // the same by host, as far as an address tells
 	conns    map[*Conn]struct{}
 	finished bool // no connection is to be added
 }
@@ -94,7 +93,7 @@ type endpoint struct {
 // attempt is a connection from its first packet to the end of its handshake.
 type attempt struct {
 	visit Visit
-	of    netip.Prefix           // whose it is
+	of    netip.Addr             // whose it is
 	name  atomic.Pointer[string] // that the client asks for
 	over  atomic.Bool
 }
@@ -110,7 +109,7 @@ func Run(pc net.PacketConn, e *Endpoint) error {
 	p := &endpoint{Endpoint: e, conns: map[*Conn]struct{}{}}
 	t := &quic.Transport{
 		Conn:                pc,
-		VerifySourceAddress: func(net.Addr) bool { return p.shaking.Load() >= verifyAbove },
+		VerifySourceAddress: func(net.Addr) bool { return p.asksProof() },
 		ConnContext:         p.begin,
 	}
 	config := e.TLS.Clone()
@@ -179,6 +178,17 @@ func (p *endpoint) config(*quic.ClientInfo) (*quic.Config, error) {
 	}, nil
 }
 
+// most is how many handshakes may be under way.
+func (p *endpoint) most() int {
+	if p.MaxHandshakes == nil {
+		return maxHandshakes
+	}
+	return cmp.Or(p.MaxHandshakes(), maxHandshakes)
+}
+
+// asksProof reports whether who begins a handshake must first show that its address is its own.
+func (p *endpoint) asksProof() bool { return p.shaking.UnderWay() >= min(verifyAbove, p.most()/4) }
+
 // begin takes a place for a connection. It is given back when the context ends: with the
 // connection.
 func (p *endpoint) begin(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
@@ -188,14 +198,14 @@ func (p *endpoint) begin(ctx context.Context, info *quic.ClientInfo) (context.Co
 	default:
 	}
 	remote := addrPort(info.RemoteAddr)
-	of := host(remote.Addr())
-	if !p.enter(of) {
+	of := remote.Addr()
+	if !p.shaking.Enter(of, p.most()) {
 		p.Busy()
 		return nil, errNoRoom
 	}
 	visit := p.Admit(remote)
 	if visit == nil {
-		p.leave(of)
+		p.shaking.Leave(of)
 		return nil, errNoRoom
 	}
 	a := &attempt{visit: visit, of: of}
@@ -205,7 +215,7 @@ func (p *endpoint) begin(ctx context.Context, info *quic.ClientInfo) (context.Co
 			return
 		}
 		defer p.work.Done()
-		p.leave(a.of)
+		p.shaking.Leave(a.of)
 		var state tls.ConnectionState
 		if name := a.name.Load(); name != nil {
 			state.Version, state.ServerName = tls.VersionTLS13, *name
@@ -213,41 +223,6 @@ func (p *endpoint) begin(ctx context.Context, info *quic.ClientInfo) (context.Co
 		a.visit.Refused(reason(context.Cause(ctx)), state)
 	})
 	return context.WithValue(ctx, attemptKey{}, a), nil
-}
-
-// enter counts a handshake that begins, or reports that there is no room for it.
-func (p *endpoint) enter(of netip.Prefix) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if all := p.shaking.Load(); all >= maxHandshakes || all >= crowded && p.of[of] >= maxOfOne {
-		return false
-	}
-	if p.of == nil {
-		p.of = map[netip.Prefix]int{}
-	}
-	p.of[of]++
-	p.shaking.Add(1)
-	return true
-}
-
-// leave counts the end of one that had room.
-func (p *endpoint) leave(of netip.Prefix) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.shaking.Add(-1)
-	if p.of[of]--; p.of[of] <= 0 {
-		delete(p.of, of)
-	}
-}
-
-// host is the addresses that one host has: of IPv6 it can choose among those of a network.
-func host(a netip.Addr) netip.Prefix {
-	bits := 64
-	if a.Is4() {
-		bits = 32
-	}
-	prefix, _ := a.Prefix(bits) // of no address: none, which is as good a name
-	return prefix
 }
 
 // accept takes the connections whose handshakes are complete.
@@ -261,7 +236,7 @@ func (p *endpoint) accept(l *quic.Listener) {
 		if a.over.Swap(true) {
 			continue // it has ended meanwhile
 		}
-		p.leave(a.of)
+		p.shaking.Leave(a.of)
 		go func() {
 			defer p.work.Done()
 			p.serve(&Conn{q: q}, a.visit)

@@ -65,6 +65,14 @@ func (s *Socket) greet(c *Conn, sec *security) {
 			s.release(c)
 		}
 	}()
+	if sec.most > 0 {
+		if from := c.Remote.Addr(); s.shaking.Enter(from, sec.most) {
+			defer s.shaking.Leave(from)
+		} else {
+			s.fail(c, Refusal{End: telemetry.HandshakeBusy, Err: errCrowd})
+			return
+		}
+	}
 	ahead := new(transport.Buffer)
 	if to := s.passes(c, sec, by, ahead); to != nil {
 		s.work.Go(func() { s.carry(c, to, ahead) })
@@ -75,11 +83,7 @@ func (s *Socket) greet(c *Conn, sec *security) {
 	state, _ := c.TLS()
 	id := sec.find(state.ServerName)
 	if err != nil {
-		r := refusalOf(err, id, &state)
-		s.stats.EndHandshake(r.End)
-		if s.set.cfg.Refuse != nil {
-			s.set.cfg.Refuse(c, r)
-		}
+		s.fail(c, refusalOf(err, id, &state))
 		return
 	}
 	c.Secured = settle(id, &state)
@@ -90,6 +94,17 @@ func (s *Socket) greet(c *Conn, sec *security) {
 		s.work.Go(func() { s.serve(c) })
 	}
 	ours = false
+}
+
+// errCrowd: as many handshakes are under way as may be.
+var errCrowd = errors.New("too many handshakes are under way")
+
+// fail counts a handshake that failed, and tells of it.
+func (s *Socket) fail(c *Conn, r Refusal) {
+	s.stats.EndHandshake(r.End)
+	if s.set.cfg.Refuse != nil {
+		s.set.cfg.Refuse(c, r)
+	}
 }
 
 // endOf is how a handshake ended that succeeded.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -106,6 +108,16 @@ func (h *hall) ask(config *tls.Config) (*tls.Conn, string, error) {
 	}
 	h.t.Cleanup(func() { _ = nc.Close() })
 	return c, text, nil
+}
+
+// until waits for something that other goroutines bring about.
+func until(t testing.TB, what string, claim func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(handshakePatience); !claim(); runtime.Gosched() {
+		if time.Now().After(limit) {
+			t.Fatalf("never came: %s", what)
+		}
+	}
 }
 
 func again(c *tls.Conn) (string, error) {
@@ -373,7 +385,7 @@ func TestTicketKeysRotate(t *testing.T) {
 	secrets := func(at time.Duration) (list [][32]byte) {
 		k.current(now.Add(at))
 		for _, key := range k.keys {
-			list = append(list, key.secret)
+			list = append(list, key.Secret)
 		}
 		return list
 	}
@@ -390,6 +402,29 @@ func TestTicketKeysRotate(t *testing.T) {
 	}
 	if late := secrets(100 * ticketPeriod); len(late) != 1 {
 		t.Errorf("%d keys after a long rest", len(late))
+	}
+}
+
+// TestTicketKeysOfNoUse: a key of another process that is none, or of a time to come, is not gone on
+// with: anybody could know the one, and the other would never be too old.
+func TestTicketKeysOfNoUse(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	good := ticketKey{Secret: [32]byte{1}, Made: now.Add(-ticketPeriod / 2)}
+	for name, bad := range map[string]ticketKey{"no secret": {Made: now}, "of tomorrow": {Secret: [32]byte{2}, Made: now.Add(24 * time.Hour)}} {
+		for _, keys := range [][]ticketKey{{bad}, {bad, good}} {
+			text, err := json.Marshal(keys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var k ticketry
+			if err := k.take(text, now); err != nil {
+				t.Fatal(err)
+			}
+			k.current(now)
+			if len(k.keys) != 1 || k.keys[0].Secret == bad.Secret || k.next.Load() > now.Add(ticketPeriod).Unix() {
+				t.Errorf("%s, of %d: %v are in use", name, len(keys), k.keys)
+			}
+		}
 	}
 }
 
@@ -414,6 +449,88 @@ func TestTicketsOutliveTheirKey(t *testing.T) {
 		}
 		if got := c.ConnectionState().DidResume; got != (age < ticketKeys) {
 			t.Errorf("after %d new keys: resumed %v", age, got)
+		}
+	}
+}
+
+// TestHandshakesOfOneHost: who begins handshakes and leaves them unfinished keeps nobody else out, where
+// the listener bounds them, and is refused. A handshake that has ended makes room.
+func TestHandshakesOfOneHost(t *testing.T) {
+	const most, half = 16, 8
+	ca := newAuthority(t, "ca")
+	spec := names(model.TLSName{Hostname: "a.test", Certificates: []model.Certificate{ca.serve("a.test")}})
+	spec.MaxHandshakes = most
+	h := newHall(t, spec, nil)
+	config := &tls.Config{ServerName: "a.test", RootCAs: ca.pool()}
+	for range 2 * most { // none of them stays
+		if _, _, err := h.ask(config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var silent []net.Conn
+	for range half {
+		c, err := net.Dial("tcp", h.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		silent = append(silent, c)
+	}
+	sock := h.set.sockets["front"]
+	until(t, "all are silent", func() bool { return sock.shaking.UnderWay() == half })
+	if _, _, err := h.ask(config); err == nil {
+		t.Error("the same host has one more")
+	}
+	if n := h.stats.Handshakes(telemetry.HandshakeBusy); n != 1 {
+		t.Errorf("%d counted as refused", n)
+	}
+	if r := <-h.refusals; r.End != telemetry.HandshakeBusy || r.Err == nil {
+		t.Errorf("told of %+v", r)
+	}
+	other := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	nc, err := other.Dial("tcp", h.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := tls.Client(nc, config).Handshake(); err != nil {
+		t.Errorf("another host: %v", err)
+	}
+	_ = silent[0].Close()
+	until(t, "room for one more", func() bool { return sock.shaking.UnderWay() < half })
+	if _, _, err := h.ask(config); err != nil {
+		t.Errorf("when one has gone: %v", err)
+	}
+}
+
+// TestTicketsOfAnother resumes a session that another process has begun, whose keys this one has; and
+// what are no keys keeps nobody out.
+func TestTicketsOfAnother(t *testing.T) {
+	ca := newAuthority(t, "ca")
+	spec := names(model.TLSName{Hostname: "a.test", Certificates: []model.Certificate{ca.serve("a.test")}})
+	session := &oneSession{}
+	config := &tls.Config{ServerName: "a.test", RootCAs: ca.pool(), ClientSessionCache: session}
+	first := newHall(t, spec, nil)
+	if _, _, err := first.ask(config); err != nil {
+		t.Fatal(err)
+	}
+	ticket := session.last.Load()
+	keys, err := first.set.TicketKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		keys    string
+		resumes bool
+	}{{"nonsense", false}, {"null", false}, {string(keys), true}} {
+		h := newHall(t, spec, func(cfg *Config) { cfg.TicketKeys = []byte(c.keys) })
+		session.last.Store(ticket)
+		conn, _, err := h.ask(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := conn.ConnectionState().DidResume; got != c.resumes {
+			t.Errorf("with the keys %q resumed %v", c.keys, got)
 		}
 	}
 }

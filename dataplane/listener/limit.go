@@ -1,8 +1,10 @@
 package listener
 
 import (
+	"log/slog"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/telemetry"
@@ -47,6 +49,23 @@ func (s *Set) take(stats *telemetry.ConnStats, limit int64) bool {
 		s.cfg.Crowd()
 	}
 	return true
+}
+
+// fullAgain is how long after it has been said once that a listener refuses connections for want of
+// room it is said again.
+const fullAgain = time.Minute
+
+// refuse counts a connection, or session, that a listener has no room for, and says so, but seldom.
+// of is the process's budget, and said is when the listener last did.
+func (s *Set) refuse(name string, stats *telemetry.ConnStats, limit int64, of *budget, said *atomic.Int64) {
+	stats.Refuse(telemetry.RefusedLimit)
+	now, last := transport.Now(), said.Load()
+	if last != 0 && now.Sub(transport.Instant(last)) < fullAgain || !said.CompareAndSwap(last, int64(now)) {
+		return
+	}
+	s.cfg.Log.Warn("connections or sessions are refused: there is room for no more; client.maxConnections of a TrafficPolicy is the listener's limit, and the process's follows from ulimit -n, of which sessions have half",
+		slog.String("listener", name), slog.Int64("open", stats.Active()), slog.Int64("limit", limit),
+		slog.Int64("processOpen", of.used.Load()), slog.Int64("processLimit", of.max))
 }
 
 // connectionsForFiles derives the bound from the limit on open files: each client's

@@ -58,6 +58,8 @@ type Config struct {
 	Pressure *pressure.State
 	// Crowd is told of each crowd of connections that comes; nil: nobody.
 	Crowd func()
+	// TicketKeys are another Set's, whose sessions are to be resumed here; nil: nobody's.
+	TicketKeys []byte
 	// Left is told of each connection that has ended, by its Remote; nil: nobody.
 	Left func(client netip.AddrPort)
 }
@@ -92,11 +94,17 @@ func New(cfg Config) *Set {
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = connectionsForFiles()
 	}
-	return &Set{
+	s := &Set{
 		cfg: cfg, total: newBudget(cfg.MaxConnections), sessions: newBudget((cfg.MaxConnections + 1) / 2), lot: newLot(), turns: newTurns(),
 		sockets: map[string]*Socket{}, retired: map[*Socket]struct{}{},
 		packets: map[packetKey]*PacketSocket{}, retiredPackets: map[*PacketSocket]struct{}{},
 	}
+	if cfg.TicketKeys != nil {
+		if err := s.tickets.take(cfg.TicketKeys, time.Now()); err != nil {
+			cfg.Log.Warn("no session of before can be resumed", slog.Any("error", err))
+		}
+	}
+	return s
 }
 
 // Apply drains the sockets that are gone, whose addresses are free from then on, keeps those

@@ -63,6 +63,7 @@ type PacketSocket struct {
 	limit    atomic.Int64             // of connections; 0: none of its own
 	security atomic.Pointer[security] // of QUIC
 	shard    atomic.Uint32
+	full     atomic.Int64 // when it was last said that there is no room; see Set.refuse
 
 	draining  chan struct{}
 	cutOff    chan struct{}
@@ -95,11 +96,11 @@ func (p *PacketSocket) NextShard() int { return int(p.shard.Add(1)) % max(p.set.
 // leaves the others to connections.
 func (p *PacketSocket) Take() bool {
 	if p.Socket == nil && !p.set.sessions.take() {
-		p.stats.Refuse(telemetry.RefusedLimit)
+		p.set.refuse(p.Name, p.stats, p.limit.Load(), p.set.sessions, &p.full)
 		return false
 	}
 	if !p.set.take(p.stats, p.limit.Load()) {
-		p.stats.Refuse(telemetry.RefusedLimit)
+		p.Refuse(p.limit.Load())
 		if p.Socket == nil {
 			p.set.sessions.give()
 		}
@@ -107,6 +108,11 @@ func (p *PacketSocket) Take() bool {
 	}
 	p.stats.Open()
 	return true
+}
+
+// Refuse counts a connection or session that there is no room for, within a limit of so many.
+func (p *PacketSocket) Refuse(limit int64) {
+	p.set.refuse(p.Name, p.stats, limit, p.set.total, &p.full)
 }
 
 // Give gives a place back, with what passed in it that is not yet counted, in bytes.
@@ -138,6 +144,13 @@ func (p *PacketSocket) Admit(remote netip.AddrPort) *Conn {
 func (p *PacketSocket) Release(c *Conn) {
 	p.set.left(c)
 	p.Give(c.BytesIn, c.BytesOut)
+}
+
+// Handshakes returns the longest time for a handshake of QUIC, 0: none, and how many may be under way at
+// once, 0: the default.
+func (p *PacketSocket) Handshakes() (timeout time.Duration, most int) {
+	sec := p.security.Load()
+	return sec.timeout, sec.most
 }
 
 // TLS returns the configuration of QUIC handshakes: it chooses by name among what the listener

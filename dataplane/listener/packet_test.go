@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,7 +11,9 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"weir.dev/weir/model"
@@ -306,17 +309,58 @@ func TestPacketPlaces(t *testing.T) {
 	}
 }
 
+// TestNoRoomIsSaid: in a flood once, and once more after a while.
+func TestNoRoomIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		s := New(Config{Log: slog.New(slog.NewTextHandler(&log, nil)), Metrics: telemetry.NewMetrics(1), MaxConnections: 10})
+		var said atomic.Int64
+		stats := s.cfg.Metrics.Listener("front")
+		for want := 1; want < 3; want++ {
+			for range 1000 {
+				s.refuse("front", stats, 5, s.total, &said)
+			}
+			if got := strings.Count(log.String(), "\n"); got != want || !strings.Contains(log.String(), "listener=front open=0 limit=5 processOpen=0 processLimit=10\n") {
+				t.Errorf("said %d times, want %d: %s", got, want, log.String())
+			}
+			time.Sleep(fullAgain)
+		}
+		if got := stats.Refused(telemetry.RefusedLimit); got != 2000 {
+			t.Errorf("%d counted", got)
+		}
+	})
+}
+
+// TestNoRoomForSessionsIsSaid: with the figures of the half that is theirs.
+func TestNoRoomForSessionsIsSaid(t *testing.T) {
+	var log bytes.Buffer
+	s := New(Config{Log: slog.New(slog.NewTextHandler(&log, nil)), Metrics: telemetry.NewMetrics(1), MaxConnections: 10})
+	p := &PacketSocket{Name: "front", set: s, stats: s.cfg.Metrics.Listener("front")}
+	for range 6 {
+		p.Take()
+	}
+	if !strings.Contains(log.String(), "processOpen=5 processLimit=5\n") {
+		t.Errorf("said %q", log.String())
+	}
+}
+
 // TestQUICSocket follows the socket beside a listener: there is one while it has TLS and HTTP/3,
 // at the same port, and another one when the listener's own is another one.
 func TestQUICSocket(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	l := &model.Listener{
 		Name: "front", Address: netip.MustParseAddrPort("127.0.0.1:0"), Client: model.Client{HTTP3: true},
-		TLS: &model.TLS{Names: []model.TLSName{{Hostname: "a.test", Certificates: []model.Certificate{ca.serve("a.test")}}}},
+		TLS: &model.TLS{
+			Handshake: 3 * time.Second, MaxHandshakes: 20,
+			Names: []model.TLSName{{Hostname: "a.test", Certificates: []model.Certificate{ca.serve("a.test")}}},
+		},
 	}
 	r := newPacketRig(t, nil)
 	r.apply(t, l)
 	p := r.next(t, r.served)
+	if timeout, most := p.Handshakes(); timeout != 3*time.Second || most != 20 {
+		t.Errorf("handshakes have %v, and are %d at most", timeout, most)
+	}
 	if p.Socket == nil || addrPort(p.LocalAddr()) != addrPort(p.Socket.nl.Addr()) {
 		t.Fatalf("at %v", p.LocalAddr())
 	}

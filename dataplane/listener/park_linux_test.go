@@ -121,11 +121,7 @@ func (e *echo) dial(name string) *net.TCPConn {
 // until waits for something that other goroutines bring about.
 func (e *echo) until(what string, claim func() bool) {
 	e.t.Helper()
-	for limit := time.Now().Add(patience); !claim(); runtime.Gosched() {
-		if time.Now().After(limit) {
-			e.t.Fatalf("never came: %s", what)
-		}
-	}
+	until(e.t, what, claim)
 }
 
 // parked waits until n connections are parked, whose goroutines have ended.

@@ -21,6 +21,7 @@ type security struct {
 	names   match.Hosts[*identity]
 	list    []*identity
 	timeout time.Duration // of a handshake; 0: none
+	most    int           // handshakes under way at once; 0: any number
 	tickets *ticketry
 	sorting *sorting // nil: all connections are HTTP
 
@@ -59,7 +60,7 @@ func (s *Set) secure(l *model.TLS, old *security) (*security, error) {
 // prepare makes names ready that share p, as secure does.
 func (s *Set) prepare(l *model.TLS, p parameters, old *security) (*security, error) {
 	var errs []error
-	sec := &security{timeout: l.Handshake, tickets: &s.tickets}
+	sec := &security{timeout: l.Handshake, most: l.MaxHandshakes, tickets: &s.tickets}
 	sec.strangers = p.config()
 	sec.strangers.SessionTicketsDisabled = true
 	sec.base = p.config()

@@ -28,10 +28,12 @@ type Socket struct {
 	set   *Set
 	stats *telemetry.ConnStats
 	limit atomic.Int64 // 0: none
+	full  atomic.Int64 // when it was last said that there is no room; see Set.refuse
 
 	security atomic.Pointer[security] // of handshakes to come; nil: there are none
 	carrier  atomic.Pointer[Carrier]  // of connections to come, without a handshake; nil: they are HTTP
 	heralds  atomic.Pointer[heralds]  // of connections to come; nil: none begins with a PROXY header
+	shaking  transport.Handshakes     // under way, where they are bounded
 	stopping atomic.Bool              // no new connections; answers close
 	stopIdle atomic.Bool              // idle connections end now
 	stop     chan struct{}
@@ -227,7 +229,7 @@ func (s *Socket) pauseAfter(err error) bool {
 // admit starts the handler for one connection, or refuses it.
 func (s *Socket) admit(nc net.Conn, shard int) {
 	if !s.take() {
-		s.stats.Refuse(telemetry.RefusedLimit)
+		s.set.refuse(s.Name, s.stats, s.limit.Load(), s.set.total, &s.full)
 		_ = nc.Close() // nothing was promised
 		return
 	}

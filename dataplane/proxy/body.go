@@ -3,9 +3,11 @@ package proxy
 import (
 	"errors"
 	"io"
+	"net/http"
 	"time"
 
 	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/http2"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/model"
 )
@@ -147,13 +149,17 @@ func (x *exchange) gatherRefusal(err error) refusal {
 	return bodyRefusal(err)
 }
 
-// bodyRefusal says what the client did wrong with its body.
+// bodyRefusal says what the client did wrong with its body, or that its host takes no head so long.
 func bodyRefusal(err error) refusal {
 	switch {
 	case errors.Is(err, transport.ErrTimeout):
 		return refusal{status: 408, flag: model.FlagDPE, detail: "the body did not arrive in time"}
 	case errors.Is(err, io.EOF):
 		return refusal{status: 400, flag: model.FlagDC, detail: "the connection ended within a body"}
+	}
+	var long *http2.HeadLong
+	if errors.As(err, &long) {
+		return refusal{status: http.StatusRequestHeaderFieldsTooLarge, flag: model.FlagDPE, detail: long.Error()}
 	}
 	var fault *http1.Error
 	if errors.As(err, &fault) {

@@ -189,17 +189,16 @@ func (x *exchange) excuse() {
 // giveUp answers for the last try.
 func (x *exchange) giveUp(fail *failure) {
 	x.dropRetry()
+	if !x.body.whole {
+		x.result.close = true
+	}
 	switch fail.flag {
 	case model.FlagDC:
 		x.result.flag, x.result.abort = model.FlagDC, true
 		return
 	case model.FlagDPE:
-		x.result.close = true
 		x.refuse(bodyRefusal(fail.err))
 		return
-	}
-	if !x.body.whole {
-		x.result.close = true
 	}
 	detail := ""
 	if fail.err != nil {

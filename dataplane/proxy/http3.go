@@ -31,8 +31,12 @@ func (p *Proxy) serveHTTP3(sock *listener.PacketSocket) {
 	err := http3.Run(sock.PacketConn, &http3.Endpoint{
 		TLS: sock.TLS(),
 		Times: func() (handshake, silence time.Duration) {
-			client := d.view.Load().client
-			return client.HeadTimeout, max(client.KeepAlive, leastSilence)
+			handshake, _ = sock.Handshakes()
+			return handshake, max(d.view.Load().client.KeepAlive, leastSilence)
+		},
+		MaxHandshakes: func() int {
+			_, most := sock.Handshakes()
+			return most
 		},
 		Limits: func() http2.Limits { return streamLimits(d.view.Load().client) },
 		Admit: func(remote netip.AddrPort) http3.Visit {

@@ -126,6 +126,7 @@ func TestOneDeadOfTen(t *testing.T) {
 // TestOneSlowOfTen: a host that answers with 200 after 400 ms costs users' 99th percentile less
 // than 1.3 times, from the first ejection on, its returns included.
 func TestOneSlowOfTen(t *testing.T) {
+	inFull(t)
 	p99 := func(wait time.Duration, outlier bool) time.Duration {
 		var d time.Duration
 		inBubble(t, func(t *testing.T, n *network) {

@@ -46,6 +46,7 @@ type Config struct {
 	Begin        <-chan struct{}
 	BeginQUIC    <-chan struct{}
 	QUICEnded    func()
+	TicketKeys   []byte
 	Random       func() uint64
 	// Shards is how many shards connections, idle pools and counters are dealt out to: GOMAXPROCS.
 	Shards int
@@ -131,6 +132,7 @@ func New(cfg Config) *Proxy {
 		Listen: cfg.Listen, Handle: p.serve, Log: cfg.Log, Metrics: cfg.Metrics,
 		Shards: cfg.Shards, MaxConnections: cfg.MaxConnections, IdleGrace: cfg.IdleGrace,
 		Refuse: p.refuseHandshake, HTTP2: true, Carrier: p.streams.Carrier, Left: p.clusters.Leave, Pressure: cfg.Pressure, Crowd: cfg.Crowd,
+		TicketKeys: cfg.TicketKeys,
 		Packets: listener.Packets{
 			Listen: cfg.ListenPacket, Datagrams: p.datagrams.Serve, QUIC: p.serveHTTP3,
 			Begin: cfg.Begin, BeginQUIC: cfg.BeginQUIC, QUICEnded: cfg.QUICEnded,
@@ -209,6 +211,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 // Succeed says that another process has the same sockets and serves: datagrams are its own from
 // now on. The end of Run's context follows.
 func (p *Proxy) Succeed() { p.listeners.Succeed() }
+
+// TicketKeys returns the keys for session tickets, for the Config of a proxy in another process.
+func (p *Proxy) TicketKeys() ([]byte, error) { return p.listeners.TicketKeys() }
 
 // Drain makes every answer from now on close its connection. Listening goes on.
 func (p *Proxy) Drain() { p.draining.Store(true) }

@@ -246,6 +246,9 @@ func TestCanaryThatFailsNowAndThen(t *testing.T) {
 		{"none", 1 << 40, 0, 2000, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if test.requests > 400 {
+				inFull(t)
+			}
 			inBubble(t, func(t *testing.T, n *network) {
 				g := model.Guard{Errors: &model.ErrorGuard{MaxDifference: test.borne, Alpha: 0.001}, Stages: 1}
 				route := releasing(g)
@@ -276,6 +279,9 @@ func TestCanaryThatIsSlower(t *testing.T) {
 		{"hangs", func(int64) (int, time.Duration) { return 200, time.Hour }, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if !test.trips {
+				inFull(t)
+			}
 			inBubble(t, func(t *testing.T, n *network) {
 				g := model.Guard{Latency: &model.LatencyGuard{Quantile: 0.99, MaxRatio: 1.5, Alpha: 0.001}, Stages: 1}
 				route := releasing(g)

@@ -19,6 +19,15 @@ import (
 	"weir.dev/weir/model"
 )
 
+// inFull skips what differs by chance or by figures alone from what is played beside it: the race detector makes a
+// play ten times as long and would find nothing new. `make test` plays everything without it as well.
+func inFull(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("is played without the race detector")
+	}
+}
+
 // A stage is a whole proxy in virtual time, the hosts behind it, and what is counted at both ends
 // in each second.
 type stage struct {

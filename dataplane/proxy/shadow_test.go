@@ -262,7 +262,7 @@ func TestNoiseIsCancelled(t *testing.T) {
 		}
 		n.upstream(t, upA, serve(func() int64 { return 0 }))
 		n.upstream(t, upB, serve(func() int64 { return price.Add(1) / 10 }))
-		route := shadowingRoute(func(s *model.Shadow) { s.Compare.Baseline = true })
+		route := shadowingRoute(func(s *model.Shadow) { s.Methods, s.Compare.Baseline = nil, true })
 		r := n.rig(t, snapshotOf(map[string]string{"up": upA, "shadow": upB}, route), Config{})
 		c := r.patient()
 		for range 19 {
@@ -280,7 +280,9 @@ func TestNoiseIsCancelled(t *testing.T) {
 		if e := got.Comparison.Examples; len(e) != 1 || e[0].Field != "$.price" || e[0].Primary != "0" || e[0].Shadow != "1" || e[0].Path != "/" {
 			t.Errorf("examples %v", e)
 		}
-		if others.Load() != 19 || copies.Load() != 38 {
+		c.send("POST / HTTP/1.1\nHost: h\nContent-Length: 0\n\n").want(200, "", "serial") // it has no baseline
+		synctest.Wait()
+		if others.Load() != 20 || copies.Load() != 39 {
 			t.Errorf("%d requests and %d copies", others.Load(), copies.Load())
 		}
 	})

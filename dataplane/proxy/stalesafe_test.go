@@ -8,8 +8,20 @@ import (
 	"testing/synctest"
 	"time"
 
+	"weir.dev/weir/dataplane/listener"
 	"weir.dev/weir/model"
 )
+
+// TestStorableSaysAll: whose an answer is, and who may have it, is all known to the store.
+func TestStorableSaysAll(t *testing.T) {
+	x := newExchange().(*exchange)
+	x.c, x.route = &listener.Conn{Secured: &listener.Secured{Verified: true}}, &route{model: &model.Route{Name: "r"}}
+	x.view = &view{listener: &model.Listener{Name: "a"}}
+	x.caller.Trusted = true
+	if r := x.storable(); r.Request != &x.req || r.Route != "r" || r.Listener != "a" || !r.Trusted || !r.Verified {
+		t.Errorf("%+v", r)
+	}
+}
 
 // TestStaleIsSafe sends what should change nothing of what others are given: requests whose
 // answers depend on what the key does not say, and requests that end what is kept for others.

@@ -34,6 +34,9 @@ func TestSurge(t *testing.T) {
 		}, 0.9, 1.05},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if test.overload == nil || test.overload.Queue == nil {
+				inFull(t)
+			}
 			inBubble(t, func(t *testing.T, n *network) {
 				workers := make(chan struct{}, 50)
 				n.upstream(t, upA, func(c net.Conn, r *bufio.Reader) {

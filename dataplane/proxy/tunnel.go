@@ -35,6 +35,9 @@ func isH2C(upgrade []byte) bool {
 func (x *exchange) switchProtocols() {
 	u := x.up
 	x.result.status, x.result.sent, x.result.tunnel = 101, true, true
+	if x.major > 0 { // where it is a stream that the client is told of by 200 (RFC 8441, RFC 9220)
+		x.result.status = 200
+	}
 	if x.route.session != nil {
 		x.route.session.Claim(&u.resp.Head)
 	}

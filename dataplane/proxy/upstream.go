@@ -225,6 +225,9 @@ func (x *exchange) passInterim() error {
 func (x *exchange) failed(err error, by transport.Instant, unsent bool) *failure {
 	var broken *http2.Broken
 	flag := flagOf(err)
+	if flag == model.FlagDPE {
+		return &failure{flag: flag, err: err}
+	}
 	refused := errors.As(err, &broken) && broken.Unsent
 	switch {
 	case errors.Is(err, errClient):
@@ -250,7 +253,10 @@ func (x *exchange) failed(err error, by transport.Instant, unsent bool) *failure
 func flagOf(err error) model.Flag {
 	var fault *http1.Error
 	var broken *http2.Broken
+	var long *http2.HeadLong
 	switch {
+	case errors.As(err, &long):
+		return model.FlagDPE
 	case errors.Is(err, transport.ErrTimeout):
 		return model.FlagUT
 	case errors.As(err, &fault), errors.Is(err, cluster.ErrUnexpected), errors.Is(err, transport.ErrUnsolicited):

@@ -28,7 +28,11 @@ type frames struct {
 
 // serveFrames starts a host that greets each connection and gives it to f.
 func serveFrames(t testing.TB, f func(h *frames), settings ...http2.Setting) string {
-	return serveRaw(t, func(c net.Conn, r *bufio.Reader) {
+	return serveRaw(t, framing(f, settings...))
+}
+
+func framing(f func(h *frames), settings ...http2.Setting) func(net.Conn, *bufio.Reader) {
+	return func(c net.Conn, r *bufio.Reader) {
 		if _, err := io.CopyN(io.Discard, r, int64(len(http2.ClientPreface))); err != nil {
 			return
 		}
@@ -38,7 +42,7 @@ func serveFrames(t testing.TB, f func(h *frames), settings ...http2.Setting) str
 		if h.WriteSettings(settings...) == nil {
 			f(h)
 		}
-	})
+	}
 }
 
 // request returns the next stream that has been opened; 0: there are no more.

@@ -7,6 +7,7 @@ import (
 
 	"weir.dev/weir/dataplane/cluster"
 	"weir.dev/weir/dataplane/http1"
+	"weir.dev/weir/dataplane/http2"
 	"weir.dev/weir/dataplane/transport"
 	"weir.dev/weir/traffic/health"
 )
@@ -89,6 +90,7 @@ const (
 	fateFailed   fate = iota // no host, no connection, or no whole answer
 	fateAnswered             // whatever the answer is
 	fateRefused              // a limit of its cluster has kept it from being sent
+	fateLong                 // its host takes no head so long
 )
 
 // run sends the copy and reads its answer to the end, so that the connection can be used again.
@@ -109,6 +111,8 @@ func (c *Copy) count(end fate) {
 	case c.spare:
 	case end == fateRefused:
 		c.state.drop(dropBreaker)
+	case end == fateLong:
+		c.state.drop(dropBody)
 	default:
 		c.state.count(end == fateAnswered)
 	}
@@ -128,7 +132,7 @@ func (c *Copy) admitted() (end fate) {
 	}
 	host.Begin()
 	defer func() {
-		if end == fateRefused {
+		if end == fateRefused || end == fateLong {
 			host.Cancel()
 			return
 		}
@@ -173,6 +177,9 @@ func (c *Copy) ask(host *cluster.Host, began transport.Instant) fate {
 	reusable, err = c.exchange(began, transport.Wait{By: by, Watch: c.of.watch})
 	if err == nil {
 		return fateAnswered
+	}
+	if errors.As(err, new(*http2.HeadLong)) {
+		return fateLong
 	}
 	if !reused {
 		_ = host.Rejected(err) // remembers why; nobody waits for the copy

@@ -19,7 +19,7 @@ type dropReason string
 // The reasons.
 const (
 	dropInFlight   dropReason = "in-flight"  // too many are under way
-	dropBody       dropReason = "body"       // the request's is too long
+	dropBody       dropReason = "body"       // the request's is too long, or its head is for the shadow's host
 	dropUnfinished dropReason = "unfinished" // its body never became whole
 	dropUpgrade    dropReason = "upgrade"    // it asks for a tunnel
 	dropBreaker    dropReason = "breaker"    // a limit of the shadow's cluster

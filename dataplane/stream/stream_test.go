@@ -210,10 +210,14 @@ func TestAGigabyte(t *testing.T) {
 	if testing.Short() || raceEnabled {
 		total = 64 << 20
 	}
-	at := host(t, echo)
+	const long = 5 * time.Minute
+	at := host(t, func(c *net.TCPConn) {
+		_ = c.SetDeadline(time.Now().Add(long))
+		echo(c)
+	})
 	r := newRig(t, []string{at}, nil)
 	c := r.connect()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Minute))
+	_ = c.SetDeadline(time.Now().Add(long))
 	sent, got := sha256.New(), sha256.New()
 	var work sync.WaitGroup
 	work.Go(func() {

@@ -284,7 +284,7 @@ func (t *table) begin(from path, control []byte, size int) *session {
 	}
 	full := t.p.Limit() == 0 && size >= t.max
 	if full {
-		t.stats.Refuse(telemetry.RefusedLimit)
+		t.p.Refuse(int64(t.max))
 	}
 	if full || !t.p.Take() {
 		t.refuse(routing, model.FlagUO, telemetry.DroppedLimit)

@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds what a test waits for, so that one that fails ends.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // udpRig is everything between clients and hosts, over real sockets.
 type udpRig struct {
@@ -32,6 +32,7 @@ type udpRig struct {
 	set       *listener.Set
 	metrics   *telemetry.Metrics
 	lines     chan string // of the access log
+	said      chan string // the lines of the listeners' log
 	tables    chan *table // of sockets as they are opened
 	dial      func(context.Context, netip.AddrPort) (net.Conn, error)
 	listen    func(context.Context, netip.AddrPort) (net.PacketConn, error)
@@ -44,7 +45,7 @@ const udpName = "front/udp"
 // newUDPRig serves one listener whose route leads to hosts. change may alter the first snapshot.
 func newUDPRig(t testing.TB, change func(*udpRig), hosts ...netip.AddrPort) *udpRig {
 	t.Helper()
-	r := &udpRig{t: t, metrics: telemetry.NewMetrics(2), lines: make(chan string, 10_000), tables: make(chan *table, 10)}
+	r := &udpRig{t: t, metrics: telemetry.NewMetrics(2), lines: make(chan string, 10_000), said: make(chan string, 100), tables: make(chan *table, 10)}
 	r.listen = func(_ context.Context, address netip.AddrPort) (net.PacketConn, error) {
 		return net.ListenUDP("udp", net.UDPAddrFromAddrPort(address))
 	}
@@ -66,7 +67,7 @@ func newUDPRig(t testing.TB, change func(*udpRig), hosts ...netip.AddrPort) *udp
 	})
 	r.datagrams = NewDatagrams(r.engine)
 	r.set = listener.New(listener.Config{
-		Log: slog.New(slog.DiscardHandler), Metrics: r.metrics, Shards: 2,
+		Log: slog.New(slog.NewTextHandler(lineWriter(r.said), nil)), Metrics: r.metrics, Shards: 2,
 		Packets: listener.Packets{
 			Listen: func(ctx context.Context, a netip.AddrPort) (net.PacketConn, error) { return r.listen(ctx, a) },
 			Datagrams: func(p *listener.PacketSocket) {
@@ -324,6 +325,13 @@ func TestSessionsAreBounded(t *testing.T) {
 		}
 		if r.stats().Active() != 2 {
 			t.Errorf("limit %d: %d sessions", own, r.stats().Active())
+		}
+		three.say("5")
+		eventually(t, "no second refusal", func() bool { return r.stats().Refused(telemetry.RefusedLimit) == 2 })
+		if len(r.said) != 1 {
+			t.Errorf("limit %d: said %d times that there is no room", own, len(r.said))
+		} else if line := <-r.said; !strings.Contains(line, "room for no more") || !strings.Contains(line, "limit=2 ") {
+			t.Errorf("limit %d: said %s", own, line)
 		}
 		r.end()
 	}
