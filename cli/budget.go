@@ -35,7 +35,7 @@ func budgetCommand(std Streams) *cobra.Command {
 			}
 			return nil
 		},
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: offer(listing{path: "/api/v1/routes", filter: "name"}, &admin),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(files) > 0 && cmd.Flags().Changed("admin") {
 				return usagef("-f and --admin do not go together: ask files, or a running Weir")
@@ -53,7 +53,7 @@ func budgetCommand(std Streams) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "file or folder with resources, - for standard input; repeatable")
-	cmd.Flags().StringVar(&admin, "admin", defaultAdmin, "address of the admin API, or its URL; without a port: "+defaultPort)
+	adminFlag(cmd.Flags(), &admin)
 	cmd.Flags().Float64Var(&rate, "rate", 0, "requests per second, which tells what the floor of a retry budget adds; 0: so many that it adds nothing")
 	cmd.Flags().StringVar(&failing, "failing", "10%", "share of tries that fails in what is expected")
 	output.flag(cmd)

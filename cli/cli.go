@@ -97,7 +97,12 @@ func Command(std Streams) *cobra.Command {
 		Short: "A programmable HTTP front door",
 		Long: "Weir serves HTTP, gRPC, TCP and UDP by policy written as Gateway API resources, from plain files that may\nchange at any time.\n\n" +
 			"  weir run -f ./routes                               serve what the files say\n" +
-			"  weir run --listen :8080 --to http://127.0.0.1:3000 serve without any file",
+			"  weir run --listen :8080 --to http://127.0.0.1:3000 serve without any file\n\n" +
+			"Commands that ask a running Weir find it at --admin, or where the variable WEIR_ADMIN says. Those that change\n" +
+			"something use the token of a Weir that the same user started, that of --token-file, or WEIR_TOKEN. What\n" +
+			"survives a restart is kept below XDG_STATE_HOME, or in ~/.local/state.\n\n" +
+			"Exit codes: 0 for success, 1 for what went wrong or was found wrong, 2 for wrong usage; of diff 0 for no\n" +
+			"difference, 1 for some, 2 for what went wrong.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noArgs,
@@ -120,11 +125,25 @@ func Command(std Streams) *cobra.Command {
 		}
 		return usageError{err}
 	})
-	root.AddCommand(
-		runCommand(std), lintCommand(std), explainCommand(std), budgetCommand(std), diffCommand(std), testCommand(std), fmtCommand(std),
-		simulateCommand(std), getCommand(std),
-		rolloutCommand(std), sloCommand(std), shadowCommand(std), faultCommand(std), breakerCommand(std), drillCommand(std), versionCommand(std),
-	)
+	for _, g := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"Serve:", []*cobra.Command{runCommand(std)}},
+		{"Ask files before they are live:", []*cobra.Command{
+			lintCommand(std), explainCommand(std), diffCommand(std), testCommand(std), budgetCommand(std), simulateCommand(std), fmtCommand(std),
+		}},
+		{"Ask and move what runs:", []*cobra.Command{
+			getCommand(std), rolloutCommand(std), sloCommand(std), shadowCommand(std), breakerCommand(std), faultCommand(std), drillCommand(std),
+		}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.title
+			root.AddCommand(c)
+		}
+	}
+	root.AddCommand(versionCommand(std))
 	return root
 }
 
@@ -137,18 +156,24 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		return usagef("%s has no command %q; did you mean %q?", cmd.CommandPath(), args[0], near[0])
 	}
-	if cmd.HasSubCommands() {
-		var names []string
-		for _, c := range cmd.Commands() {
-			if c.IsAvailableCommand() {
-				names = append(names, c.Name())
-			}
-		}
-		return usagef("%s has no command %q, but %s", cmd.CommandPath(), args[0], strings.Join(names, ", "))
+	files := cmd.Flags().Lookup("file") != nil
+	if cmd.HasSubCommands() && !files {
+		return usagef("%s has no command %q, but %s", cmd.CommandPath(), args[0], commands(cmd))
 	}
 	hint := ""
-	if cmd.Flags().Lookup("file") != nil {
+	if files {
 		hint = "; paths are given with -f"
 	}
 	return usagef("%s takes no arguments, but got %q%s", cmd.CommandPath(), args[0], hint)
+}
+
+// commands lists the names of a command's own commands.
+func commands(cmd *cobra.Command) string {
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return strings.Join(names, ", ")
 }

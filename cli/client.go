@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"weir.dev/weir/app"
 	"weir.dev/weir/console"
@@ -31,6 +34,12 @@ const (
 	maxAnswer      = 64 << 20 // the most that is read of one page of an answer, in bytes
 	completeWithin = time.Second
 )
+
+// adminFlag adds the flag that names the admin API to ask.
+func adminFlag(fs *pflag.FlagSet, admin *string) {
+	fs.StringVar(admin, "admin", cmp.Or(os.Getenv("WEIR_ADMIN"), defaultAdmin), "address of the admin API, or its URL; without a port: "+defaultPort)
+	fs.Lookup("admin").DefValue = defaultAdmin // pages of help are the same on every machine
+}
 
 // client asks an admin API.
 type client struct {

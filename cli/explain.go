@@ -51,7 +51,7 @@ func explainCommand(std Streams) *cobra.Command {
 	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "file or folder with resources, - for standard input; repeatable")
 	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "header of the request: 'NAME: VALUE'; Host replaces the URL's; repeatable")
 	cmd.Flags().StringVar(&listener, "listener", "", "address of the listener that gets the request; default: the one that the URL leads to")
-	cmd.Flags().StringVar(&admin, "admin", defaultAdmin, "address of the admin API, or its URL; without a port: "+defaultPort)
+	adminFlag(cmd.Flags(), &admin)
 	output.flag(cmd)
 	return cmd
 }

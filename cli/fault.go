@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -14,15 +13,11 @@ var faultListing = listing{
 	columns: []string{"policy", "fault", "state", "does", "share", "met", "expires", "reason"},
 	row: func(f map[string]any) []string {
 		share, _ := f["share"].(float64)
-		expires := word(f["expires"])
-		if at, err := time.Parse(time.RFC3339, expires); err == nil {
-			expires = at.Local().Format(time.DateTime)
-		}
 		state := word(f["state"])
 		if stop := child(f, "stop"); stop != nil && state == "stopped" {
 			state += " by " + word(stop["by"])
 		}
-		return []string{word(f["policy"]), word(f["name"]), state, word(f["does"]), percent(share), word(f["injected"]), expires, word(f["reason"])}
+		return []string{word(f["policy"]), word(f["name"]), state, word(f["does"]), percent(share), word(f["injected"]), moment(f["expires"]), word(f["reason"])}
 	},
 }
 
@@ -42,9 +37,10 @@ func faultOrder(std Streams, verb, short string) *cobra.Command {
 	var admin, tokenFile, reason string
 	var all bool
 	cmd := &cobra.Command{
-		Use:     verb + " {NAMESPACE/NAME... | --all}",
-		Short:   short,
-		Example: "  weir fault " + verb + " shop/slow-payments\n  weir fault " + verb + " --all",
+		Use:               verb + " {NAMESPACE/NAME... | --all}",
+		Short:             short,
+		Example:           "  weir fault " + verb + " shop/slow-payments\n  weir fault " + verb + " --all",
+		ValidArgsFunction: offer(faultListing, &admin),
 		RunE: func(cmd *cobra.Command, policies []string) error {
 			if all == (len(policies) > 0) {
 				return usagef("name FaultPolicies as NAMESPACE/NAME, or give --all")
@@ -82,6 +78,6 @@ func faultOrder(std Streams, verb, short string) *cobra.Command {
 
 // adminFlags adds the flags of a command that changes something.
 func adminFlags(cmd *cobra.Command, admin, tokenFile *string) {
-	cmd.Flags().StringVar(admin, "admin", defaultAdmin, "address of the admin API")
+	adminFlag(cmd.Flags(), admin)
 	cmd.Flags().StringVar(tokenFile, "token-file", "", "file with a token (default: WEIR_TOKEN, or that of a process of yours at the address)")
 }

@@ -52,6 +52,26 @@ var listings = []listing{
 			}
 		},
 	},
+	{
+		name: "listeners", short: "sockets with what clients may speak, for whom, and what is wrong", path: "/api/v1/listeners", filter: "name",
+		columns: []string{"listener", "protocols", "hosts", "certificates", "routes", "connections", "refused", "problem"},
+		row: func(l map[string]any) []string {
+			var hosts, certificates []any
+			routes := 0.0
+			for _, b := range children(l["bindings"]) {
+				hosts = append(hosts, cmp.Or(word(b["hostname"]), "*"))
+				n, _ := b["routes"].(float64)
+				routes += n
+			}
+			for _, c := range children(l["certificates"]) {
+				certificates = append(certificates, words(c["certificates"]))
+			}
+			return []string{
+				word(l["name"]), words(l["protocols"]), words(hosts), cmp.Or(words(certificates), "-"), word(routes),
+				word(l["openConnections"]), word(l["refusedConnections"]), cmp.Or(word(l["problem"]), "-"),
+			}
+		},
+	},
 	resilienceListing,
 	rolloutListing,
 	faultListing,
@@ -92,10 +112,10 @@ func getCommand(std Streams) *cobra.Command {
 		Example: "  weir get routes\n  weir get resources shop -o yaml",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usagef("what to get is missing; one of routes, hosts, resilience, rollouts, faults, resources, policies, diagnostics, snapshot, status")
+			return usagef("what to get is missing; one of %s", commands(cmd))
 		},
 	}
-	cmd.PersistentFlags().StringVar(&admin, "admin", defaultAdmin, "address of the admin API, or its URL; without a port: "+defaultPort)
+	adminFlag(cmd.PersistentFlags(), &admin)
 	for _, l := range listings {
 		use, args := l.name, cobra.PositionalArgs(noArgs)
 		if l.filter != "" {
@@ -106,23 +126,25 @@ func getCommand(std Streams) *cobra.Command {
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return list(cmd.Context(), std, admin, l, args, &output)
 			},
-			ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-				if l.filter == "" || len(args) > 0 {
-					return nil, cobra.ShellCompDirectiveNoFileComp
-				}
-				return l.names(cmd.Context(), admin), cobra.ShellCompDirectiveNoFileComp
-			},
+			ValidArgsFunction: cobra.NoFileCompletions,
+		}
+		if l.filter != "" {
+			sub.ValidArgsFunction = offer(l, &admin)
 		}
 		output.flag(sub)
 		cmd.AddCommand(sub)
 	}
 	cmd.AddCommand(policiesCommand(std, &admin))
-	for name, short := range map[string]string{"snapshot": "everything that is being served, as one document", "status": "the program's state in short"} {
+	for _, d := range []struct {
+		name, short string
+		show        func(ctx context.Context, std Streams, admin string, output *format) error
+	}{
+		{"snapshot", "everything that is being served, as one document", showSnapshot},
+		{"status", "the program's state in short, and what to look at", showStatus},
+	} {
 		sub := &cobra.Command{
-			Use: name, Short: "Show " + short, Args: noArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				return document(cmd.Context(), std, admin, "/api/v1/"+name, &output)
-			},
+			Use: d.name, Short: "Show " + d.short, Args: noArgs, ValidArgsFunction: cobra.NoFileCompletions,
+			RunE: func(cmd *cobra.Command, _ []string) error { return d.show(cmd.Context(), std, admin, &output) },
 		}
 		output.flag(sub)
 		cmd.AddCommand(sub)
@@ -160,17 +182,14 @@ func pages[T any](ctx context.Context, c client, path string, query url.Values) 
 	}
 }
 
-// named returns the items of a path that have the name in args, all without one.
-func named[T any](ctx context.Context, admin, path string, args []string) ([]T, error) {
-	c, err := newClient(admin)
-	if err != nil {
-		return nil, err
+// offer has shells offer what a listing has, as a command's one argument.
+func offer(l listing, admin *string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return l.names(cmd.Context(), *admin), cobra.ShellCompDirectiveNoFileComp
 	}
-	query := url.Values{}
-	if len(args) == 1 {
-		query.Set("name", args[0])
-	}
-	return pages[T](ctx, c, path, query)
 }
 
 // names are what l can be asked for, for completion: those of the first page, none if nobody
@@ -226,14 +245,14 @@ func list(ctx context.Context, std Streams, admin string, l listing, args []stri
 	})
 }
 
-// document shows one JSON document; its text form is YAML, which people read well.
-func document(ctx context.Context, std Streams, admin, path string, output *format) error {
+// showSnapshot shows everything that is served; its text form is YAML, which people read well.
+func showSnapshot(ctx context.Context, std Streams, admin string, output *format) error {
 	c, err := newClient(admin)
 	if err != nil {
 		return err
 	}
 	var v any
-	if err := c.get(ctx, path, &v); err != nil {
+	if err := c.get(ctx, "/api/v1/snapshot", &v); err != nil {
 		return err
 	}
 	if *output == formatText {

@@ -35,8 +35,9 @@ func lintCommand(std Streams) *cobra.Command {
 		Long: "Lint reads resources as `weir run` does and prints every problem with file, line and column: schema and\n" +
 			"rules of each kind, references that do not resolve, routes that nothing reaches. Drills are checked as\n" +
 			"`weir drill run` does, against the routes that are given with them.\n\n" +
+			"What a rule has found ends with the rule's name in brackets: --rule gives that another level, with a reason.\n\n" +
 			"The exit code is 1 if there is an error; warnings alone do not fail.",
-		Example: "  weir lint -f ./routes",
+		Example: "  weir lint -f ./routes\n  weir lint -f ./routes --rule 'unused-backend=disabled:kept for the next release'\n  weir lint rules",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(files) == 0 {
@@ -60,7 +61,22 @@ func lintCommand(std Streams) *cobra.Command {
 	cmd.Flags().Float64Var(&most, "max-amplification", 3, "how many requests one may become along a path of calls before retry-amplification speaks of it")
 	cmd.Flags().StringArrayVar(&overrides, "rule", nil, "another level for a rule, and why: NAME=error|warning|disabled:REASON; repeatable")
 	output.flag(cmd)
+	cmd.AddCommand(&cobra.Command{
+		Use: "rules", Short: "List the rules, with their levels", Args: noArgs,
+		Run: func(*cobra.Command, []string) {
+			rows := make([][]string, len(lint.Rules))
+			for i, r := range lint.Rules {
+				rows[i] = []string{r.Name, string(r.Level), r.Doc}
+			}
+			table(std.Out, []string{"rule", "level", "finds"}, rows)
+		},
+	})
 	return cmd
+}
+
+// knownRule tells whether a diagnostic's rule is one of lint's, whose level can be changed.
+func knownRule(name string) bool {
+	return slices.ContainsFunc(lint.Rules, func(r lint.Rule) bool { return r.Name == name })
 }
 
 // parseOverrides reads NAME=LEVEL:REASON.
@@ -71,6 +87,9 @@ func parseOverrides(values []string) (lint.Config, error) {
 		level, reason, ok := strings.Cut(rest, ":")
 		if !ok {
 			return c, usagef("--rule %q: want NAME=LEVEL:REASON, like unused-backend=disabled:kept for the next release", v)
+		}
+		if !knownRule(name) {
+			return c, usagef("--rule %q: there is no rule %q; `weir lint rules` lists them", v, name)
 		}
 		c.Overrides = append(c.Overrides, lint.Override{Rule: name, Level: lint.Level(level), Reason: reason})
 	}
@@ -114,6 +133,10 @@ func runLint(ctx context.Context, std Streams, files []string, rules lint.Config
 	}
 	err = output.write(std.Out, r, func() {
 		for _, d := range r.Diagnostics {
+			if knownRule(d.Rule) {
+				fmt.Fprintf(std.Out, "%s [%s]\n", d, d.Rule)
+				continue
+			}
 			fmt.Fprintln(std.Out, d)
 		}
 		found := count(r.Objects, "object")

@@ -24,7 +24,7 @@ var rolloutListing = listing{
 		return []string{
 			word(r["name"]), word(r["phase"]), stageOf(r), word(r["share"]), word(r["canary"]),
 			failedOf(child(figures, "canary")), failedOf(child(figures, "stable")),
-			cmp.Or(word(child(r, "blocking")["message"]), "-"),
+			cmp.Or(unwritten(r), word(child(r, "blocking")["message"]), "-"),
 		}
 	},
 }
@@ -54,7 +54,10 @@ func rolloutCommand(std Streams) *cobra.Command {
 			"on the response that proves a regression. These commands tell how far one is, and move it.",
 		Args: noArgs,
 	}
-	cmd.AddCommand(rolloutStatus(std), rolloutHistory(std))
+	cmd.AddCommand(
+		rolloutQuestion(std, "status", "Both arms, the evidence and what blocks the next stage", rolloutStatus),
+		rolloutQuestion(std, "history", "What happened, who did it and why", rolloutHistory),
+	)
 	for _, v := range []struct{ verb, short string }{
 		{"start", "Begin a new run at the first stage"},
 		{"promote", "Enter the next stage now, without waiting for time, requests or gates"},
@@ -72,11 +75,8 @@ func rolloutCommand(std Streams) *cobra.Command {
 func rolloutOrder(std Streams, verb, short string) *cobra.Command {
 	var admin, tokenFile, reason, gate, override string
 	cmd := &cobra.Command{
-		Use: verb + " NAMESPACE/NAME", Short: short, Example: "  weir rollout " + verb + " shop/checkout",
+		Use: verb + " NAMESPACE/NAME", Short: short, Example: "  weir rollout " + verb + " shop/checkout", Args: oneRollout, ValidArgsFunction: offer(rolloutListing, &admin),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usagef("want one Rollout, as NAMESPACE/NAME; `weir get rollouts` lists them")
-			}
 			c, err := authorised(admin, tokenFile)
 			if err != nil {
 				return err
@@ -94,12 +94,12 @@ func rolloutOrder(std Streams, verb, short string) *cobra.Command {
 				_, err := fmt.Fprint(std.Out, done.Patch)
 				return err
 			}
-			written := ""
-			if done.Status["unsaved"] == true {
-				written = "; not yet on disk: " + word(done.Status["problem"])
+			_, err = fmt.Fprintf(std.Out, "%s: %s is %s, stage %s, share %s", done.Done, qualified(args[0]),
+				word(done.Status["phase"]), stageOf(done.Status), word(done.Status["share"]))
+			if why := unwritten(done.Status); why != "" {
+				fmt.Fprintf(std.Out, "; %s", why)
 			}
-			_, err = fmt.Fprintf(std.Out, "%s: %s is %s, stage %s, share %s%s\n", done.Done, qualified(args[0]),
-				word(done.Status["phase"]), stageOf(done.Status), word(done.Status["share"]), written)
+			fmt.Fprintln(std.Out)
 			return err
 		},
 	}
@@ -122,29 +122,52 @@ func qualified(name string) string {
 	return "default/" + name
 }
 
-func rolloutStatus(std Streams) *cobra.Command {
+// oneRollout refuses anything but one name.
+func oneRollout(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usagef("want one Rollout, as NAMESPACE/NAME; `weir get rollouts` lists them")
+	}
+	return nil
+}
+
+// unwritten says what of a release is not on disk, or why nothing can be decided; empty: all is well.
+func unwritten(status map[string]any) string {
+	problem := word(status["problem"])
+	switch {
+	case status["unsaved"] == true:
+		return "not yet on disk: " + problem
+	case word(status["decided"]) != "":
+		return word(status["decided"]) + " as soon as that is on disk: " + problem
+	}
+	return problem
+}
+
+// rolloutQuestion is a command that asks about one Rollout. answer returns what it prints, and how it does that for people.
+func rolloutQuestion(std Streams, use, short string, answer func(ctx context.Context, c client, name string, out io.Writer) (any, func(), error)) *cobra.Command {
 	var admin string
 	var output format
 	cmd := &cobra.Command{
-		Use: "status NAMESPACE/NAME", Short: "Both arms, the evidence and what blocks the next stage", Example: "  weir rollout status shop/checkout",
+		Use: use + " NAMESPACE/NAME", Short: short, Example: "  weir rollout " + use + " shop/checkout", Args: oneRollout, ValidArgsFunction: offer(rolloutListing, &admin),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usagef("want one Rollout, as NAMESPACE/NAME; `weir get rollouts` lists them")
-			}
 			c, err := newClient(admin)
 			if err != nil {
 				return err
 			}
-			status, err := c.rollout(cmd.Context(), qualified(args[0]))
+			found, text, err := answer(cmd.Context(), c, qualified(args[0]), std.Out)
 			if err != nil {
 				return err
 			}
-			return output.write(std.Out, status, func() { printRollout(std.Out, status) })
+			return output.write(std.Out, found, text)
 		},
 	}
-	cmd.Flags().StringVar(&admin, "admin", defaultAdmin, "address of the admin API")
+	adminFlag(cmd.Flags(), &admin)
 	output.flag(cmd)
 	return cmd
+}
+
+func rolloutStatus(ctx context.Context, c client, name string, out io.Writer) (any, func(), error) {
+	status, err := c.rollout(ctx, name)
+	return status, func() { printRollout(out, status) }, err
 }
 
 // rollout asks how far one is.
@@ -163,11 +186,14 @@ func (c client) rollout(ctx context.Context, name string) (map[string]any, error
 func printRollout(out io.Writer, r map[string]any) {
 	fmt.Fprintf(out, "%s  %s, run %s, stage %s, share %s\n", word(r["name"]), word(r["phase"]), word(r["run"]), stageOf(r), word(r["share"]))
 	fmt.Fprintf(out, "  stable %s\n  canary %s\n", word(r["stable"]), word(r["canary"]))
+	if why := unwritten(r); why != "" {
+		fmt.Fprintf(out, "  state: %s\n", why)
+	}
 	if b := child(r, "blocking"); b != nil {
 		fmt.Fprintf(out, "  %s: %s\n", word(b["name"]), word(b["message"]))
 	}
 	if t := child(r, "trip"); t != nil {
-		fmt.Fprintf(out, "  tripped at %s", word(t["at"]))
+		fmt.Fprintf(out, "  tripped at %s", moment(t["at"]))
 		if t["reason"] != child(r, "blocking")["message"] {
 			fmt.Fprintf(out, ": %s", word(t["reason"]))
 		}
@@ -246,37 +272,16 @@ func span(v any) string {
 	return time.Duration(n * float64(time.Millisecond)).Round(10 * time.Microsecond).String()
 }
 
-func rolloutHistory(std Streams) *cobra.Command {
-	var admin string
-	var output format
-	cmd := &cobra.Command{
-		Use: "history NAMESPACE/NAME", Short: "What happened, who did it and why", Example: "  weir rollout history shop/checkout",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usagef("want one Rollout, as NAMESPACE/NAME; `weir get rollouts` lists them")
-			}
-			c, err := newClient(admin)
-			if err != nil {
-				return err
-			}
-			var history struct{ Items []map[string]any }
-			if err := c.get(cmd.Context(), "/api/v1/rollouts/history?name="+url.QueryEscape(qualified(args[0])), &history); err != nil {
-				return err
-			}
-			return output.write(std.Out, history.Items, func() {
-				rows := make([][]string, len(history.Items))
-				for i, e := range history.Items {
-					when := word(e["at"])
-					if at, err := time.Parse(time.RFC3339, when); err == nil {
-						when = at.Local().Format(time.DateTime)
-					}
-					rows[i] = []string{when, word(e["run"]), word(e["stage"]), word(e["share"]), word(e["what"]), word(e["who"]), cmp.Or(word(e["why"]), "-"), cmp.Or(word(e["numbers"]), "-")}
-				}
-				table(std.Out, []string{"when", "run", "stage", "share", "what", "who", "why", "numbers"}, rows)
-			})
-		},
+func rolloutHistory(ctx context.Context, c client, name string, out io.Writer) (any, func(), error) {
+	var history struct{ Items []map[string]any }
+	if err := c.get(ctx, "/api/v1/rollouts/history?name="+url.QueryEscape(name), &history); err != nil {
+		return nil, nil, err
 	}
-	cmd.Flags().StringVar(&admin, "admin", defaultAdmin, "address of the admin API")
-	output.flag(cmd)
-	return cmd
+	return history.Items, func() {
+		rows := make([][]string, len(history.Items))
+		for i, e := range history.Items {
+			rows[i] = []string{moment(e["at"]), word(e["run"]), word(e["stage"]), word(e["share"]), word(e["what"]), word(e["who"]), cmp.Or(word(e["numbers"]), "-"), cmp.Or(word(e["why"]), "-")}
+		}
+		table(out, []string{"when", "run", "stage", "share", "what", "who", "numbers", "why"}, rows)
+	}, nil
 }

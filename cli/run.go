@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -94,6 +95,11 @@ func (f *runFlags) config(std Streams) (cfg app.Config, closeLog func() error, e
 		return cfg, closeLog, usagef("--to needs --listen: where should requests come in? Like --listen :8080")
 	case len(f.files) == 0 && len(f.to) == 0:
 		return cfg, closeLog, usagef("--listen needs --to: where should requests go? Like --to http://127.0.0.1:3000")
+	}
+	for _, a := range []struct{ name, address string }{{"--admin", f.admin}, {"--probe-address", f.probe}} {
+		if _, _, err := net.SplitHostPort(a.address); a.address != "" && err != nil {
+			return cfg, closeLog, usagef("%s %q: want [ADDRESS]:PORT, like %s", a.name, a.address, defaultAdmin)
+		}
 	}
 	if f.drainFor <= 0 || f.drainDelay < 0 {
 		return cfg, closeLog, usagef("--drain-timeout must be above zero and --drain-delay not below")

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"strconv"
@@ -10,22 +9,14 @@ import (
 )
 
 func shadowCommand(std Streams) *cobra.Command {
-	var admin string
-	var output format
-	cmd := &cobra.Command{
+	cmd := inquiry[map[string]any]{"Shadow", "/api/v1/shadows", printShadows}.serve(std, &cobra.Command{
 		Use:   "shadow [NAMESPACE/NAME]",
 		Short: "Show what copies of requests found",
 		Long: "A Shadow copies a share of requests to another backend and compares the answers. Shadow shows what\n" +
 			"became of the copies, and where the answers differ: what also differs between two answers of the\n" +
 			"primary is noise, and counted apart.",
 		Example: "  weir shadow\n  weir shadow shop/checkout-v2 -o json",
-		Args:    atMostOne,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return showShadows(cmd.Context(), std, admin, args, &output)
-		},
-	}
-	cmd.Flags().StringVar(&admin, "admin", defaultAdmin, "address of the admin API, or its URL; without a port: "+defaultPort)
-	output.flag(cmd)
+	})
 	cmd.AddCommand(shadowReset(std))
 	return cmd
 }
@@ -56,30 +47,18 @@ func shadowReset(std Streams) *cobra.Command {
 	return cmd
 }
 
-func showShadows(ctx context.Context, std Streams, admin string, args []string, output *format) error {
-	items, err := named[map[string]any](ctx, admin, "/api/v1/shadows", args)
-	if err != nil {
-		return err
-	}
-	if len(items) == 0 && len(args) == 1 {
-		return fmt.Errorf("no live Shadow is named %q; `weir shadow` shows all", args[0])
-	}
-	return output.write(std.Out, items, func() {
-		if len(items) == 0 {
-			fmt.Fprintln(std.Out, "no shadows")
+func printShadows(out io.Writer, items []map[string]any) {
+	for i, s := range items {
+		if i > 0 {
+			fmt.Fprintln(out)
 		}
-		for i, s := range items {
-			if i > 0 {
-				fmt.Fprintln(std.Out)
-			}
-			printShadow(std.Out, s)
-		}
-	})
+		printShadow(out, s)
+	}
 }
 
 // printShadow prints one report for people.
 func printShadow(out io.Writer, s map[string]any) {
-	fmt.Fprintf(out, "%s, since %s\n", word(s["name"]), word(s["since"]))
+	fmt.Fprintf(out, "%s, since %s\n", word(s["name"]), moment(s["since"]))
 	text := word(s["answered"]) + " answered, " + word(s["failed"]) + " failed, " + word(s["inFlight"]) + " under way"
 	for _, d := range children(s["dropped"]) {
 		text += ", " + word(d["count"]) + " dropped (" + word(d["reason"]) + ")"

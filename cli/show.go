@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func word(v any) string {
@@ -17,6 +18,15 @@ func word(v any) string {
 	default:
 		return fmt.Sprint(v)
 	}
+}
+
+// moment writes a time of the API in the local zone, to the second.
+func moment(v any) string {
+	at, err := time.Parse(time.RFC3339, word(v))
+	if err != nil {
+		return word(v)
+	}
+	return at.Local().Format(time.DateTime)
 }
 
 func words(v any) string {
@@ -40,9 +50,9 @@ func ejection(outlier map[string]any) string {
 	case rule == "":
 		return ""
 	case outlier["ejected"] == true:
-		return "ejected by " + rule + " until " + word(outlier["until"])
+		return "ejected by " + rule + " until " + moment(outlier["until"])
 	}
-	return "would be ejected by " + rule + " until " + word(outlier["until"])
+	return "would be ejected by " + rule + " until " + moment(outlier["until"])
 }
 
 func decimal(v any) string {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -16,21 +17,13 @@ import (
 )
 
 func sloCommand(std Streams) *cobra.Command {
-	var admin string
-	var output format
-	cmd := &cobra.Command{
+	cmd := inquiry[slo.Status]{"ServiceLevelObjective", "/api/v1/slos", printObjectives}.serve(std, &cobra.Command{
 		Use:   "slo [NAMESPACE/NAME]",
 		Short: "Show how service level objectives are kept",
 		Long: "Slo shows what each ServiceLevelObjective promises, how many requests were good, what is left of the\n" +
 			"budget of bad ones, and how many times too fast it burns over the windows of its alerts.",
 		Example: "  weir slo\n  weir slo shop/checkout -o json\n  weir slo rules -f ./routes > weir.rules.yaml",
-		Args:    atMostOne,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return showObjectives(cmd.Context(), std, admin, args, &output)
-		},
-	}
-	cmd.Flags().StringVar(&admin, "admin", defaultAdmin, "address of the admin API, or its URL; without a port: "+defaultPort)
-	output.flag(cmd)
+	})
 	cmd.AddCommand(sloRulesCommand(std))
 	return cmd
 }
@@ -58,32 +51,19 @@ func sloRulesCommand(std Streams) *cobra.Command {
 	return cmd
 }
 
-func showObjectives(ctx context.Context, std Streams, admin string, args []string, output *format) error {
-	items, err := named[slo.Status](ctx, admin, "/api/v1/slos", args)
-	if err != nil {
-		return err
+func printObjectives(out io.Writer, items []slo.Status) {
+	var rows [][]string
+	for _, s := range items {
+		rows = append(rows, objectiveRow(&s))
 	}
-	if len(items) == 0 && len(args) == 1 {
-		return fmt.Errorf("no ServiceLevelObjective is named %q; `weir slo` shows all", args[0])
+	table(out, []string{"objective", "promised", "target", "now", "budget left", "burn", "state"}, rows)
+	fmt.Fprintln(out)
+	for _, s := range items {
+		fmt.Fprintf(out, "%s: %s%s\n", s.Name, s.Reason, consequence(&s))
+		if s.Problem != "" {
+			fmt.Fprintf(out, "%s: %s\n", s.Name, s.Problem)
+		}
 	}
-	return output.write(std.Out, items, func() {
-		if len(items) == 0 {
-			fmt.Fprintln(std.Out, "There are no ServiceLevelObjectives.")
-			return
-		}
-		var rows [][]string
-		for _, s := range items {
-			rows = append(rows, objectiveRow(&s))
-		}
-		table(std.Out, []string{"objective", "promised", "target", "now", "budget left", "burn", "state"}, rows)
-		fmt.Fprintln(std.Out)
-		for _, s := range items {
-			fmt.Fprintf(std.Out, "%s: %s%s\n", s.Name, s.Reason, consequence(&s))
-			if s.Problem != "" {
-				fmt.Fprintf(std.Out, "%s: %s\n", s.Name, s.Problem)
-			}
-		}
-	})
 }
 
 // objectiveRow is an objective in a line.

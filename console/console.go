@@ -95,6 +95,11 @@ func New(cfg Config) *Console {
 	c := &Console{cfg: cfg, started: cfg.Now(), recorder: newRecorder(cfg.Metrics)}
 	c.endpoints = c.table()
 	c.document = document(cfg.Version, c.endpoints)
+	if cfg.TokensFile != "" {
+		if _, err := readTokens(cfg.TokensFile); err != nil { // a file that comes later will do
+			cfg.Log.Error("only the admin token counts until the file of --tokens is in order", slog.Any("error", err))
+		}
+	}
 	return c
 }
 

@@ -106,7 +106,8 @@ func (c *Console) authorised(r *http.Request) bool {
 	return known
 }
 
-// withToken guards a mutation, notes who made it and when in the log, and lets the handler know.
+// withToken guards a mutation, lets the handler know who makes it, and notes that in the log before it is done, and how
+// it ended after: a handler that panics with 500.
 func (c *Console) withToken(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		who, known, err := c.principal(r)
@@ -130,8 +131,24 @@ func (c *Console) withToken(next http.HandlerFunc) http.HandlerFunc {
 			}.write(w)
 			return
 		}
-		c.cfg.Log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "admin mutation", slog.String("by", who.Name),
-			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("client", r.RemoteAddr))
-		next(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, who)))
+		ctx, status := context.WithoutCancel(r.Context()), http.StatusInternalServerError
+		log := c.cfg.Log.With(slog.String("by", who.Name), slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("client", r.RemoteAddr))
+		log.LogAttrs(ctx, slog.LevelInfo, "admin mutation begins")
+		defer func() { log.LogAttrs(ctx, slog.LevelInfo, "admin mutation", slog.Int("status", status)) }()
+		answered := &outcome{ResponseWriter: w, status: http.StatusOK}
+		next(answered, r.WithContext(context.WithValue(r.Context(), principalKey{}, who)))
+		status = answered.status
 	}
+}
+
+// outcome remembers how a mutation ended.
+type outcome struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader remembers the status.
+func (o *outcome) WriteHeader(status int) {
+	o.status = status
+	o.ResponseWriter.WriteHeader(status)
 }

@@ -124,6 +124,17 @@ func TestPanicsAreContained(t *testing.T) {
 	}
 }
 
+// TestWhoPanicked: a mutation that panics half done is in the log with who made it, too.
+func TestWhoPanicked(t *testing.T) {
+	h := newHarness(1)
+	r := httptest.NewRequest("POST", "/", nil)
+	r.Header.Set("Authorization", "Bearer "+testToken)
+	h.console.contain(h.console.withToken(func(http.ResponseWriter, *http.Request) { panic("half done") })).ServeHTTP(httptest.NewRecorder(), r)
+	if log := h.log.String(); !strings.Contains(log, `msg="admin mutation" by=admin`) || !strings.Contains(log, "status=500") {
+		t.Errorf("the log does not say who, and how it ended: %s", log)
+	}
+}
+
 func TestProbeServesHealthAndMetricsOnly(t *testing.T) {
 	h := newHarness(1)
 	for _, e := range h.console.endpoints {
@@ -260,14 +271,19 @@ func TestNamedTokens(t *testing.T) {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest("POST", "/", nil)
 		r.Header.Set("Authorization", "Bearer "+token)
-		h.console.withToken(func(_ http.ResponseWriter, r *http.Request) { who = PrincipalOf(r.Context()) })(w, r)
+		h.console.withToken(func(w http.ResponseWriter, r *http.Request) {
+			if who = PrincipalOf(r.Context()); !strings.Contains(h.log.String(), "by="+who.Name) {
+				t.Errorf("the log does not say before it is done who does it: %s", &h.log)
+			}
+			w.WriteHeader(http.StatusConflict)
+		})(w, r)
 		return w
 	}
 	if ask("alice"); who.Name != "alice" || !slices.Equal(who.Groups, []string{"team:payments"}) {
 		t.Errorf("alice is %+v", who)
 	}
-	if !strings.Contains(h.log.String(), "by=alice") {
-		t.Errorf("the log does not say who: %s", h.log.String())
+	if log := h.log.String(); !strings.Contains(log, "by=alice") || !strings.Contains(log, "status=409") {
+		t.Errorf("the log does not say who, and how it ended: %s", log)
 	}
 	if ask(testToken); who.Name != Owner || len(who.Groups) > 0 {
 		t.Errorf("the admin is %+v", who)
@@ -287,6 +303,10 @@ func TestNamedTokens(t *testing.T) {
 		"- name: eve\n  token: x\n":     "unknown field",
 	} {
 		write(text)
+		h.log.Reset()
+		if New(h.console.cfg); !strings.Contains(h.log.String(), strings.ReplaceAll(want, `"`, `\"`)) {
+			t.Errorf("%q: not said at the start: %s", text, h.log.String())
+		}
 		if w := ask("alice"); w.Code != 503 || !strings.Contains(w.Body.String(), strings.ReplaceAll(want, `"`, `\"`)) {
 			t.Errorf("%q: %d %s, want %s", text, w.Code, w.Body, want)
 		}

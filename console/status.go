@@ -66,6 +66,9 @@ const abortedFor = time.Hour
 // countReleases counts what of releases, objectives and faults wants a look.
 func (c *Console) countReleases(n *counts) {
 	for _, r := range c.cfg.Releases.Rollouts() {
+		if r.Problem != "" {
+			n.Undecided++
+		}
 		switch {
 		case r.Phase == rollout.Holding:
 			n.Holding++

@@ -58,7 +58,7 @@ func newToken(path string) (string, error) {
 	token := rand.Text() + rand.Text()
 	_, err = f.WriteString(token + "\n")
 	if err = errors.Join(err, f.Close()); err != nil {
-		return "", fmt.Errorf("admin token: %w", err)
+		return "", fmt.Errorf("admin token: %w; make room, or name another file with --token-file", err)
 	}
 	err = os.Link(f.Name(), path)
 	if errors.Is(err, fs.ErrExist) {

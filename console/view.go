@@ -12,6 +12,7 @@ type State struct {
 	Draining bool   `json:"draining" doc:"whether the process is on its way out"`
 	Reason   string `json:"reason,omitempty" doc:"why it is not ready"`
 	Problem  string `json:"problem,omitempty" doc:"what of the live configuration is not in effect: a taken port for instance"`
+	Series   string `json:"series,omitempty" doc:"why no time series are kept, and when that is tried again: objectives and gates that ask for them get no answer, and serving goes on"`
 }
 
 // Socket is where a listener listens, or why it does not.
@@ -222,6 +223,7 @@ type counts struct {
 	Errors      int `json:"errors" doc:"diagnostics that are errors"`
 	Warnings    int `json:"warnings"`
 
+	Undecided int `json:"undecidedRollouts" doc:"Rollouts about which nothing can be decided, or not yet: the state cannot be had or written"`
 	Holding   int `json:"holdingRollouts" doc:"Rollouts that wait for something other than time"`
 	Aborted   int `json:"abortedRollouts" doc:"Rollouts that went back to stable in the last hour"`
 	Burning   int `json:"burningObjectives" doc:"ServiceLevelObjectives that burn too fast"`

@@ -62,7 +62,7 @@ func translated(manifests ...string) (translate.Output, []resource.Diagnostic) {
 	objects, found := decoder.Decode("edge.yaml", []byte(strings.Join(manifests, "\n---\n")))
 	set := resource.NewSet(objects, nil)
 	out := translate.Translate(translate.Input{Set: set})
-	return out, slices.Concat(found, out.Diagnostics, lint.Run(set, out))
+	return out, slices.Concat(found, out.Diagnostics, lint.Config{}.Run(set, out))
 }
 
 // accepted is translated of what nothing is wrong with.

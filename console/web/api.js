@@ -6,12 +6,16 @@ const patience = 4000; // milliseconds
 // has none.
 export const contact = { heard: null, failed: "" };
 
-// A link with the token opens the console; the token leaves the address bar at once.
-const opened = new URLSearchParams(location.hash.slice(1));
-if (opened.has("token")) {
-  sessionStorage.setItem("token", opened.get("token"));
-  history.replaceState(null, "", location.pathname);
+// admit takes the token out of an address that has one, #token=… or #/releases?token=…: it opens the
+// console for changes, and leaves the address bar at once.
+export function admit() {
+  const found = location.hash.match(/[#?&]token=([^&]*)/);
+  if (!found) return;
+  const token = new URLSearchParams("token=" + found[1].replaceAll("+", "%2B")).get("token");
+  if (/^[!-~]+$/.test(token)) sessionStorage.setItem("token", token); // a header takes nothing else
+  history.replaceState(null, "", location.pathname + location.hash.replace(found[0], ""));
 }
+admit();
 
 // Refusal is an answer that is a problem document. Its detail is for people who have a form
 // before them; its message also says how to ask the API.

@@ -1,5 +1,5 @@
 // The frame: which view is shown, what every view has around it, and the keys.
-import { ask, contact } from "./api.js";
+import { admit, ask, contact } from "./api.js";
 import { backend, backends, hosts } from "./backends.js";
 import * as dom from "./dom.js";
 import { explain } from "./explain.js";
@@ -13,7 +13,8 @@ import { resilience } from "./resilience.js";
 import { route, routes } from "./routes.js";
 import { shadow, shadows } from "./shadows.js";
 
-const views = { overview, routes, route, backends, backend, hosts, resources, diagnostics, explain, listeners, resilience, releases, release, objectives, objective, shadows, shadow, faults };
+const views = { overview, routes, backends, hosts, resources, diagnostics, explain, listeners, resilience, releases, objectives, shadows, faults };
+const pages = { route, backend, release, objective, shadow }; // of one thing, by its name
 const jumps = { o: "overview", r: "routes", b: "backends", h: "hosts", s: "resources", d: "diagnostics", e: "explain", l: "listeners", p: "resilience", c: "releases", j: "objectives", w: "shadows", f: "faults" };
 const every = 2000; // milliseconds between two questions
 const find = (id) => document.getElementById(id);
@@ -28,14 +29,22 @@ let jumping = 0;
 // here reads the address: #/routes?sort=rate.
 function here() {
   const [name, query] = location.hash.replace(/^#\/?/, "").split("?");
-  return { name: Object.hasOwn(views, name) ? name : "overview", parameters: Object.fromEntries(new URLSearchParams(query)) };
+  const parameters = Object.fromEntries(new URLSearchParams(query));
+  const known = parameters.name && Object.hasOwn(pages, name) ? pages[name] : Object.hasOwn(views, name || "overview") ? views[name || "overview"] : nowhere;
+  return { name: name || "overview", make: known, parameters };
+}
+
+// nowhere is what an address shows that is none of the console's.
+function nowhere() {
+  const { hash } = location;
+  return { title: "Not found", load: async () => {}, show: () => dom.absent(`There is no page at ${hash}.`, "overview", "Overview") };
 }
 
 async function navigate(focus) {
-  const { name, parameters } = here();
+  const { name, make, parameters } = here();
   const before = view?.name;
   address = location.hash;
-  view = Object.assign(views[name](parameters), { name });
+  view = Object.assign(make(parameters), { name });
   for (const a of document.querySelectorAll("nav a")) {
     const at = a.dataset.view;
     if (at === name || at === view.parent) a.setAttribute("aria-current", "page");
@@ -84,6 +93,7 @@ function frame() {
   find("config").textContent = s.version ? `revision ${s.revision}, live for ${dom.span(s.ageSeconds + (stale ? age : 0))}` : "no configuration is live yet";
   document.title = `${{ good: "", warn: "! ", bad: "✕ ", unknown: "? " }[level]}${view.title} · Weir`;
   find("reload").hidden = !s.mutationsOpen;
+  find("closed").hidden = s.mutationsOpen;
   const apart = [];
   const add = (to, text) => apart.push(dom.element("a", { href: to }, text));
   if (s.state.problem) add(dom.link("listeners"), `A part of revision ${s.revision} is not in effect: ${s.state.problem}`);
@@ -108,7 +118,10 @@ addEventListener("narrow", (event) => {
   else history.pushState(null, "", next);
   navigate(false);
 });
-addEventListener("hashchange", () => { if (location.hash !== address) navigate(true); });
+addEventListener("hashchange", () => {
+  admit();
+  if (location.hash !== address) navigate(true);
+});
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 setInterval(frame, 1000);
 

@@ -89,7 +89,7 @@ export function backend(parameters) {
       found = clusters.items[0];
       users = routes;
     },
-    show: () => (found ? page(found, users, list, traffic) : [dom.note(`No live backend is named ${name}. `, element("a", { href: link("backends") }, "All backends"))]),
+    show: () => (found ? page(found, users, list, traffic) : dom.absent(`No live backend is named ${name}.`, "backends", "All backends")),
     drawn: () => traffic.draw(),
   };
 }

@@ -142,6 +142,9 @@ export function path(text) {
 
 export const note = (...text) => element("p", { class: "quiet note" }, ...text);
 
+// absent is the page of what is not there, with the way to a view that lists what is.
+export const absent = (what, view, all) => [note(what, " ", element("a", { href: link(view) }, all), view === "overview" ? null : [" ", element("a", { href: link("overview") }, "Overview")])];
+
 export function card(title, extra, ...children) {
   return element("section", { class: "card", "data-key": "card " + title },
     element("h3", {}, title, extra ? element("small", { class: "quiet" }, " ", extra) : null), ...children);

@@ -60,7 +60,7 @@ export function objective(parameters) {
   return {
     title: `Objective ${name}`, parent: "objectives",
     async load() { found = (await ask(query("/api/v1/slos", { name }))).items.find((o) => o.name === name); },
-    show: () => (found ? page(found) : [dom.note(`No live objective is named ${name}. `, element("a", { href: link("objectives") }, "All objectives"))]),
+    show: () => (found ? page(found) : dom.absent(`No live objective is named ${name}.`, "objectives", "All objectives")),
   };
 }
 

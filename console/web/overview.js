@@ -31,6 +31,8 @@ export function findings(s) {
   if (counts.pagingObjectives) add("bad", `${dom.plural(counts.pagingObjectives, "objective burns", "objectives burn")} so fast that somebody is to be called.`, link("objectives"));
   if (counts.burningObjectives > counts.pagingObjectives) add("warn", `${dom.plural(counts.burningObjectives - counts.pagingObjectives, "objective burns", "objectives burn")} too fast.`, link("objectives"));
   if (counts.exhaustedObjectives) add("warn", `${dom.plural(counts.exhaustedObjectives, "objective has", "objectives have")} no budget left.`, link("objectives", { state: "Exhausted" }));
+  if (state.series) add("warn", `Time series are not kept, so objectives and gates that ask for them get no answer: ${state.series}.`, link("objectives"));
+  if (counts.undecidedRollouts) add("warn", `${dom.plural(counts.undecidedRollouts, "release", "releases")} cannot be decided: the state is not on disk.`, link("releases"));
   if (counts.abortedRollouts) add("warn", `${dom.plural(counts.abortedRollouts, "release was", "releases were")} taken back in the last hour.`, link("releases", { phase: "Aborted" }));
   if (counts.holdingRollouts) add("warn", `${dom.plural(counts.holdingRollouts, "release waits", "releases wait")} for something.`, link("releases", { phase: "Holding" }));
   if (counts.activeFaults) add("warn", `${dom.plural(counts.activeFaults, "fault is", "faults are")} active, on purpose.`, link("faults", { state: "active" }));

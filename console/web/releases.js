@@ -57,12 +57,15 @@ function stages(r) {
 
 const share = (arm) => (arm ? [dom.percent(arm.errorShare), element("span", { class: "sub" }, `${dom.count(arm.failed)} of ${dom.count(arm.requests)}`)] : "–");
 
+// unwritten says what of a release is not on disk, or why nothing can be decided; empty: all is well.
+const unwritten = (r) => (r.unsaved ? `not yet on disk: ${r.problem}` : r.decided ? `${r.decided} as soon as that is on disk: ${r.problem}` : r.problem);
+
 function row(r) {
   return element("tr", {},
     cell("Rollout", [element("a", { class: "name", href: link("release", { name: r.name }) }, dom.path(r.name)), " ", dom.badge(phases[r.phase], r.phase.toLowerCase()), element("span", { class: "sub" }, dom.place(r.origin))]),
     cell("Canary has", [r.share, element("span", { class: "sub" }, r.stage ? `stage ${r.stage} of ${r.stages?.length || 0}` : "no stage")], "n"),
     cell("Canary fails", share(r.figures?.canary), "n"), cell("Stable fails", share(r.figures?.stable), "n"),
-    cell("What blocks it", r.blocking ? [element("b", {}, r.blocking.name), " ", r.blocking.message] : element("span", { class: "quiet" }, "nothing")));
+    cell("What blocks it", r.problem ? [element("b", {}, "state"), " ", unwritten(r)] : r.blocking ? [element("b", {}, r.blocking.name), " ", r.blocking.message] : element("span", { class: "quiet" }, "nothing")));
 }
 
 export function releases(parameters) {
@@ -90,7 +93,7 @@ export function release(parameters) {
       events = past?.items || [];
       may = status.mutationsOpen;
     },
-    show: () => (found ? page(found, events, may) : [dom.note(`No live Rollout is named ${name}. `, element("a", { href: link("releases") }, "All releases"))]),
+    show: () => (found ? page(found, events, may) : dom.absent(`No live Rollout is named ${name}.`, "releases", "All releases")),
     drawn: () => { for (const key of Object.keys(charts)) kept(`release ${key}`)?.chart?.update(around(history.columns, found)); },
   };
 }
@@ -109,7 +112,7 @@ function buttons(r) {
         button.disabled = true;
         try {
           const done = await ask("/api/v1/rollouts", "POST", { name: r.name, do: order, reason: "in the console" });
-          said.textContent = done.patch ? "finished; weir rollout finish prints what to write down" : `${order}: done${done.status?.unsaved ? `; not yet on disk: ${done.status.problem}` : ""}`;
+          said.textContent = done.patch ? "finished; weir rollout finish prints what to write down" : [`${order}: done`, unwritten(done.status)].filter(Boolean).join("; ");
         } catch (err) {
           said.textContent = err instanceof Refusal ? err.detail || err.message : err.message;
         }
@@ -157,6 +160,7 @@ function page(r, events, may) {
     element("p", { class: "lead", "data-key": "lead" }, dom.badge(phases[r.phase], r.phase.toLowerCase()), ` run ${r.run}, canary has ${r.share} `, dom.place(r.origin)),
     r.trip ? element("p", { class: "bad", "data-key": "trip" }, `Reverted at ${time(r.trip.at)}: ${r.trip.reason}`) : null,
     r.blocking && !r.trip ? element("p", { class: r.phase === "Aborted" ? "bad" : "warn", "data-key": "blocking" }, element("b", {}, r.blocking.name), ` ${r.blocking.message}`) : null,
+    unwritten(r) ? element("p", { class: "warn", "data-key": "problem" }, element("b", {}, "state"), " ", unwritten(r)) : null,
     r.freeze ? element("p", { class: "warn", "data-key": "freeze" }, `Frozen by ${r.freeze.owner}: ${r.freeze.reason}`) : null,
     may ? buttons(r) : null,
     r.stages?.length ? stages(r) : null,

@@ -61,7 +61,7 @@ export function route(parameters) {
       if (list.revision !== revision) adds = found?.matches.length ? await budgetOf(name) : null; // none of a TCPRoute, TLSRoute or UDPRoute
       revision = list.revision;
     },
-    show: () => (found ? page(found, adds, traffic) : [dom.note(`No live route is named ${name}. `, element("a", { href: link("routes") }, "All routes"))]),
+    show: () => (found ? page(found, adds, traffic) : dom.absent(`No live route is named ${name}.`, "routes", "All routes")),
     drawn: () => traffic.draw(),
   };
 }

@@ -44,7 +44,7 @@ export function shadow(parameters) {
       found = list.items.find((s) => s.name === name);
       may = status.mutationsOpen;
     },
-    show: () => (found ? page(found, may) : [dom.note(`No live Shadow is named ${name}. `, element("a", { href: link("shadows") }, "All Shadows"))]),
+    show: () => (found ? page(found, may) : dom.absent(`No live Shadow is named ${name}.`, "shadows", "All Shadows")),
   };
 }
 

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,7 @@ type checkout struct {
 	url    string
 	admin  string
 	out    *screen
+	mended *atomic.Bool // v2 fails no more
 
 	mu         sync.Mutex
 	since      time.Time // v2's first customer
@@ -34,8 +36,8 @@ type checkout struct {
 	failed     time.Time // the first of them
 }
 
-func newCheckout(url, admin string, out *screen) *checkout {
-	return &checkout{url: url, admin: admin, out: out, client: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: callers}}}
+func newCheckout(url, admin string, out *screen, mended *atomic.Bool) *checkout {
+	return &checkout{url: url, admin: admin, out: out, mended: mended, client: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: callers}}}
 }
 
 // open serves both versions.
@@ -71,7 +73,7 @@ func (c *checkout) fails(now time.Time) bool {
 		c.since, c.seen = now, 0
 	}
 	c.last = now
-	return now.Sub(c.since) > goodFor
+	return now.Sub(c.since) > goodFor && !c.mended.Load()
 }
 
 // sell has customers come until ctx ends.
@@ -132,7 +134,7 @@ func (c *checkout) report() string {
 	defer c.mu.Unlock()
 	text := fmt.Sprintf("checkout v2 %2.0f %%", share(c.newer, c.all))
 	if c.seen > 0 && time.Since(c.last) > forgotten/2 {
-		c.out.line(fmt.Sprintf("\ncheckout: v2 began to fail, and Weir took it back %d ms after the first failure; %d customers saw one. `bin/weir rollout status checkout --admin %s` has the evidence.",
+		c.out.line(fmt.Sprintf("\ncheckout: v2 began to fail, and Weir took it back %d ms after the first failure; %d customers saw one.\n`bin/weir rollout status checkout --admin %s` has the evidence, docs/tutorial.md what to do now.",
 			c.last.Sub(c.failed).Milliseconds(), c.seen, c.admin))
 		c.seen = 0
 	}

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -59,7 +60,7 @@ func serve(ctx context.Context, o options, s scene) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closed()) }()
-	release := newCheckout("http://"+local(s.front)+"/checkout", local(s.admin), s.out)
+	release := newCheckout("http://"+local(s.front)+"/checkout", local(s.admin), s.out, &store.mended)
 	ended, err := release.open(s.ports)
 	if err != nil {
 		return err
@@ -74,7 +75,9 @@ func serve(ctx context.Context, o options, s scene) (err error) {
 	if err := s.ready(ctx, weir); err != nil {
 		return err
 	}
-	s.out.line(s.welcome() + "\nA new checkout is on its way to customers, and will fail in a minute: http://" + local(s.admin) + "/#/releases\n\nBreak the shop, and watch it at http://" + local(s.admin) + "/#/resilience:\n\n" + store.help("curl http://"+local(s.shop+shopHosts)+"/"))
+	if err := s.welcome(weir, store); err != nil {
+		return err
+	}
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -112,6 +115,7 @@ func upstream(version, address string) (stop func() error, err error) {
 // child is the running weir.
 type child struct {
 	cmd    *exec.Cmd
+	token  string // its file
 	exited chan struct{}
 	err    error // valid once exited is closed
 }
@@ -128,7 +132,7 @@ func (s scene) start(program string) (*child, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	c := &child{cmd: cmd, exited: make(chan struct{})}
+	c := &child{cmd: cmd, token: filepath.Join(state, "token"), exited: make(chan struct{})}
 	var copied sync.WaitGroup
 	copied.Go(func() {
 		lines := bufio.NewScanner(r)
@@ -205,13 +209,29 @@ func (s scene) ready(ctx context.Context, weir *child) error {
 	}
 }
 
-func (s scene) welcome() string {
-	return fmt.Sprintf(`
+// welcome says what there is to see, with links that open the console for changes, too, if people read it.
+func (s scene) welcome(weir *child, store *shop) error {
+	token, err := os.ReadFile(weir.token)
+	if err != nil {
+		return err
+	}
+	console := func(view string) string {
+		link := "http://" + local(s.admin) + "/#/" + view
+		if s.out.terminal {
+			link += "?token=" + strings.TrimSpace(string(token))
+		}
+		return link
+	}
+	admin := ""
+	if s.admin != standard.admin {
+		admin = " --admin " + local(s.admin) + "  # or export WEIR_ADMIN"
+	}
+	s.out.line(fmt.Sprintf(`
 Weir serves %[3]s/*.yaml, before two versions of go-httpbin and a gRPC server:
 
   the front door   http://%[1]s/
   with TLS         https://localhost:%[4]d/   (HTTP/1.1, HTTP/2, HTTP/3 and gRPC)
-  the console      http://%[2]s/
+  the console      %[5]s
 
 Try, in another terminal:
 
@@ -219,9 +239,19 @@ Try, in another terminal:
   curl -i -H 'x-preview: true' http://%[1]s/get  # always v2
   curl -i http://%[1]s/old/path                  # a redirect
   curl -i --cacert %[3]s/certificate.pem https://localhost:%[4]d/get
-  bin/weir get routes --admin %[2]s
+  bin/weir get status%[2]s
 
 Edit the weights in %[3]s/routes.yaml and watch the shares below follow; break the file, and
 Weir says where and keeps serving. Ctrl-C ends everything.
-`, local(s.front), local(s.admin), s.dir, s.secure)
+
+A new checkout is on its way to customers, and will fail in a minute:
+
+  %[6]s
+
+Break the shop, and watch it:
+
+  %[7]s
+%[8]s`, local(s.front), admin, s.dir, s.secure, console("overview"), console("releases"), console("resilience"),
+		store.help("curl http://"+local(s.shop+shopHosts)+"/")))
+	return nil
 }

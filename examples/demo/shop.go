@@ -13,21 +13,23 @@ import (
 	"time"
 )
 
-// mood is how the shop behaves.
+// mood is how the shop behaves, and checkout's v2.
 type mood struct {
 	name, does string
 	slow       int  // hosts that take seconds
 	failing    int  // hosts that answer 503
 	surge      bool // of customers
+	mended     bool // checkout's v2, for good
 }
 
-// moods are what the shop can be told to be. The first is how it begins.
+// moods are what they can be told to be. The first is how they begin.
 var moods = []mood{
 	{name: "heal", does: "all is well again"},
 	{name: "slow", does: "one of three hosts takes a second: it is ejected", slow: 1},
 	{name: "fail", does: "one of three hosts answers 503: retries hide it, then it is ejected", failing: 1},
 	{name: "down", does: "all answer 503: the breaker opens before retries can make it worse", failing: 3},
 	{name: "surge", does: "ten times the customers: the limit holds, batch work is shed first", surge: true},
+	{name: "mend", does: "all is well again, and checkout's v2 fails no more: docs/tutorial.md", mended: true},
 }
 
 const (
@@ -44,6 +46,7 @@ const (
 // shop is a service of three hosts, and its customers.
 type shop struct {
 	mood   atomic.Pointer[mood]
+	mended atomic.Bool // checkout's v2
 	client *http.Client
 	url    string
 
@@ -116,6 +119,9 @@ func (s *shop) turn(w http.ResponseWriter, r *http.Request) {
 	for i := range moods {
 		if r.URL.Path == "/"+moods[i].name {
 			s.mood.Store(&moods[i])
+			if moods[i].mended {
+				s.mended.Store(true)
+			}
 			fmt.Fprintf(w, "%s: %s\n", moods[i].name, moods[i].does)
 			return
 		}
