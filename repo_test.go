@@ -64,7 +64,7 @@ var rooms = []room{
 	{"dataplane/cluster", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/http1", "dataplane/http2"}},
 	{"dataplane/stream", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/listener", "dataplane/cluster"}},
 	{"dataplane/release", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/http1", "dataplane/policy"}},
-	{"dataplane/shadow", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/http1", "dataplane/policy", "dataplane/cluster"}},
+	{"dataplane/shadow", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/http1", "dataplane/http2", "dataplane/policy", "dataplane/cluster"}},
 	{"dataplane/stale", []string{"dataplane/transport", "dataplane/http1", "dataplane/policy"}},
 	{"dataplane/overload", []string{"model", "telemetry", "traffic/...", "dataplane/transport", "dataplane/policy"}},
 	{"dataplane/proxy", []string{

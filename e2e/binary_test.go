@@ -23,9 +23,6 @@ import (
 	"time"
 )
 
-// scratch is a folder for what the tests build.
-var scratch string
-
 // binary builds the real program once, when it is first needed.
 var binary = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(scratch, "weir")
@@ -44,11 +41,11 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	dir, err := os.MkdirTemp("", "weir-e2e-")
+	remove, err := makeScratch()
 	if err != nil {
-		panic(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	scratch = dir
 	// Most tests wait most of the time: as many as cores would leave the cores idle.
 	flag.Parse()
 	if cores := strconv.Itoa(runtime.GOMAXPROCS(0)); flag.Lookup("test.parallel").Value.String() == cores {
@@ -58,7 +55,9 @@ func TestMain(m *testing.M) {
 	if *conformance {
 		writeVerdicts(os.Stdout)
 	}
-	os.RemoveAll(dir)
+	if err := remove(); err != nil {
+		fmt.Fprintln(os.Stderr, "removing", scratch+":", err)
+	}
 	os.Exit(code)
 }
 

@@ -245,7 +245,7 @@ func (f *faults) heard(method string, params json.RawMessage) {
 	case "Runtime.consoleAPICalled":
 		bad = p.Type == "error" || p.Type == "warning"
 	case "Log.entryAdded":
-		bad = p.Entry.Level == "error"
+		bad = p.Entry.Level == "error" && !strings.HasSuffix(p.Entry.URL, "=shop%2Fnone") // what is not there is not found
 	case "Network.requestWillBeSent":
 		bad = !strings.HasPrefix(p.Request.URL, f.admin) && !strings.HasPrefix(p.Request.URL, "data:") && p.Request.URL != "about:blank"
 	}
@@ -300,6 +300,13 @@ func TestConsole(t *testing.T) {
 		}
 	}
 	b.look(1280, 900, "light")
+	step("links that are no links", func(*testing.T) {
+		for _, token := range []string{"abc%", "%E2%82%AC", "%"} {
+			b.call("Page.navigate", map[string]any{"url": f.admin + "#token=" + token}, nil)
+			b.sees("Worst routes", "read only")
+			b.call("Page.navigate", map[string]any{"url": "about:blank"}, nil)
+		}
+	})
 	b.call("Page.navigate", map[string]any{"url": link}, nil)
 
 	step("overview", func(t *testing.T) {
@@ -322,6 +329,18 @@ func TestConsole(t *testing.T) {
 				b.click(`nav a[data-view="` + v.name + `"]`)
 			}
 			b.sees(v.shows)
+		}
+		for address, says := range map[string]string{
+			"nothing": "There is no page at #/nothing.", "releases/x": "There is no page at #/releases/x.", "route": "There is no page at #/route.",
+			"backend": "There is no page at #/backend.", "toString": "There is no page at #/toString.", "%%": "There is no page at #/%%.",
+			"route?name=shop/none": "No live route is named shop/none.", "backend?name=shop/none": "No live backend is named shop/none.",
+			"release?name=shop/none": "No live Rollout is named shop/none.", "objective?name=shop/none": "No live objective is named shop/none.",
+			"shadow?name=shop/none": "No live Shadow is named shop/none.",
+		} {
+			b.eval(`location.hash = "#/` + address + `"`)
+			b.sees(says)
+			b.click(`#view a[href="#/overview"]`)
+			b.sees("Worst routes")
 		}
 		b.click(`nav a[data-view="routes"]`)
 		b.sees("10,006 in all")

@@ -123,9 +123,10 @@ func TestConsoleReleases(t *testing.T) {
 	f := &faults{admin: "http://" + p.admin + "/"}
 	b := newChromium(t, f.heard)
 	b.look(1280, 1000, "light")
-	b.call("Page.navigate", map[string]any{"url": f.admin + "#token=" + strings.TrimSpace(string(key))}, nil)
-	b.sees("Overview", "1 fault is active, on purpose")
-	b.press("g", "f")
+	b.call("Page.navigate", map[string]any{"url": f.admin}, nil)
+	b.sees("Overview", "1 fault is active, on purpose", "read only")
+	b.call("Page.navigate", map[string]any{"url": f.admin + "#/faults?token=" + strings.TrimSpace(string(key))}, nil)
+	b.until(`location.hash === "#/faults" && document.getElementById("closed").hidden`)
 	b.sees("Faults", "default/slow/delay", "active", "does it bear a delay")
 	buttons(b, "Stop all faults")
 	b.sees("stopped by admin")

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// TestReadme runs every ```console block of the README word for word in a fresh copy of
-// the repository. A line that starts with "$ " is typed, the lines below it must come out,
+// TestReadme runs every ```console block of the README, and then of the tutorial, for which the demo runs
+// already, word for word in a fresh copy of the repository. A line that starts with "$ " is typed, the lines below it must come out,
 // where "..." stands for any text, or lines. A command is typed again until they do, for a while: the
 // program may still be starting. Commands that have no end go on in the background.
 //
@@ -23,21 +23,30 @@ import (
 // that the README names are free.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	copied := workingCopy(t)
-	shell := newShell(t, copied)
-	steps := consoleSteps(string(page))
-	if len(steps) < 10 {
-		t.Fatalf("only %d commands found in the README", len(steps))
+	var steps []*step
+	for _, name := range []string{"../README.md", "../docs/tutorial.md"} {
+		page, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		putFiles(t, copied, string(page))
+		found := consoleSteps(string(page))
+		if len(found) < 10 {
+			t.Fatalf("only %d commands found in %s", len(found), name)
+		}
+		steps = append(steps, found...)
 	}
+	shell := newShell(t, copied)
 	patience := 4 * time.Minute // what is in the background builds first
+	running := map[string]bool{}
 	for _, s := range steps {
 		t.Log("$ " + s.command)
 		if s.endless() {
-			shell.background(s.command)
+			if !running[s.command] {
+				shell.background(s.command)
+			}
+			running[s.command] = true
 			continue
 		}
 		limit := time.NewTimer(patience)

@@ -28,10 +28,7 @@ func TestReleasePage(t *testing.T) {
 		page = strings.ReplaceAll(page, "port: "+port, fmt.Sprint("port: ", portOf("http://"+address)))
 	}
 	dir := t.TempDir()
-	for _, block := range regexp.MustCompile("(?ms)^```yaml\n# (\\S+)\n(.*?)^```$").FindAllStringSubmatch(page, -1) {
-		// The name's line stays, so that the places in what is printed are those of the page.
-		put(t, filepath.Join(dir, block[1]), "# "+block[1]+"\n"+block[2])
-	}
+	putFiles(t, dir, page)
 	weir, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +55,14 @@ func TestReleasePage(t *testing.T) {
 			got, err := s.enter(command)
 			return step.matches(got), fmt.Sprintf("$ %s\nwant:\n%s\ngot (%v):\n%s", command, step.want, err, got)
 		})
+	}
+}
+
+// putFiles writes the files that a page shows, each a block of YAML with its name in the first line,
+// which stays, so that the places in what is printed are those of the page.
+func putFiles(t *testing.T, dir, page string) {
+	for _, block := range regexp.MustCompile("(?ms)^```yaml\n(# (\\S+)\n.*?)^```$").FindAllStringSubmatch(page, -1) {
+		put(t, filepath.Join(dir, block[2]), block[1])
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 )
 
 // TestUpgradeOfHTTP3: a request over HTTP/3 that is under way when the program is replaced gets
-// the whole of its answer, and the new process serves HTTP/3 after it.
+// the whole of its answer, and the new process serves HTTP/3 after it. A session of TLS that began with
+// the first process is resumed by it.
 func TestUpgradeOfHTTP3(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -32,6 +33,12 @@ func TestUpgradeOfHTTP3(t *testing.T) {
 	h3 := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.pool()}}
 	t.Cleanup(func() { h3.Close() })
 	client := &http.Client{Transport: h3, Timeout: patience}
+	secure := &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: ca.pool(), ClientSessionCache: tls.NewLRUClientSessionCache(1)},
+	}
+	if resp, err := fetchWith(t, secure, "https://localhost:"+port+"/"); err != nil || resp.TLS.DidResume {
+		t.Fatalf("the first request by TLS: %v, %v", resp, err)
+	}
 	long, err := client.Get("https://localhost:" + port + "/long")
 	if err != nil {
 		t.Fatal(err)
@@ -59,6 +66,9 @@ func TestUpgradeOfHTTP3(t *testing.T) {
 	})
 	if code := u.end(t); code != 0 {
 		t.Errorf("the first process ended with %d", code)
+	}
+	if resp, err := fetchWith(t, secure, "https://localhost:"+port+"/"); err != nil || !resp.TLS.DidResume {
+		t.Errorf("the session is not resumed by the new process: %v, %v", resp, err)
 	}
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
