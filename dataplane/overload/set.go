@@ -5,6 +5,7 @@ package overload
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -140,12 +141,7 @@ func (o *Set) Retain(s *model.Snapshot) {
 func (o *Set) list() []*Scope {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	list := make([]*Scope, 0, len(o.scopes))
-	for _, s := range o.scopes {
-		list = append(list, s)
-	}
-	slices.SortFunc(list, func(a, b *Scope) int { return cmp.Compare(a.name, b.name) })
-	return list
+	return slices.SortedFunc(maps.Values(o.scopes), func(a, b *Scope) int { return cmp.Compare(a.name, b.name) })
 }
 
 // Status is how one scope stands.

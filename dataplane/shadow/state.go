@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -152,12 +153,7 @@ func (s *Set) Reset(name string) (found bool) {
 func (s *Set) list() []*state {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := make([]*state, 0, len(s.states))
-	for _, st := range s.states {
-		list = append(list, st)
-	}
-	slices.SortFunc(list, func(a, b *state) int { return cmp.Compare(a.name, b.name) })
-	return list
+	return slices.SortedFunc(maps.Values(s.states), func(a, b *state) int { return cmp.Compare(a.name, b.name) })
 }
 
 func (s *state) report() model.ShadowReport {
